@@ -1,0 +1,123 @@
+"""How fast is the reference workload on the embedded log, exactly once, in one process?
+
+Each run: a fresh copy of the workflow's positions (a fresh log folder with the same input), `streamflow run --until-end`
+as a user would start it, figures from its metrics file; outputs checked against a polars computation. Medians of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+sys.path.insert(0, str(Path(__file__).parent))
+import data  # noqa: E402
+
+from streamflow.codecs import CodecSpec, decoder  # noqa: E402
+from streamflow.codecs.avrotypes import schema_from_avro  # noqa: E402
+from streamflow.logs.embedded import EmbeddedLog  # noqa: E402
+from streamflow.model.positions import TopicPartition  # noqa: E402
+from streamflow.model.types import ANY  # noqa: E402
+
+HERE = Path(__file__).parent
+STREAMFLOW = Path(sys.executable).with_name("streamflow")
+
+
+async def check(folder: Path, n: int, *, as_json: bool) -> None:
+    """Every output record, against polars over the same orders."""
+    wanted = (
+        pl.concat(data.orders(n))
+        .filter(pl.col("amount") > 20)
+        .with_columns((pl.col("amount") * pl.col("qty")).alias("total"))
+        .select(
+            "id", "ts", "customer", "country", "total",
+            pl.when(pl.col("total") > 500).then(pl.lit("gold")).otherwise(pl.lit("std")).alias("tier"),
+        )
+        .sort("id")
+    )  # fmt: skip
+    schema = schema_from_avro((HERE / "w1" / "priced.avsc").read_text())
+    topic = "bench.json-priced" if as_json else "bench.priced"
+    spec = CodecSpec(format="json", schema=schema, name="P") if as_json else CodecSpec(format="avro", schema=schema, name="P")
+    reader, frames = decoder(spec, reserved=()), []
+    log = EmbeddedLog(folder)
+    await log.open()
+    for p in range((await log.topics())[topic].partitions):
+        at = 0
+        while batches := await log.read(TopicPartition(topic, p), at, size_bytes_max=4 << 20):
+            decoded = reader.decode(batches, first_offset=at)
+            assert not decoded.bad, decoded.bad[:1]
+            frames.append(decoded.frame.drop("@position"))
+            at = decoded.end_offset
+    await log.close()
+    got = pl.concat(frames).sort("id").select(wanted.columns)
+    assert got.height == wanted.height, f"{got.height} records out, {wanted.height} expected"
+    assert got.equals(wanted.cast(dict(got.schema))), "outputs differ"
+
+
+def once(n: int, *, as_json: bool, keep: Path | None = None) -> dict[str, float]:
+    folder = Path(tempfile.mkdtemp(prefix="streamflow-bench-"))
+    try:
+        # A process of its own: the generator's memory and warm caches of code must not count.
+        fill = [sys.executable, str(HERE / "data.py"), str(folder / "log"), str(n), *(["json"] if as_json else [])]
+        subprocess.run(fill, check=True)
+        metrics = folder / "metrics.json"
+        workflow = HERE / ("w1_json" if as_json else "w1") / "workflow.yaml"
+        subprocess.run(
+            [STREAMFLOW, "run", workflow, "--log", folder / "log", "--until-end", "--metrics", metrics],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        facts = orjson.loads(metrics.read_bytes())
+        asyncio.run(check(folder / "log", n, as_json=as_json))
+        return {
+            "records_per_s": facts["records_per_s"],
+            "cpu_us_per_record": facts["cpu_seconds"] / n * 1e6,
+            "memory_peak_mb": facts["memory_peak_bytes"] / 1e6,
+            "seconds": facts["seconds"],
+        }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=4_000_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", choices=["avro", "json"])
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "embedded.json")
+    args = parser.parse_args()
+    report: dict[str, object] = {
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "polars": pl.__version__},
+        "guarantee": "exactly_once",
+    }
+    for kind in ("avro", "json"):
+        if args.only not in (None, kind):
+            continue
+        n = args.records if kind == "avro" else args.records // 4
+        runs = [once(n, as_json=kind == "json") for _ in range(args.runs)]
+        medians = {k: statistics.median(r[k] for r in runs) for k in runs[0]}
+        report[kind] = {"records": n, "runs": runs, "median": medians}
+        print(
+            f"W1 {kind}: {n:,} records: {medians['records_per_s']:,.0f} records/s, "
+            f"{medians['cpu_us_per_record']:.2f} CPU µs/record (process start included), "
+            f"{medians['memory_peak_mb']:.0f} MB peak; {len(runs)} runs, "
+            f"{min(r['records_per_s'] for r in runs):,.0f}–{max(r['records_per_s'] for r in runs):,.0f} records/s"
+        )
+    args.out.parent.mkdir(exist_ok=True)
+    args.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

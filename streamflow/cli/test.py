@@ -1,0 +1,36 @@
+"""`streamflow test`: run the cases of a workflow, without a log."""
+
+from __future__ import annotations
+
+import typer
+
+from streamflow.cli.common import FileArgument, JsonOption, compile_file, fail, print_json
+
+
+def test(file: FileArgument, json: JsonOption = False) -> None:
+    """Run the cases in the workflow and in *.test.yaml beside it: given input items, expected items per node."""
+    from streamflow.nodes import registry
+    from streamflow.sdk.errors import StreamflowError
+    from streamflow.testing.cases import run_case
+
+    document, topology = compile_file(file)
+    if not document.tests:
+        fail(f"{file}: no test cases: put `tests:` into the workflow or a file *.test.yaml beside it.")
+    results = []
+    for case in document.tests:
+        try:
+            differences = run_case(case, topology, nodes=registry(), functions=document.functions)
+        except StreamflowError as error:
+            differences = [str(error)]
+        results.append({"case": case.name, "ok": not differences, "differences": differences})
+        if not json:
+            print(f"{'ok  ' if not differences else 'FAIL'}  {case.name}")
+            for line in differences:
+                print("      " + line.replace("\n", "\n      "))
+    failed = sum(not r["ok"] for r in results)
+    if json:
+        print_json({"workflow": topology.workflow, "passed": len(results) - failed, "failed": failed, "cases": results})
+    else:
+        print(f"{len(results) - failed} passed, {failed} failed")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,87 @@
+"""Single Avro values: for what the columnar read cannot take. Same rows, slower.
+
+First all values at once without their envelope (headers and mixed null keys need no more); then, if those bytes are not
+canonical or the schema has unions of several types, one by one: a strict walk, then fastavro.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import fastavro
+import numpy as np
+import polars as pl
+
+from streamflow.codecs.avro_bounds import check
+from streamflow.codecs.avro_measure import MismatchError, measure
+from streamflow.codecs.avro_shape import column_name, raise_frame, raw_columns, raw_dtype
+from streamflow.codecs.avronodes import Node
+from streamflow.codecs.containers import container, header_of
+from streamflow.codecs.envelope_columns import NATIVE_ERRORS, tags_fit
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Decoded values: `frame` has the good ones in order, `errors` says which indices are not among them and why."""
+
+    frame: pl.DataFrame
+    errors: dict[int, str] = field(default_factory=dict)
+
+
+def decode_values(values: Sequence[bytes], node: Node, *, start: int = 0) -> Values:
+    """The values from byte `start` on (behind their prefix) as payload columns of record `node`."""
+    if all(n.is_columnar for _, n in node.fields) and any(not n.is_empty for _, n in node.fields):
+        try:
+            return Values(raise_frame(node, _read_joined(values, node, start)))
+        except NATIVE_ERRORS:
+            pass  # some value is not canonical: look at each
+    return decode_each(values, node, start=start)
+
+
+def decode_each(values: Sequence[bytes], node: Node, *, start: int = 0) -> Values:
+    """The same, one by one through fastavro."""
+    schema, fields = _raw_schema(node), [column_name(i) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
+    rows: list[tuple[Any, ...]] = []
+    errors: dict[int, str] = {}
+    for i, value in enumerate(values):
+        try:
+            check(value, node, start)
+        except ValueError as error:
+            errors[i] = f"not a value of the schema: {error}"
+            continue
+        record = fastavro.schemaless_reader(io.BytesIO(value[start:] if start else value), schema)
+        rows.append(tuple(record[name] for name in fields))
+    dtypes = {column_name(i): raw_dtype(n) for i, (_, n) in enumerate(node.fields) if not n.is_empty}
+    columns = zip(*rows, strict=True) if rows else [() for _ in fields]
+    series = [pl.Series(name, list(column), dtype=dtypes[name]) for name, column in zip(fields, columns, strict=True)]
+    raw = pl.DataFrame([*series, pl.Series("@n", np.arange(len(rows)))])
+    return Values(raise_frame(node, raw).drop("@n"), errors)
+
+
+@lru_cache(maxsize=256)
+def _raw_schema(node: Node) -> Any:
+    return fastavro.parse_schema({"type": "record", "name": "Row", "fields": raw_columns(node)})
+
+
+@lru_cache(maxsize=256)
+def _header(node: Node) -> bytes:
+    return header_of(raw_columns(node))
+
+
+def _read_joined(values: Sequence[bytes], node: Node, start: int) -> pl.DataFrame:
+    bodies = [v[start:] for v in values] if start else values
+    body = b"".join(bodies)
+    raw = pl.read_avro(io.BytesIO(container(_header(node), len(values), body)))
+    if raw.height != len(values):
+        raise MismatchError("fewer values than there are")
+    parts = [measure(raw[column_name(i)], n) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
+    sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
+    if not (sizes == sum((p.size for p in parts), start=0)).all():
+        raise MismatchError("a value shorter or longer than its bytes")
+    if any(p.node.has_tags for p in parts) and not tags_fit(parts, np.cumsum(sizes) - sizes, body):
+        raise MismatchError("a union branch that does not exist")
+    return raw

@@ -1,0 +1,62 @@
+"""The compiler: a workflow document becomes a topology. One pass per file, each from one intermediate to the next.
+
+    resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
+    partition    repartitions before keyed ports that need them
+    extents      how far an execution reaches at each node; whole-set nodes checked
+    typecheck    schemas of all wires, types of all expressions
+    fuse         stages: what runs together between topics
+    envelope     reserved columns: made where, kept where, carried where
+    name_topics  topics, their settings, and why each exists
+    assemble     the frozen plan
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamflow.compiler.assemble import assemble
+from streamflow.compiler.codes import CODES
+from streamflow.compiler.envelope import envelope
+from streamflow.compiler.extents import extents
+from streamflow.compiler.fuse import fuse
+from streamflow.compiler.name_topics import name_topics
+from streamflow.compiler.partition import partition
+from streamflow.compiler.resolve import resolve
+from streamflow.compiler.schemas import SchemaLoader
+from streamflow.compiler.typecheck import typecheck
+from streamflow.sdk.places import Diagnostic
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.plan import Topology
+from streamflow.workflow import WorkflowDocument
+from streamflow.workflow.diagnostics import has_errors, in_order
+
+
+def compile_document(
+    document: WorkflowDocument, registry: NodeRegistry
+) -> tuple[Topology | None, list[Diagnostic]]:
+    """The topology of a workflow, and everything that is wrong with the document, by place.
+
+    The topology is None if any finding is an error. Reads schema files, and schemas of the registry that the document names;
+    loads the modules of functions; touches no log.
+    """
+    loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
+    graph, findings = resolve(document, registry)
+    graph, found = partition(graph, registry)
+    findings += found
+    reach, found = extents(graph)
+    findings += found
+    typed, found = typecheck(graph, reach, loader, vars=document.vars, functions=document.functions)
+    findings += found
+    if len(typed.types) < len(graph.nodes):
+        return None, in_order(findings)
+    groups, found = fuse(typed)
+    findings += found
+    envelopes = envelope(typed, groups)
+    topics, found = name_topics(document.name, typed, groups, envelopes)
+    findings = in_order([*findings, *found])
+    if has_errors(findings):
+        return None, findings
+    return assemble(document, typed, groups, envelopes, topics, loader.loaded), findings
+
+
+__all__ = ["CODES", "compile_document"]

@@ -1,0 +1,184 @@
+"""Last pass: puts what the others found into the frozen plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from streamflow.codecs import CodecSpec
+from streamflow.compiler import names
+from streamflow.compiler.envelope import Envelopes
+from streamflow.compiler.fuse import Group, Groups
+from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
+from streamflow.model.types import Schema
+from streamflow.sdk.params import to_json
+from streamflow.topology.plan import (
+    InputPlan,
+    NodePlan,
+    SinkPlan,
+    StagePlan,
+    StorePlan,
+    TopicPlan,
+    Topology,
+    Wire,
+)
+from streamflow.workflow import WorkflowDocument
+
+
+def assemble(
+    document: WorkflowDocument,
+    typed: TypedGraph,
+    groups: Groups,
+    envelopes: Envelopes,
+    topics: Mapping[str, TopicPlan],
+    schemas: Mapping[str, Schema],
+) -> Topology:
+    """The topology of a workflow without errors."""
+    maker = _Assembler(document.name, typed, groups, envelopes, topics)
+    return Topology(
+        workflow=document.name,
+        stages=tuple(maker.stage(g) for g in groups.stages),
+        topics=tuple(topics.values()),
+        run=document.policies.run,
+        vars=dict(document.vars),
+        base_folder=document.base_folder,
+        partitions_default=document.policies.partitions,
+        registry=document.registry,
+        schemas=dict(sorted(schemas.items())),
+    )
+
+
+@dataclass(frozen=True)
+class _Assembler:
+    workflow: str
+    typed: TypedGraph
+    groups: Groups
+    envelopes: Envelopes
+    topics: Mapping[str, TopicPlan]
+
+    def stage(self, group: Group) -> StagePlan:
+        if group.source:
+            (trigger,) = group.inputs
+            inputs: tuple[InputPlan, ...] = (self._source(trigger),)
+            nodes: tuple[NodePlan, ...] = (replace(self._node(trigger), keep=()),)
+            sinks: tuple[SinkPlan, ...] = (self._trigger_sink(trigger),)
+        else:
+            inputs = tuple(self._input(i) for i in group.inputs)
+            nodes = tuple(self._node(n) for n in group.nodes)
+            sinks = tuple(s for n in group.nodes if (s := self._sink(n)) is not None)
+        return StagePlan(
+            id=group.id,
+            inputs=inputs,
+            nodes=nodes,
+            sinks=sinks,
+            stores=tuple(
+                StorePlan(node=n, name=s.name, changelog=names.changelog_topic(self.workflow, n, s.name))
+                for n in group.nodes
+                for s in self._graph_node(n).node.spec.stores
+            ),
+            needs=self.envelopes.needs[group.id],
+            dead_letter=names.dead_letter_topic(self.workflow),
+            ledger=names.ledger_topic(self.workflow, group.id),
+            journal=names.journal_topic(self.workflow, group.id),
+        )
+
+    def _graph_node(self, node: str) -> GraphNode:
+        return self.typed.graph.nodes[node]
+
+    def _source(self, node: str) -> InputPlan:
+        """A trigger that is no topic: its stage runs it, so it is a node of that stage as well."""
+        trigger, types = self._graph_node(node), self.typed.types[node]
+        return InputPlan(
+            node=node, source=True, schema=types.outputs["out"], extent=types.extent, errors=trigger.errors
+        )
+
+    def _input(self, node: str) -> InputPlan:
+        entry, types = self._graph_node(node), self.typed.types[node]
+        keep = self.envelopes.keep.get(node, ())
+        if types.read is not None:
+            read = types.read
+            return InputPlan(
+                node=node,
+                topic=read.topic,
+                schema=read.schema,
+                codec=CodecSpec(format=read.format, framing=read.framing, schema=read.schema),
+                key=read.key.text if read.key else "",
+                time=read.time.text if read.time else "",
+                extent=types.extent,
+                start=read.start,
+                keep=keep,
+                errors=entry.errors,
+            )
+        topic = self._internal_topic(node)
+        return InputPlan(
+            node=node,
+            topic=topic.name,
+            schema=types.outputs["out"],
+            codec=topic.codec,
+            envelope=topic.envelope,
+            extent=types.extent,
+            internal=True,
+            keep=keep,
+            errors=entry.errors,
+        )
+
+    def _node(self, node_id: str) -> NodePlan:
+        node, types = self._graph_node(node_id), self.typed.types[node_id]
+        wires: dict[str, list[Wire]] = {}
+        for edge in self.typed.graph.into(node_id):
+            wires.setdefault(edge.target_port, []).append(Wire(node=edge.source, port=edge.port))
+        ports = [p.name for p in node.node.input_ports() if p.name in wires]
+        ordered = [*ports, *(p for p in wires if p not in ports)]
+        return NodePlan(
+            id=node_id,
+            kind=node.kind,
+            params=to_json(node.node),
+            inputs={p: types.inputs[p] for p in ordered},
+            outputs=dict(types.outputs),
+            wires={p: tuple(wires[p]) for p in ordered},
+            errors=node.errors,
+            # What a repartition keeps is taken where its rows enter the next stage.
+            keep=() if node.repartitions else self.envelopes.keep.get(node_id, ()),
+            extent=types.extent,
+            stores=tuple(s.name for s in node.node.spec.stores),
+        )
+
+    def _sink(self, node_id: str) -> SinkPlan | None:
+        node, types = self._graph_node(node_id), self.typed.types[node_id]
+        wire = Wire(node=node_id, port=RECORDS_PORT)
+        if types.write is not None:
+            write = types.write
+            return SinkPlan(
+                kind="publish",
+                wire=wire,
+                topic=write.topic,
+                codec=CodecSpec(format=write.format, framing=write.framing, schema=write.schema),
+                partition_by="key" if getattr(node.node, "key", None) is not None else "source",
+            )
+        if node.repartitions and self.groups.reader_of(node_id) is not None:
+            topic = self._internal_topic(node_id)
+            return SinkPlan(
+                kind="repartition",
+                wire=wire,
+                topic=topic.name,
+                codec=topic.codec,
+                envelope=topic.envelope,
+                partition_by="single" if topic.partitions == 1 else "key",
+            )
+        return None
+
+    def _trigger_sink(self, node: str) -> SinkPlan:
+        topic = self._internal_topic(node)
+        return SinkPlan(
+            kind="trigger",
+            wire=Wire(node=node),
+            topic=topic.name,
+            codec=topic.codec,
+            envelope=topic.envelope,
+            partition_by="single",
+        )
+
+    def _internal_topic(self, node: str) -> TopicPlan:
+        make = names.repartition_topic if self._graph_node(node).repartitions else names.trigger_topic
+        return self.topics[make(self.workflow, node)]
+

@@ -1,0 +1,41 @@
+"""Codes of what the compiler finds. SF21x belong to expressions, SF25x to what nodes find in their own parameters."""
+
+from __future__ import annotations
+
+COPARTITION = "SF203"
+NOT_INSTALLED = "SF220"
+SCHEMAS_DIFFER = "SF221"
+SCHEMA_UNKNOWN = "SF222"
+FUNCTION_UNKNOWN = "SF223"
+ONE_ROW_EXECUTION = "SF224"
+SPREAD_EXECUTION = "SF225"
+MIXED_EXTENTS = "SF226"
+STAGE_CYCLE = "SF227"
+TOPIC_READ_TWICE = "SF228"
+TOPIC_NAME = "SF229"
+TOPIC_COLLISION = "SF230"
+TOPIC_ENCODINGS = "SF231"
+FEEDBACK = "SF232"
+NO_KEY = "SF233"
+NO_LOOP = "SF234"
+DISABLED_PORT = "SF235"
+
+CODES: dict[str, str] = {
+    COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
+    NOT_INSTALLED: "A node kind that the compiler puts in must be installed.",
+    SCHEMAS_DIFFER: "Items of all wires into one port must fit one schema.",
+    SCHEMA_UNKNOWN: "A schema must exist, be readable and be a valid Avro schema.",
+    FUNCTION_UNKNOWN: "A function must exist and be loadable.",
+    ONE_ROW_EXECUTION: "A node that acts on all rows of an execution needs executions of several rows.",
+    SPREAD_EXECUTION: "A node that acts on all rows of an execution needs them in one partition.",
+    MIXED_EXTENTS: "Executions of different extents may not meet in a node that acts on whole ones.",
+    STAGE_CYCLE: "Rows may not come back to a stage through a topic.",
+    TOPIC_READ_TWICE: "Two triggers of one stage may not read the same topic.",
+    TOPIC_NAME: "A topic's name must be one that Kafka takes.",
+    TOPIC_COLLISION: "A topic of the topology may not have the name of another topic.",
+    TOPIC_ENCODINGS: "All that read or write a topic must encode its records the same way.",
+    FEEDBACK: "A workflow that writes a topic which it reads starts itself again (a warning).",
+    NO_KEY: "A node that takes rows by key must say which.",
+    NO_LOOP: "A loop connection needs a node that repeats rows.",
+    DISABLED_PORT: "A disabled node passes on one input by one output (a warning).",
+}

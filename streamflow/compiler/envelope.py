@@ -1,0 +1,178 @@
+"""Which reserved columns are made and carried: only what something downstream reads.
+
+A column is needed by an operator (`NodeSpec.needs`), by an expression that names `meta.…` or `nodes.<id>.<field>`, by a
+sink, or by a merge that puts rows back in order. What is needed behind an internal topic is a field of its records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from streamflow.compiler.extents import multiplies
+from streamflow.compiler.fuse import Group, Groups
+from streamflow.compiler.graph import TypedGraph
+from streamflow.compiler.walk import expressions_of
+from streamflow.expressions import references
+from streamflow.model.batch import (
+    EXECUTION,
+    HEADERS,
+    KEY,
+    OFFSET,
+    PARTITION,
+    PATH,
+    POSITION,
+    ROW,
+    SOURCE,
+    TOPIC,
+    TS,
+    WM,
+    kept_column,
+)
+from streamflow.model.types import BYTES, INT, LONG, PAYLOAD, STRING, Schema, Type
+from streamflow.topology import envelopes
+from streamflow.topology.plan import EnvelopeField
+
+# Columns that an expression's `meta.<name>` is read from.
+META_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "source": (SOURCE,),
+    "partition": (PARTITION,),
+    "offset": (OFFSET,),
+    "key": (KEY,),
+    "timestamp": (TS,),
+    "execution": (EXECUTION,),
+    "topic": (TOPIC,),
+    "headers": (HEADERS,),
+    "tags": (HEADERS,),
+    "schema": (),
+}
+# Made anew wherever rows enter a stage; never carried.
+_LOCAL = frozenset({ROW, KEY, TS, WM, POSITION})
+_CARRIED: Mapping[str, Type] = {
+    SOURCE: STRING,
+    OFFSET: LONG,
+    EXECUTION: STRING,
+    PATH: BYTES,
+    TOPIC: STRING,
+    PARTITION: INT,
+    HEADERS: envelopes.HEADERS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelopes:
+    """What each stage makes, each node keeps, and each internal topic carries."""
+
+    needs: Mapping[str, tuple[str, ...]]  # by stage
+    keep: Mapping[str, tuple[str, ...]]  # by node: fields
+    carried: Mapping[str, tuple[EnvelopeField, ...]]  # by node whose rows enter a stage through an internal topic
+
+
+@dataclass(slots=True)
+class _Demand:
+    """What one node reads besides the fields of its items."""
+
+    columns: set[str] = field(default_factory=set)
+    kept: set[tuple[str, str]] = field(default_factory=set)  # (node, field)
+
+
+def envelope(typed: TypedGraph, groups: Groups) -> Envelopes:
+    """Follow what nodes read back to where it is made."""
+    graph = typed.graph
+    demands = {n: _demand(typed, n) for n in graph.nodes}
+    carried: dict[str, tuple[EnvelopeField, ...]] = {}
+    for group in groups.stages:
+        for entry in group.inputs:
+            if not group.source and (graph.nodes[entry].repartitions or graph.nodes[entry].reads_source):
+                carried[entry] = _carried(typed, entry, [demands[n] for n in graph.descendants(entry)])
+    needs = {g.id: _needs(typed, g, demands, carried) for g in groups.stages}
+    keep: dict[str, set[str]] = {}
+    for demand in demands.values():
+        for node, name in demand.kept:
+            keep.setdefault(node, set()).add(name)
+    return Envelopes(needs=needs, keep={n: tuple(sorted(f)) for n, f in keep.items()}, carried=carried)
+
+
+def _demand(typed: TypedGraph, node_id: str) -> _Demand:
+    graph, node, types = typed.graph, typed.graph.nodes[node_id], typed.types[node_id]
+    demand = _Demand(columns=set(node.node.spec.needs))
+    for expression in expressions_of(node.node):
+        found = references(expression)
+        for name in found.meta:
+            demand.columns.update(META_COLUMNS.get(name, ()))
+        for other, names in found.nodes.items():
+            if other in types.visible:
+                demand.kept.update((other, n) for n in _fields(types.visible[other], names))
+    if node.writes_topic or node.repartitions:
+        demand.columns.update((KEY, TS))
+    if node.node.spec.whole_set:
+        demand.columns.add(EXECUTION)
+    if len(graph.into(node_id)) > 1 and any(multiplies(graph.nodes[n]) for n in graph.ancestors(node_id)):
+        demand.columns.add(PATH)  # siblings have one arrival; their paths tell their order
+    return demand
+
+
+def _fields(schema: Schema, names: Iterable[str]) -> set[str]:
+    """The columns behind `nodes.<id>.<field>…`; no names mean the whole item."""
+    if schema.kind != "record":
+        return {PAYLOAD}
+    known = {f.name for f in schema.fields}
+    named = set(names)
+    return named & known if named and named <= known else known
+
+
+def _carried(typed: TypedGraph, entry: str, below: list[_Demand]) -> tuple[EnvelopeField, ...]:
+    """Fields for what nodes below `entry` read and what is known there already."""
+    node, types = typed.graph.nodes[entry], typed.types[entry]
+    columns: dict[str, Type] = {}
+    if not node.is_trigger:  # the topic of a trigger is itself where lineage begins
+        wanted = {c for d in below for c in d.columns} - _LOCAL
+        columns |= {c: _CARRIED[c] for c in _CARRIED if c in wanted}
+        for other, name in sorted({k for d in below for k in d.kept}):
+            schema = types.visible.get(other)
+            if schema is not None and other != entry:
+                columns[kept_column(other, name)] = _kept_type(schema, name)
+    item = types.outputs["out"]
+    taken = {f.name for f in item.fields}
+    fields: list[EnvelopeField] = []
+    if item.kind != "record":
+        fields.append(EnvelopeField(column=PAYLOAD, field="__item", type=item.required()))
+    for column, of in columns.items():
+        name = avro_field_name(column, taken)
+        taken.add(name)
+        fields.append(EnvelopeField(column=column, field=name, type=of))
+    return tuple(fields)
+
+
+def _kept_type(schema: Schema, name: str) -> Type:
+    if schema.kind != "record":
+        return schema.optional()
+    found = schema.field(name)
+    assert found is not None, name
+    return found.type.optional()  # items that came another way have none
+
+
+def avro_field_name(column: str, taken: set[str]) -> str:
+    """The Avro name of a reserved column: `@offset` is `__offset`, `@nodes.a.b` is `__n_a_b`; told apart by a hash if taken."""
+    plain = column.removeprefix("@")
+    plain = "n_" + plain.removeprefix("nodes.") if plain.startswith("nodes.") else plain
+    name = "__" + "".join(c if c.isascii() and c.isalnum() else "_" for c in plain)
+    return name if name not in taken else f"{name}_{sha256(column.encode()).hexdigest()[:8]}"
+
+
+def _needs(
+    typed: TypedGraph,
+    group: Group,
+    demands: Mapping[str, _Demand],
+    carried: Mapping[str, tuple[EnvelopeField, ...]],
+) -> tuple[str, ...]:
+    """Columns to make where rows enter the stage: what its nodes read, and what its topics carry on."""
+    if group.source:
+        return (KEY, TS)
+    wanted: set[str] = set()
+    for node in group.nodes:
+        wanted |= demands[node].columns
+        if typed.graph.nodes[node].repartitions:
+            wanted |= {e.column for e in carried.get(node, ())}
+    return tuple(sorted(c for c in wanted if c not in (ROW, PAYLOAD) and not c.startswith("@nodes.")))

@@ -1,0 +1,157 @@
+"""What passes hand to each other: the workflow as a graph of built nodes, before anything is said about topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from streamflow.model.policies import ErrorPolicy, Extent
+from streamflow.model.types import Schema
+from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, TopicRead, TopicWrite, WritesTopic
+from streamflow.sdk.params import RawParams
+from streamflow.sdk.places import Place
+
+ERROR_PORT = "error"
+RECORDS_PORT = "records"  # what a publish or repartition node hands to its sink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphNode:
+    """A node that was built: its parameters are of the right types, nothing else is known."""
+
+    id: str
+    kind: str
+    node: Node
+    raw: RawParams  # as written: where each parameter stands
+    errors: ErrorPolicy = field(default_factory=ErrorPolicy)
+
+    @property
+    def place(self) -> Place:
+        return self.raw.place
+
+    @property
+    def is_trigger(self) -> bool:
+        return self.node.spec.category == "trigger"
+
+    @property
+    def reads_topic(self) -> bool:
+        return isinstance(self.node, ReadsTopic)
+
+    @property
+    def reads_source(self) -> bool:
+        return isinstance(self.node, ReadsSource)
+
+    @property
+    def writes_topic(self) -> bool:
+        return isinstance(self.node, WritesTopic)
+
+    @property
+    def repartitions(self) -> bool:
+        return isinstance(self.node, Repartitions)
+
+    def place_of(self, param: str) -> Place:
+        """Where a parameter stands; `param` is dotted, such as `fields.total`."""
+        return self.raw.at(*(int(p) if p.isdigit() else p for p in param.split("."))) if param else self.place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """Rows flow from an output port to an input port."""
+
+    source: str
+    port: str
+    target: str
+    target_port: str
+    place: Place = field(default_factory=Place, compare=False)
+
+    @property
+    def start(self) -> str:
+        return f"{self.source}.{self.port}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes and edges in document order; every edge joins ports that exist. `broken`: an edge into the node was in error."""
+
+    nodes: Mapping[str, GraphNode]
+    edges: tuple[Edge, ...]
+    broken: frozenset[str] = frozenset()
+
+    @cached_property
+    def _into(self) -> Mapping[str, tuple[Edge, ...]]:
+        return {n: tuple(e for e in self.edges if e.target == n) for n in self.nodes}
+
+    @cached_property
+    def _out_of(self) -> Mapping[str, tuple[Edge, ...]]:
+        return {n: tuple(e for e in self.edges if e.source == n) for n in self.nodes}
+
+    def into(self, node: str) -> tuple[Edge, ...]:
+        return self._into[node]
+
+    def out_of(self, node: str) -> tuple[Edge, ...]:
+        return self._out_of[node]
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Topological order; of nodes that could come next, the first in the document does."""
+        waiting = {n: len(self.into(n)) for n in self.nodes}
+        rank = {n: i for i, n in enumerate(self.nodes)}
+        ready = [n for n, count in waiting.items() if count == 0]
+        done: list[str] = []
+        while ready:
+            ready.sort(key=rank.__getitem__, reverse=True)
+            done.append(node := ready.pop())
+            for edge in self.out_of(node):
+                waiting[edge.target] -= 1
+                if waiting[edge.target] == 0:
+                    ready.append(edge.target)
+        return tuple(done)
+
+    def descendants(self, node: str) -> frozenset[str]:
+        """Nodes that rows of `node` can reach, itself not included."""
+        found: set[str] = set()
+        front = [node]
+        while front:
+            for edge in self.out_of(front.pop()):
+                if edge.target not in found:
+                    found.add(edge.target)
+                    front.append(edge.target)
+        return frozenset(found)
+
+    def ancestors(self, node: str) -> frozenset[str]:
+        """Nodes whose rows can reach `node`, itself not included."""
+        found: set[str] = set()
+        front = [node]
+        while front:
+            for edge in self.into(front.pop()):
+                if edge.source not in found:
+                    found.add(edge.source)
+                    front.append(edge.source)
+        return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTypes:
+    """What inference found out about a node."""
+
+    inputs: Mapping[str, Schema]
+    outputs: Mapping[str, Schema]  # with `error` and `records` where something takes them
+    extent: Extent
+    visible: Mapping[str, Schema]  # what `nodes.<id>` may name here
+    read: TopicRead | None = None
+    write: TopicWrite | None = None
+
+    def primary(self) -> Schema | None:
+        """What `nodes.<id>` means for this node: port `out`, or the first."""
+        if "out" in self.outputs:
+            return self.outputs["out"]
+        return next((s for p, s in self.outputs.items() if p not in (ERROR_PORT, RECORDS_PORT)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedGraph:
+    """A graph whose every node is typed."""
+
+    graph: Graph
+    types: Mapping[str, NodeTypes]

@@ -1,0 +1,258 @@
+"""Names every topic, says how it is made and why it exists.
+
+Record timestamps are event times, so no topic that we make may let records go by their age, or refuse them for it, unless
+the workflow says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from streamflow.codecs import CodecSpec
+from streamflow.compiler import names
+from streamflow.compiler.codes import FEEDBACK, TOPIC_COLLISION, TOPIC_ENCODINGS, TOPIC_NAME
+from streamflow.compiler.envelope import Envelopes
+from streamflow.compiler.fuse import Groups
+from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
+from streamflow.model.types import ANY, BYTES, Field, Schema, Type
+from streamflow.sdk.node import Repartitions
+from streamflow.sdk.places import Diagnostic
+from streamflow.topology.envelopes import DEAD_LETTER
+from streamflow.topology.plan import EnvelopeField, TopicPlan
+
+_LONG_MAX: Final = str(2**63 - 1)
+_EVENT_TIME: Final = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": _LONG_MAX,
+    "message.timestamp.after.max.ms": _LONG_MAX,
+}
+KEPT: Final[Mapping[str, str]] = MappingProxyType(
+    {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"} | _EVENT_TIME
+)
+COMPACTED: Final[Mapping[str, str]] = MappingProxyType({"cleanup.policy": "compact"} | _EVENT_TIME)
+_JSON: Final = CodecSpec(format="json", schema=ANY)
+_BYTES: Final = CodecSpec(format="bytes", schema=BYTES)
+
+
+@dataclass
+class _Namer:
+    workflow: str
+    typed: TypedGraph
+    groups: Groups
+    envelopes: Envelopes
+
+    def __post_init__(self) -> None:
+        self.topics: dict[str, TopicPlan] = {}
+        self.makers: dict[str, GraphNode | None] = {}
+        self.findings: list[Diagnostic] = []
+
+    def add(self, topic: TopicPlan, maker: GraphNode | None, param: str = "") -> None:
+        """Take in a topic; `maker` is the node that asks for it, None the workflow as a whole."""
+        if wrong := names.why_illegal(topic.name):
+            self._report(maker, param, TOPIC_NAME, f"{topic.name!r} cannot name a topic: {wrong}.")
+            return
+        other = self.topics.get(topic.name)
+        if other is None:
+            self.topics[topic.name], self.makers[topic.name] = topic, maker
+        elif {other.kind, topic.kind} <= {"source", "sink"}:
+            self._shared(other, topic, maker, param)
+        else:
+            self._report(
+                maker or self.makers[topic.name],
+                param,
+                TOPIC_COLLISION,
+                f"topic {topic.name!r} would be both {_spell(other)} and {_spell(topic)}.",
+                "Rename the topic, or the node.",
+            )
+
+    def _shared(self, other: TopicPlan, topic: TopicPlan, maker: GraphNode | None, param: str) -> None:
+        """Several nodes read or write one user topic: they must agree on its records."""
+        if {other.kind, topic.kind} == {"source", "sink"}:
+            self._report(
+                maker,
+                param,
+                FEEDBACK,
+                f"topic {topic.name!r} is both read and written: what is written starts executions again.",
+                "Write to another topic unless this is meant, and ends.",
+                warning=True,
+            )
+        mixed = (other.codec.format, other.codec.framing) != (topic.codec.format, topic.codec.framing)
+        # Bare Avro names no schema: two on one topic cannot be told apart.
+        bare = topic.codec.format == "avro" and topic.codec.framing == "raw" and other.kind == topic.kind == "sink"
+        if mixed or (bare and other.codec.schema != topic.codec.schema):
+            mine, theirs = self._node_of(maker), self._node_of(self.makers[topic.name])
+            what = "encoded in two ways" if mixed else "written with two schemas that no record names"
+            self._report(
+                maker,
+                param,
+                TOPIC_ENCODINGS,
+                f"topic {topic.name!r} is {what}, by {theirs} and {mine}.",
+                "Use one format, framing and schema, or framing: confluent, or another topic.",
+            )
+            return
+        partitions = other.partitions if topic.partitions is None else topic.partitions
+        why = other.why if topic.why in other.why else f"{other.why} {topic.why}"
+        self.topics[topic.name] = replace(other, partitions=partitions, why=why)
+
+    def _report(
+        self, node: GraphNode | None, param: str, code: str, message: str, mend: str = "", *, warning: bool = False
+    ) -> None:
+        place = node.place_of(param) if node else next(iter(self.typed.graph.nodes.values())).place
+        self.findings.append(
+            Diagnostic(place=place, code=code, message=message, mend=mend, severity="warning" if warning else "error")
+        )
+
+    def _node_of(self, node: GraphNode | None) -> str:
+        return repr(node.id) if node else "the workflow"
+
+    def user_topics(self) -> None:
+        for node_id, types in self.typed.types.items():
+            node = self.typed.graph.nodes[node_id]
+            if types.read is not None:
+                read = types.read
+                partitions = getattr(node.node, "partitions", None)
+                self.add(
+                    TopicPlan(
+                        name=read.topic,
+                        kind="source",
+                        codec=CodecSpec(format=read.format, framing=read.framing, schema=read.schema),
+                        why=f"Trigger {node_id!r} reads it.",
+                        partitions=partitions if isinstance(partitions, int) else None,
+                        config=KEPT,
+                    ),
+                    node,
+                    "topic",
+                )
+            if types.write is not None:
+                write = types.write
+                self.add(
+                    TopicPlan(
+                        name=write.topic,
+                        kind="sink",
+                        codec=CodecSpec(format=write.format, framing=write.framing, schema=write.schema),
+                        why=f"Node {node_id!r} writes it.",
+                        partitions=write.partitions,
+                        config={**KEPT, **write.config},
+                    ),
+                    node,
+                    "topic",
+                )
+
+    def internal_topics(self) -> None:
+        graph = self.typed.graph
+        for group in self.groups.stages:
+            if group.source:
+                trigger = graph.nodes[group.inputs[0]]
+                self.add(self._trigger(trigger), trigger)
+            for node_id in group.nodes:
+                node = graph.nodes[node_id]
+                if node.repartitions and self.groups.reader_of(node_id) is not None:
+                    self.add(self._repartition(node), node)
+                for store in node.node.spec.stores:
+                    self.add(
+                        TopicPlan(
+                            name=names.changelog_topic(self.workflow, node_id, store.name),
+                            kind="changelog",
+                            codec=_BYTES,
+                            why=f"Keeps store {store.name!r} of node {node_id!r}, so that another worker can restore it.",
+                            config=COMPACTED,
+                        ),
+                        node,
+                    )
+
+    def bookkeeping(self) -> None:
+        self.add(
+            TopicPlan(
+                name=names.dead_letter_topic(self.workflow),
+                kind="dead_letter",
+                codec=CodecSpec(format="avro", framing="raw", schema=DEAD_LETTER),
+                why="Items that failed, with their original bytes, until they are redriven.",
+                partitions=1,
+                config=KEPT,
+            ),
+            None,
+        )
+        for group in self.groups.stages:
+            head = self.typed.graph.nodes[group.inputs[0]]
+            self.add(
+                TopicPlan(
+                    name=names.ledger_topic(self.workflow, group.id),
+                    kind="ledger",
+                    codec=_JSON,
+                    why=f"What became of every row of stage {group.id!r}, by commit, for `audit`.",
+                    config=KEPT,
+                ),
+                head,
+            )
+            self.add(
+                TopicPlan(
+                    name=names.journal_topic(self.workflow, group.id),
+                    kind="journal",
+                    codec=_JSON,
+                    why=f"What stage {group.id!r} read, and in which order, so that a replay gives the same.",
+                    config=KEPT,
+                ),
+                head,
+            )
+
+    def _trigger(self, trigger: GraphNode) -> TopicPlan:
+        return TopicPlan(
+            name=names.trigger_topic(self.workflow, trigger.id),
+            kind="trigger",
+            codec=self._item_codec(trigger.id, "out"),
+            why=f"Trigger {trigger.id!r} is no topic: its items are committed here first, so that nothing is lost or doubled.",
+            partitions=1,  # keeps the order of the source
+            config=KEPT,
+            envelope=self.envelopes.carried[trigger.id],
+        )
+
+    def _repartition(self, node: GraphNode) -> TopicPlan:
+        assert isinstance(node.node, Repartitions)
+        key = getattr(node.node, "key", None)
+        by = f" by {key.text}" if key is not None else ""
+        return TopicPlan(
+            name=names.repartition_topic(self.workflow, node.id),
+            kind="repartition",
+            codec=self._item_codec(node.id, RECORDS_PORT),
+            why=f"Rows change partition{by} here: what belongs together meets in one task.",
+            partitions=node.node.partitions(),
+            config=KEPT,
+            envelope=self.envelopes.carried[node.id],
+        )
+
+    def _item_codec(self, node: str, port: str) -> CodecSpec:
+        schema = self.typed.types[node].outputs[port]
+        name = names.item_record(self.workflow, node)
+        return CodecSpec(format="avro", framing="raw", schema=item_schema(schema, self.envelopes.carried[node], name))
+
+
+def item_schema(item: Schema, envelope: tuple[EnvelopeField, ...], name: str) -> Schema:
+    """The record on an internal topic: payload fields inline, then what the envelope carries."""
+    payload = item.fields if item.kind == "record" else ()
+    carried = tuple(Field(name=e.field, type=e.type) for e in envelope)
+    return Type(kind="record", name=name, fields=(*payload, *carried), doc=item.doc)
+
+
+def name_topics(
+    workflow: str, typed: TypedGraph, groups: Groups, envelopes: Envelopes
+) -> tuple[Mapping[str, TopicPlan], list[Diagnostic]]:
+    """All topics by name: what users named first, then what the topology makes for itself."""
+    namer = _Namer(workflow, typed, groups, envelopes)
+    namer.user_topics()
+    namer.internal_topics()
+    namer.bookkeeping()
+    return namer.topics, namer.findings
+
+
+def _spell(topic: TopicPlan) -> str:
+    words = {
+        "source": "a topic that is read",
+        "sink": "a topic that is written",
+        "dead_letter": "the dead letter topic",
+        "trigger": "a trigger's own topic",
+        "repartition": "a repartition topic",
+    }
+    return words.get(topic.kind, f"a {topic.kind} topic")

@@ -1,0 +1,95 @@
+"""Where rows must change partition: repartition nodes are put before keyed ports that need them.
+
+Only what cannot be seen to be partitioned right already is repartitioned: rows that come, through nodes that change
+neither items nor keys, from a repartition by the same expression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streamflow.compiler.codes import NO_KEY, NOT_INSTALLED
+from streamflow.compiler.graph import Edge, Graph, GraphNode
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import Port
+from streamflow.sdk.params import RawParams, build
+from streamflow.sdk.places import Diagnostic
+from streamflow.sdk.registry import NodeRegistry
+
+
+def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnostic]]:
+    """Put a repartition before every keyed port whose rows are not partitioned by its key."""
+    findings: list[Diagnostic] = []
+    nodes, edges = dict(graph.nodes), list(graph.edges)
+    for node in graph.nodes.values():
+        for port in node.node.input_ports():
+            arriving = [e for e in graph.into(node.id) if e.target_port == port.name]
+            if not port.keyed or not arriving:
+                continue
+            key = _key_of(node, port)
+            if key is None:
+                findings.append(
+                    Diagnostic(
+                        place=node.place,
+                        code=NO_KEY,
+                        message=f"node {node.id!r} ({node.kind}): port {port.name!r} takes rows by key, but there is no key.",
+                        mend="Set `key` to what makes two rows belong together.",
+                    )
+                )
+            elif not all(_partitioned_by(graph, e.source, key.text) for e in arriving):
+                between = _repartition(node, port, key, registry, findings)
+                if between is not None:
+                    nodes[between.id] = between
+                    edges = [
+                        replace(e, target=between.id, target_port="in")
+                        if e.target == node.id and e.target_port == port.name
+                        else e
+                        for e in edges
+                    ]
+                    edges.append(
+                        Edge(source=between.id, port="out", target=node.id, target_port=port.name, place=node.place)
+                    )
+    return Graph(nodes=nodes, edges=tuple(edges), broken=graph.broken), findings
+
+
+def _key_of(node: GraphNode, port: Port) -> Expression | None:
+    """A node says its key as parameter `key`, or `<port>_key` where its inputs have keys of their own."""
+    for name in (f"{port.name}_key", "key"):
+        found = getattr(node.node, name, None)
+        if isinstance(found, Expression):
+            return found
+    return None
+
+
+def _partitioned_by(graph: Graph, node: str, key: str) -> bool:
+    """Whether rows leaving `node` were repartitioned by `key` and nothing could have changed it since."""
+    here = graph.nodes[node]
+    if here.repartitions:
+        found = getattr(here.node, "key", None)
+        return isinstance(found, Expression) and found.text == key
+    if here.node.spec.category != "condition" and here.kind not in ("pass", "no-op", "limit"):
+        return False
+    arriving = graph.into(node)
+    return bool(arriving) and all(_partitioned_by(graph, e.source, key) for e in arriving)
+
+
+def _repartition(
+    node: GraphNode, port: Port, key: Expression, registry: NodeRegistry, findings: list[Diagnostic]
+) -> GraphNode | None:
+    kind = registry.get("repartition")
+    raw = RawParams(values={"key": key}, places={("key",): key.place}, place=node.place)
+    if kind is None:
+        findings.append(
+            Diagnostic(
+                place=node.place,
+                code=NOT_INSTALLED,
+                message=f"node {node.id!r} needs its rows repartitioned, but node kind 'repartition' is not installed.",
+            )
+        )
+        return None
+    made, found = build(kind, raw)
+    findings.extend(found)
+    if made is None:
+        return None
+    # Dots are not allowed in ids that users write: this one cannot collide, and is legal in names of topics.
+    return GraphNode(id=f"{node.id}.{port.name}", kind="repartition", node=made, raw=raw, errors=node.errors)

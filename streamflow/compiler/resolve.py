@@ -1,0 +1,179 @@
+"""First pass: the document becomes a graph of built nodes.
+
+What only shortens writing is spelt out here, so that no later pass knows of it: a disabled node is a `pass` node, a condition
+on a connection is a `filter` node, a fallback is a wire from the error port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED
+from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
+from streamflow.sdk.node import Node
+from streamflow.sdk.params import RawParams, build
+from streamflow.sdk.places import Diagnostic, Place
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.workflow import WorkflowDocument, validate
+from streamflow.workflow.model import Connection
+from streamflow.workflow.ports import resolve as resolve_ports
+
+
+def resolve(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Graph, list[Diagnostic]]:
+    """Build and connect all nodes. Where something is wrong the graph holds what is sound, and what hangs on it is marked."""
+    nodes, findings = validate(document, registry)
+    connections, _ = resolve_ports(document, nodes)  # its findings are among those of `validate`
+    made = _Resolver(document, registry, nodes, list(findings))
+    for connection in connections:
+        made.connect(connection)
+    made.fallbacks()
+    return made.graph(), made.findings
+
+
+def filter_id(edge: Edge) -> str:
+    """Id of the filter that stands for a connection's condition: made of ids and ports, so it never moves."""
+    target = edge.target if edge.target_port == "in" else f"{edge.target}.{edge.target_port}"
+    return f"{edge.start}~{target}"
+
+
+@dataclass
+class _Resolver:
+    document: WorkflowDocument
+    registry: NodeRegistry
+    built: Mapping[str, Node]
+    findings: list[Diagnostic]
+
+    def __post_init__(self) -> None:
+        self.nodes: dict[str, GraphNode] = {}
+        self.edges: list[Edge] = []
+        self.broken: set[str] = set()
+        self._off = {e.id for e in self.document.nodes if e.disabled}
+        self._passed: dict[str, str] = {}  # disabled node -> the input port that goes through
+        for entry in self.document.nodes:
+            node = self.built.get(entry.id)
+            if node is None or entry.id in self.nodes:
+                continue
+            if entry.id in self._off:
+                if node.input_ports() and node.output_ports():
+                    self._add(entry.id, "pass", RawParams(place=entry.place))
+                continue
+            raw = replace(entry.params, place=entry.place)
+            policy = self.document.error_policy(entry)
+            if policy.fallback:
+                policy = replace(policy, on_error="error_port")
+            self.nodes[entry.id] = GraphNode(id=entry.id, kind=entry.type, node=node, raw=raw, errors=policy)
+
+    def connect(self, connection: Connection) -> None:
+        source, target = connection.source, connection.target
+        if connection.type == "loop":
+            self._report(connection.place, NO_LOOP, f"connection {connection} is a loop, but no node here repeats rows.")
+            return
+        if target not in self.nodes:
+            return
+        if source not in self.nodes:
+            # Nothing comes from a trigger that is off; anything else missing was reported, and what hangs on it is unknown.
+            if source not in self._off:
+                self.broken.add(target)
+            return
+        ends = self._source_port(connection), self._target_port(connection)
+        if "" in ends:
+            self.broken.add(target)
+        elif None not in ends:
+            edge = Edge(
+                source=source, port=str(ends[0]), target=target, target_port=str(ends[1]), place=connection.place
+            )
+            self._wire(edge, connection)
+
+    def fallbacks(self) -> None:
+        """A fallback is a wire from the error port to the first input of the node that takes over."""
+        for entry in self.document.nodes:
+            takes_over = self.nodes.get(entry.fallback)
+            if entry.id not in self.nodes or entry.id in self._off or takes_over is None:
+                continue
+            ports = takes_over.node.input_ports()
+            if ports:
+                place = entry.policy_place if entry.policy_place.line else entry.place
+                edge = Edge(
+                    source=entry.id, port=ERROR_PORT, target=takes_over.id, target_port=ports[0].name, place=place
+                )
+                if edge not in self.edges:
+                    self.edges.append(edge)
+
+    def graph(self) -> Graph:
+        """Nodes that rows can reach: what hung on disabled triggers only is left out."""
+        whole = Graph(nodes=self.nodes, edges=tuple(self.edges), broken=frozenset(self.broken))
+        live = {n for n, g in self.nodes.items() if not g.node.input_ports()}
+        live |= {d for n in list(live) for d in whole.descendants(n)}
+        if not any(e.disabled for e in self.document.nodes):
+            live = set(self.nodes)  # then unreachable nodes were reported
+        return Graph(
+            nodes={n: g for n, g in self.nodes.items() if n in live},
+            edges=tuple(e for e in self.edges if e.source in live and e.target in live),
+            broken=frozenset(self.broken & live),
+        )
+
+    def _wire(self, edge: Edge, connection: Connection) -> None:
+        if connection.condition is None:
+            self.edges.append(edge)
+            return
+        condition = connection.condition
+        raw = RawParams(values={"when": condition}, places={("when",): condition.place}, place=connection.place)
+        between = self._add(filter_id(edge), "filter", raw, errors_of=edge.source)
+        if between:
+            self.edges.append(replace(edge, target=between, target_port="in"))
+            self.edges.append(replace(edge, source=between, port="out"))
+
+    def _source_port(self, connection: Connection) -> str | None:
+        """The port rows leave by; "" where it is not known, None where a disabled node has nothing to give."""
+        if connection.source not in self._off:
+            return connection.source_port
+        first = self.built[connection.source].output_ports()[0].name
+        if connection.source_port in (first, ""):
+            return "out"
+        self._report(
+            connection.place,
+            DISABLED_PORT,
+            f"node {connection.source!r} is disabled: its items pass to {first!r}, nothing leaves by "
+            f"{connection.source_port!r}.",
+            severity="warning",
+        )
+        return None
+
+    def _target_port(self, connection: Connection) -> str | None:
+        target, port = connection.target, connection.target_port
+        if target not in self._off or not port:
+            return port
+        if self._passed.setdefault(target, port) == port:
+            return "in"
+        self._report(
+            connection.target_place,
+            DISABLED_PORT,
+            f"node {target!r} is disabled and passes on what enters by {self._passed[target]!r}; items for {port!r} end here.",
+            severity="warning",
+        )
+        return None
+
+    def _add(self, node_id: str, kind: str, raw: RawParams, *, errors_of: str = "") -> str:
+        """Add a node that nobody wrote. Its errors follow the workflow's policy."""
+        node_class = self.registry.get(kind)
+        if node_class is None:
+            self._report(raw.place, NOT_INSTALLED, f"node kind {kind!r} is needed here and not installed.")
+            return ""
+        node, found = build(node_class, raw)
+        self.findings.extend(found)
+        if node is None:
+            return ""
+        errors = self.nodes[errors_of].errors if errors_of else None
+        policy = self.document.policies
+        made = GraphNode(id=node_id, kind=kind, node=node, raw=raw)
+        if errors is None or errors.on_error == "error_port":
+            on_error = "dead_letter" if policy.on_error == "error_port" else policy.on_error
+            errors = replace(made.errors, on_error=on_error, retry=policy.retry)
+        self.nodes[node_id] = replace(made, errors=errors)
+        return node_id
+
+    def _report(self, place: Place, code: str, message: str, *, severity: str = "error") -> None:
+        self.findings.append(
+            Diagnostic(place=place, code=code, message=message, severity="warning" if severity == "warning" else "error")
+        )

@@ -1,0 +1,146 @@
+"""Infers the schema of every wire and types every expression against it.
+
+Nodes say what they make of their inputs (`Node.output_schemas`); this pass walks the graph, joins wires that meet, and
+keeps errors from causing others: what hangs on something unknown is left alone, what hangs on something wrong is
+checked for its expressions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamflow.compiler.codes import SCHEMAS_DIFFER
+from streamflow.compiler.context import InferenceContext
+from streamflow.compiler.graph import ERROR_PORT, RECORDS_PORT, Edge, Graph, GraphNode, NodeTypes, TypedGraph
+from streamflow.compiler.schemas import SchemaLoader
+from streamflow.compiler.unify import unify_all
+from streamflow.compiler.visible import visible_nodes
+from streamflow.model.policies import Extent
+from streamflow.model.types import Schema, Type
+from streamflow.sdk.node import ReadsTopic, Schemas, TopicRead, TopicWrite, WritesTopic
+from streamflow.sdk.places import Diagnostic
+from streamflow.topology.envelopes import error_schema
+
+
+def typecheck(
+    graph: Graph,
+    extents: Mapping[str, Extent],
+    loader: SchemaLoader,
+    *,
+    vars: Mapping[str, object],
+    functions: Mapping[str, Callable[..., Any]],
+) -> tuple[TypedGraph, list[Diagnostic]]:
+    """Type all nodes that can be typed. Complete only if there are no errors."""
+    checker = _Checker(graph, extents, loader, vars, functions)
+    for node_id in graph.order:
+        checker.node(graph.nodes[node_id])
+    return TypedGraph(graph=graph, types=checker.types), checker.findings
+
+
+@dataclass
+class _Checker:
+    graph: Graph
+    extents: Mapping[str, Extent]
+    loader: SchemaLoader
+    vars: Mapping[str, object]
+    functions: Mapping[str, Callable[..., Any]]
+    types: dict[str, NodeTypes] = field(default_factory=dict)
+    findings: list[Diagnostic] = field(default_factory=list)
+    tainted: set[str] = field(default_factory=set)  # nodes whose schemas are guesses, since something above is wrong
+
+    def node(self, node: GraphNode) -> None:
+        inputs = self._inputs(node)
+        if inputs is None:
+            return
+        visible = visible_nodes(self.graph, node.id, self.types)
+        ctx = InferenceContext(
+            node=node,
+            inputs=inputs,
+            extent=self.extents[node.id],
+            vars=self.vars,
+            visible=visible,
+            loader=self.loader,
+            functions=self.functions,
+        )
+        outputs = dict(node.node.output_schemas(ctx))
+        read, write = self._topics(node, ctx)
+        self._settle(node, ctx)
+        if self._unknown(node, outputs, read, write):
+            return
+        if any(e.port == ERROR_PORT for e in self.graph.out_of(node.id)):
+            failing = self._failing(inputs)
+            if failing is not None:
+                outputs[ERROR_PORT] = error_schema(failing)
+        if node.repartitions and "out" in outputs:
+            outputs.setdefault(RECORDS_PORT, outputs["out"])
+        self.types[node.id] = NodeTypes(
+            inputs=inputs, outputs=outputs, extent=self.extents[node.id], visible=visible, read=read, write=write
+        )
+
+    def _inputs(self, node: GraphNode) -> Schemas | None:
+        """Schema of each connected port; None when one of them is not known."""
+        if node.id in self.graph.broken:
+            return None
+        by_port: dict[str, list[Edge]] = {}
+        for edge in self.graph.into(node.id):
+            if edge.source not in self.types or edge.port not in self.types[edge.source].outputs:
+                return None
+            if edge.source in self.tainted:
+                self.tainted.add(node.id)
+            by_port.setdefault(edge.target_port, []).append(edge)
+        joined = {port: self._join(node, port, edges) for port, edges in by_port.items()}
+        known = {port: schema for port, schema in joined.items() if schema is not None}
+        return known if len(known) == len(joined) else None
+
+    def _join(self, node: GraphNode, port: str, edges: list[Edge]) -> Schema | None:
+        schemas = [self.types[e.source].outputs[e.port] for e in edges]
+        # A merge brings together what differs: that is what it is for.
+        found = unify_all(schemas, lenient=node.node.spec.category == "merge")
+        if isinstance(found, Type):
+            return found
+        index, conflict = found
+        if node.id not in self.tainted:
+            first, other = edges[0], edges[index]
+            where = f"{first.start} ({first.place})", f"{other.start} ({other.place})"
+            self.findings.append(
+                Diagnostic(
+                    place=other.place,
+                    code=SCHEMAS_DIFFER,
+                    message=f"items of different schemas flow into {node.id}.{port}: " + str(conflict).format(*where) + ".",
+                    mend="Bring them to one schema with `set`, or put a `merge` between, which fills missing fields with null.",
+                )
+            )
+        return None
+
+    def _topics(self, node: GraphNode, ctx: InferenceContext) -> tuple[TopicRead | None, TopicWrite | None]:
+        read = node.node.topic_read(ctx) if isinstance(node.node, ReadsTopic) else None
+        write = node.node.topic_write(ctx) if isinstance(node.node, WritesTopic) else None
+        if read is not None:
+            if read.key is not None:
+                ctx.type_over(read.schema, read.key, param="key")
+            if read.time is not None:
+                ctx.type_over(read.schema, read.time, param="time")
+        return read, write
+
+    def _settle(self, node: GraphNode, ctx: InferenceContext) -> None:
+        # Below an error only expressions speak: what nodes say of schemas may follow from the error above.
+        heard = [f for f in ctx.findings if node.id not in self.tainted or f.code.startswith("SF21")]
+        self.findings.extend(heard)
+        if any(f.severity == "error" for f in ctx.findings):
+            self.tainted.add(node.id)
+
+    def _unknown(
+        self, node: GraphNode, outputs: Schemas, read: TopicRead | None, write: TopicWrite | None
+    ) -> bool:
+        return (
+            any(p.name not in outputs for p in node.node.output_ports())
+            or (node.reads_topic and read is None)
+            or (node.writes_topic and write is None)
+        )
+
+    def _failing(self, inputs: Schemas) -> Schema | None:
+        """Schema of the items that may fail in a node: those of all its inputs."""
+        found = unify_all(list(inputs.values()), lenient=True) if inputs else None
+        return found if isinstance(found, Type) else None

@@ -1,0 +1,61 @@
+"""Which earlier nodes an expression may name as `nodes.<id>`, and with what schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, NodeTypes
+from streamflow.model.types import Schema
+
+
+def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:
+    """Nodes that every item, or (then with nullable fields) some item, of this node has passed.
+
+    Where several ports are combined only what all of them share has one meaning. Where a node makes new items out of
+    whole executions (aggregate), what came before belongs to none of them.
+    """
+    if not graph.into(node_id):
+        return {}
+    ports: dict[str, list[Mapping[str, Schema]]] = {}
+    for edge in graph.into(node_id):
+        ports.setdefault(edge.target_port, []).append(_along(graph, edge, types))
+    by_port = [_either(lines) for lines in ports.values()]
+    if len(by_port) == 1:
+        return by_port[0]
+    shared = set(by_port[0]).intersection(*by_port[1:])
+    return {n: _weakest([seen[n] for seen in by_port]) for n in by_port[0] if n in shared}
+
+
+def makes_new_items(graph: Graph, node_id: str, types: NodeTypes) -> bool:
+    """Whether a node's items stand for no single item before it: it acts on whole sets and changes their schema."""
+    return graph.nodes[node_id].node.spec.whole_set and types.primary() not in types.inputs.values()
+
+
+def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:
+    source = types[edge.source]
+    before = {} if makes_new_items(graph, edge.source, source) else dict(source.visible)
+    made = source.primary()
+    if edge.port != ERROR_PORT and made is not None:
+        before[edge.source] = made
+    return before
+
+
+def _either(lines: list[Mapping[str, Schema]]) -> Mapping[str, Schema]:
+    """What holds of an item that came by one of several wires."""
+    if len(lines) == 1:
+        return lines[0]
+    seen: dict[str, Schema] = {}
+    for line in lines:
+        for node, schema in line.items():
+            seen.setdefault(node, schema if all(node in other for other in lines) else _nullable(schema))
+    return {n: _weakest([line[n] for line in lines if n in line] + [s]) for n, s in seen.items()}
+
+
+def _weakest(schemas: list[Schema]) -> Schema:
+    """The one of equal schemas whose fields are nullable, if any is."""
+    return next((s for s in schemas if s == _nullable(s)), schemas[0])
+
+
+def _nullable(schema: Schema) -> Schema:
+    return replace(schema, fields=tuple(replace(f, type=f.type.optional()) for f in schema.fields)).optional()

@@ -1,0 +1,1 @@
+"""Connectors: one folder per system outside the log. Node kinds in `nodes` place them in a workflow."""

@@ -1,0 +1,76 @@
+"""Batch: the unit of all work. A polars frame of items, its schema, and where it came from.
+
+Reserved columns start with `@`, which no Avro name may. Every operator carries them through; only those that
+something downstream uses are present (`StagePlan.needs`), except `@row`, which always is.
+
+| column       | dtype          | what |
+|--------------|----------------|------|
+| `@row`       | UInt32         | arrival index of the stage input row within this step; dead letters and `stop` find the record by it |
+| `@key`       | Binary, null   | the record key as bytes on the log |
+| `@ts`        | Int64          | event time, ms since 1970 |
+| `@wm`        | Int64          | watermark at this row, ms |
+| `@source`    | String         | the trigger's position without its offset: `topic#incarnation/partition` |
+| `@offset`    | Int64          | offset of the trigger item |
+| `@execution` | String         | id of the execution: `source:offset` of what started it |
+| `@path`      | Binary         | child indices since the trigger, 4 bytes big-endian each: bytewise order is lineage order |
+| `@headers`   | List(Struct{key: String, value: Binary}) | record headers |
+| `@topic`, `@partition`, `@position` | String, Int32, Int64 | where the stage read this row |
+| `@item`      | Binary         | the payload of items that are no records (see types.PAYLOAD) |
+| `@nodes.<id>.<field>` | any   | what an earlier node produced for this item, kept because an expression names it |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from streamflow.model.types import PAYLOAD, Schema
+
+ROW, KEY, TS, WM, SOURCE, OFFSET = "@row", "@key", "@ts", "@wm", "@source", "@offset"
+EXECUTION, PATH, HEADERS = "@execution", "@path", "@headers"
+TOPIC, PARTITION, POSITION = "@topic", "@partition", "@position"
+ERROR_CODE, ERROR_MESSAGE, ERROR_NODE = "@error_code", "@error_message", "@error_node"
+HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
+
+RESERVED: dict[str, pl.DataType] = {
+    ROW: pl.UInt32(), KEY: pl.Binary(), TS: pl.Int64(), WM: pl.Int64(), SOURCE: pl.String(), OFFSET: pl.Int64(),
+    EXECUTION: pl.String(), PATH: pl.Binary(), HEADERS: HEADERS_DTYPE, TOPIC: pl.String(), PARTITION: pl.Int32(),
+    POSITION: pl.Int64(), ERROR_CODE: pl.String(), ERROR_MESSAGE: pl.String(), ERROR_NODE: pl.String(),
+}  # fmt: skip
+
+
+def kept_column(node: str, field: str) -> str:
+    """Name of the reserved column that keeps `field` as node `node` produced it."""
+    return f"@nodes.{node}.{field}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Items of one schema. `frame` has the schema's payload columns and any reserved ones, in any order."""
+
+    frame: pl.DataFrame
+    schema: Schema
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def payload_columns(self) -> list[str]:
+        """Names of the columns that are the item itself."""
+        if self.schema.kind == "record":
+            return [f.name for f in self.schema.fields]
+        return [PAYLOAD]
+
+    def reserved_columns(self) -> list[str]:
+        """Names of the columns that travel with the item: all that start with `@`, but for `@item`."""
+        return [c for c in self.frame.columns if c.startswith("@") and c != PAYLOAD]
+
+    def payload(self) -> pl.DataFrame:
+        return self.frame.select(self.payload_columns())
+
+    def with_frame(self, frame: pl.DataFrame, schema: Schema | None = None) -> Batch:
+        return replace(self, frame=frame, schema=self.schema if schema is None else schema)
+
+    def where(self, mask: pl.Series) -> Batch:
+        """The rows where `mask` is true; a null is false."""
+        return self.with_frame(self.frame.filter(mask))

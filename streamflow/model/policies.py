@@ -1,0 +1,37 @@
+"""Policies: what a workflow says about errors, commits and retries. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Guarantee = Literal["exactly_once", "at_least_once"]
+OnError = Literal["stop", "continue", "dead_letter", "error_port"]
+Extent = Literal["item", "run", "file", "request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """In-place retries of an item that failed; the total stays below half the transaction time-out."""
+
+    attempts: int = 1  # 1: no retry
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorPolicy:
+    """What happens to an item that failed in a node."""
+
+    on_error: OnError = "dead_letter"
+    fallback: str = ""  # id of the node that takes failed items; then on_error is error_port
+    retry: RetryPolicy = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPolicy:
+    """How tasks commit."""
+
+    guarantee: Guarantee = "exactly_once"
+    commit_interval_ms: int = 100
+    pending_bytes_max: int = 32 << 20  # commit earlier when this much output waits
+    step_bytes_max: int = 4 << 20  # encoded input of one step of a task

@@ -1,0 +1,100 @@
+"""event: the trigger that reads a topic. Its records are the items; it needs no operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from streamflow.model.types import ANY, BYTES, Schema
+from streamflow.nodes.checks import CONTRADICTION
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, TopicRead, param
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Node):
+    """Start an execution for each record of a topic.
+
+    A record that does not decode goes to the dead letter topic with its original bytes; the others go on.
+    """
+
+    spec: ClassVar = NodeSpec(
+        kind="event",
+        category="trigger",
+        inputs=(),
+        outputs=(Port(name="out", help="One item for each record."),),
+        icon="radio",
+        example="placed: {type: event, topic: shop.orders, schema: order.avsc, key: customer, time: ts}",
+    )
+    topic: str = param(help="Topic to read.", min_length=1)
+    format: Literal["avro", "json", "bytes"] | None = param(
+        default=None, help="Encoding of the records. Left out: avro when there is a schema, else json."
+    )
+    framing: Literal["raw", "confluent", "single_object"] = param(
+        default="raw",
+        help="What stands before an Avro payload: nothing (raw), magic byte and schema id (confluent), or marker and "
+        "fingerprint (single_object).",
+    )
+    schema: SchemaRef | None = param(
+        default=None, help="Schema of the items. JSON without one gives untyped items, checked as they run."
+    )
+    key: Expression | None = param(default=None, help="Value that replaces the record key; left out: the record's own.")
+    time: Expression | None = param(
+        default=None, help="Event time: a timestamp, or a long of ms since 1970. Left out: the record's timestamp."
+    )
+    start: Literal["earliest", "latest"] = param(
+        default="earliest", help="Where reading begins when nothing was committed yet."
+    )
+    partitions: int | None = param(
+        default=None, ge=1, le=10_000, help="Partitions of the topic when it has to be created."
+    )
+
+    def topic_read(self, ctx: SchemaContext) -> TopicRead | None:
+        schema = self._schema(ctx)
+        if schema is None:
+            return None
+        return TopicRead(
+            topic=self.topic,
+            format=self._format(),
+            framing=self.framing,
+            schema=schema,
+            key=self.key,
+            time=self.time,
+            start=self.start,
+        )
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        schema = self._schema(ctx)
+        return {} if schema is None else {"out": schema}
+
+    def _format(self) -> Literal["avro", "json", "bytes"]:
+        return self.format or ("avro" if self.schema is not None else "json")
+
+    def _schema(self, ctx: SchemaContext) -> Schema | None:
+        chosen = self._format()
+        if self.framing != "raw" and chosen != "avro":
+            ctx.report(
+                CONTRADICTION,
+                f"framing {self.framing!r} belongs to format avro; format is {chosen}.",
+                param="framing",
+                mend="Leave framing out, or set format: avro.",
+            )
+        if self.schema is not None:
+            if chosen == "bytes":
+                ctx.report(
+                    CONTRADICTION,
+                    "format bytes has no schema.",
+                    param="schema",
+                    mend="Leave schema out, or set format.",
+                )
+                return BYTES
+            return ctx.schema(self.schema, param="schema")
+        if chosen == "avro":
+            ctx.report(
+                CONTRADICTION,
+                "format avro needs a schema to read with.",
+                param="format",
+                mend="Add schema: an .avsc file beside the workflow, or a subject of the registry.",
+            )
+            return None
+        return BYTES if chosen == "bytes" else ANY

@@ -1,0 +1,58 @@
+"""Fields computed one after another: an expression may name a field that an earlier one of the same node makes.
+
+`{total: amount * qty, tier: '"gold" if total > 1000 else "standard"'}` reads as people mean it. Expressions are pure, so
+a name of an earlier field stands for that field's expression: it is put in its place, in brackets. `item.total` stays the
+field as the item brought it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from streamflow.sdk.expression import Expression
+
+_TOKEN = re.compile(
+    r"""(?P<string>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")"""
+    r"|(?P<number>\d[\w.]*)"
+    r"|(?P<name>\$?[^\W\d]\w*)"
+    r"|(?P<space>\s+)"
+    r"|(?P<sign>.)",
+    re.DOTALL,
+)
+
+
+def in_sequence(fields: Mapping[str, Expression]) -> dict[str, Expression]:
+    """The same fields with every mention of an earlier field replaced by what it stands for."""
+    done: dict[str, Expression] = {}
+    for name, expression in fields.items():
+        done[name] = replace_names(expression, {n: e.text for n, e in done.items()})
+    return done
+
+
+def replace_names(expression: Expression, meanings: Mapping[str, str]) -> Expression:
+    """`expression` with free names replaced by bracketed texts; itself when it mentions none of them."""
+    tokens = list(_TOKEN.finditer(expression.text))
+    spoken = [t for t in tokens if t.lastgroup != "space"]
+    replaced: dict[int, str] = {}
+    for at, token in enumerate(spoken):
+        if token.lastgroup != "name" or token.group() not in meanings:
+            continue
+        before = spoken[at - 1].group() if at else ""
+        after = spoken[at + 1].group() if at + 1 < len(spoken) else ""
+        if before != "." and after != "(":
+            replaced[token.start()] = f"({unwrapped(meanings[token.group()])})"
+    if not replaced:
+        return expression
+    text = "".join(replaced.get(t.start(), t.group()) for t in tokens)
+    return Expression(text, expression.place)
+
+
+def unwrapped(text: str) -> str:
+    """An expression without the accepted wrappings `{{ … }}` and n8n's leading `=`, so that it can stand inside another."""
+    text = text.strip()
+    if text.startswith("={{"):
+        text = text[1:]
+    if text.startswith("{{") and text.endswith("}}") and len(text) >= 4:
+        text = text[2:-2].strip()
+    return text

@@ -1,0 +1,142 @@
+"""set: adds, replaces and removes fields. On the hot path: untouched columns are handed on, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import orjson
+
+from streamflow.expressions.limits import LENGTH_MAX as EXPRESSION_CHARS_MAX
+from streamflow.model.batch import Batch
+from streamflow.model.types import ANY, Field, Schema, Type
+from streamflow.nodes.checks import CONTRADICTION, check_fields, check_names
+from streamflow.nodes.sequence import in_sequence, unwrapped
+from streamflow.operators.errors import evaluate, label
+from streamflow.operators.untyped import UntypedSet
+from streamflow.sdk.expression import Expression, Projection
+from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, param
+from streamflow.sdk.operator import Context, Operator, Result
+from streamflow.sdk.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class SetOperator:
+    """New columns from one projection; dropped ones named. Columns are shared with the input, not copied."""
+
+    fields: Projection | None
+    labels: Mapping[str, str]
+    dropped: tuple[str, ...]
+    schema: Schema
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        batch, failed, new = inputs["in"], None, None
+        if self.fields is not None:
+            batch, new, failed = evaluate(batch, self.fields, self.labels)
+        frame = batch.frame.drop(self.dropped) if self.dropped else batch.frame
+        if new is not None:
+            frame = frame.with_columns(new.get_columns())
+        return Result(outputs={"out": Batch(frame, self.schema)}, failed=failed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Set(Node):
+    """Add fields, replace them, or keep only some.
+
+    Fields are computed in the order written: one may name another above it. `item.name` is the field as it came in.
+    With `keep: []` the item consists of the new fields alone, and is typed even where the input is untyped JSON.
+    """
+
+    spec: ClassVar = NodeSpec(
+        kind="set",
+        category="transform",
+        one_to_one=True,
+        icon="pencil",
+        example="priced: {type: set, fields: {total: amount * qty, "
+        'tier: \'"gold" if total > 1000 else "standard"\'}, remove: [note]}',
+    )
+    fields: Mapping[str, Expression] | None = param(default=None, help="New value of each field by name.")
+    keep: tuple[str, ...] | None = param(
+        default=None, help="Fields of the input that stay besides the new ones. Left out: all. []: none."
+    )
+    remove: tuple[str, ...] = param(default=(), help="Fields of the input that go.")
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if "in" not in ctx.inputs:
+            return {}
+        source = ctx.inputs["in"]
+        if self.keep is not None and self.remove:
+            ctx.report(
+                CONTRADICTION,
+                "keep and remove exclude each other.",
+                param="remove",
+                mend="Say which fields stay, or go.",
+            )
+        check_names(ctx, self._fields, param="fields")
+        check_fields(ctx, self.keep or (), source, param="keep")
+        check_fields(ctx, self.remove, source, param="remove")
+        if source.kind not in ("record", "any") and self.keep != ():
+            ctx.report(
+                CONTRADICTION,
+                f"items are {source}: they have no fields that could be kept.",
+                param="keep",
+                mend="Set keep: [] to make a new item of fields.",
+            )
+        types = {n: ctx.typeof(e, param=f"fields.{n}") for n, e in in_sequence(self._fields).items()}
+        return {"out": self._schema(source, types)}
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        source, fields = ctx.inputs["in"], in_sequence(self._fields)
+        labels = {n: label(f"fields.{n}", e) for n, e in self._fields.items()}
+        if source.kind == "record" or self.keep == ():
+            dropped = (
+                [f.name for f in source.fields if not self._stays(f.name)] if source.kind == "record" else ["@item"]
+            )
+            return SetOperator(
+                ctx.projection(fields) if fields else None,
+                labels,
+                tuple(n for n in dropped if n not in self._fields),
+                ctx.outputs["out"],
+            )
+        whole = _whole(fields, self.keep, self.remove)
+        return UntypedSet(
+            whole=ctx.projection({"new": whole}, expect={"new": ANY})
+            if len(whole.text) <= EXPRESSION_CHARS_MAX
+            else None,
+            fields=ctx.projection(fields, expect=dict.fromkeys(fields, ANY)),
+            labels=labels,
+            keep=self.keep,
+            remove=self.remove,
+        )
+
+    @property
+    def _fields(self) -> Mapping[str, Expression]:
+        return self.fields or {}
+
+    def _stays(self, name: str) -> bool:
+        return name in self.keep if self.keep is not None else name not in self.remove
+
+    def _schema(self, source: Schema, types: Mapping[str, Type]) -> Schema:
+        if source.kind != "record" and self.keep != ():
+            return ANY
+        old = [f for f in source.fields if self._stays(f.name) or f.name in types]
+        fields = [Field(name=f.name, type=types[f.name]) if f.name in types else f for f in old]
+        known = {f.name for f in old}
+        fields += [Field(name=n, type=t) for n, t in types.items() if n not in known]
+        return Type(kind="record", fields=tuple(fields))
+
+
+def _whole(fields: Mapping[str, Expression], keep: tuple[str, ...] | None, remove: tuple[str, ...]) -> Expression:
+    """One expression that gives the whole new item, so that each JSON text is parsed and written once."""
+    base = "item"
+    if keep is not None:
+        base = f"pick(item, {', '.join(_quoted(n) for n in keep)})"
+    elif remove:
+        base = f"omit(item, {', '.join(_quoted(n) for n in remove)})"
+    new = ", ".join(f"{_quoted(n)}: ({unwrapped(e.text)})" for n, e in fields.items())
+    return Expression(f"merge({base}, {{{new}}})", next((e.place for e in fields.values()), Place()))
+
+
+def _quoted(name: str) -> str:
+    return orjson.dumps(name).decode()

@@ -1,0 +1,125 @@
+"""Untyped items: JSON texts in the column `@item`. Each is parsed and written once per operator where that is possible.
+
+The polars engine knows nothing of JSON objects whose shape varies, so these kernels go through Python objects; all
+others stay columnar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import polars as pl
+
+from streamflow.model.batch import Batch
+from streamflow.model.types import ANY, PAYLOAD
+from streamflow.operators.errors import failed_mask, failed_rows
+from streamflow.sdk.expression import Projection
+from streamflow.sdk.operator import Context, Result
+
+_NOT_AN_OBJECT = 5  # wrong_type
+
+
+def parse(items: pl.Series) -> list[Any]:
+    """Python values of a column of JSON texts; a text that is no JSON, or null, gives None."""
+    return [_loads(v) for v in items.to_list()]
+
+
+def dump(values: Sequence[Any]) -> pl.Series:
+    """A column `@item` of JSON texts. NaN and infinities become null."""
+    return pl.Series(PAYLOAD, [orjson.dumps(v) for v in values], dtype=pl.Binary)
+
+
+def _loads(text: bytes | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def edit_objects(items: pl.Series, edit: Callable[[dict[str, Any]], Any]) -> tuple[pl.Series, pl.Series | None]:
+    """Apply `edit` to each JSON object: (new items, error codes or None). What is no object fails with wrong_type."""
+    out: list[bytes | None] = []
+    wrong: list[int] = []
+    for at, value in enumerate(parse(items)):
+        if isinstance(value, dict):
+            out.append(orjson.dumps(edit(value)))
+        else:
+            out.append(None)
+            wrong.append(at)
+    codes = None
+    if wrong:
+        codes = pl.zeros(len(items), pl.UInt8, eager=True).scatter(wrong, _NOT_AN_OBJECT)
+    return pl.Series(PAYLOAD, out, dtype=pl.Binary), codes
+
+
+def edited(batch: Batch, edit: Callable[[dict[str, Any]], Any], name: str) -> tuple[Batch, Batch | None]:
+    """(batch with edited items, rows that failed): `edit_objects` over a batch; `name` stands in the message."""
+    items, codes = edit_objects(batch.frame[PAYLOAD], edit)
+    failed = None
+    if codes is not None:
+        fine = codes == 0
+        failed = failed_rows(batch, {name: codes}, {name: name})
+        batch, items = batch.where(fine), items.filter(fine)
+    return batch.with_frame(batch.frame.with_columns(items)), failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntypedSet:
+    """`set` on JSON items. `whole` gives the new item in one go; without it, fields are put over the old item here."""
+
+    whole: Projection | None  # named `new`
+    fields: Projection  # the fields by name; with `whole` it only says, over failed rows, which of them failed
+    labels: Mapping[str, str]
+    keep: tuple[str, ...] | None
+    remove: tuple[str, ...]
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        batch = inputs["in"]
+        if self.whole is None:
+            return self._field_by_field(batch)
+        done = self.whole.run(batch.frame)
+        if not done.errors:
+            return Result(outputs={"out": _with_items(batch, done.values.to_series(0))})
+        wrong = failed_mask(done.errors)
+        items = done.values.to_series(0).filter(~wrong)
+        return Result(
+            outputs={"out": _with_items(batch.where(~wrong), items)}, failed=self._explained(batch.where(wrong))
+        )
+
+    def _field_by_field(self, batch: Batch) -> Result:
+        done = self.fields.run(batch.frame)
+        olds = parse(batch.frame[PAYLOAD])
+        wrong = pl.Series([not isinstance(old, dict) for old in olds], dtype=pl.Boolean)
+        if done.errors:
+            wrong = wrong | failed_mask(done.errors)
+        names = done.values.columns
+        rows = zip(*(parse(done.values[n]) for n in names), strict=True)
+        items = [
+            self._merged(old, dict(zip(names, row, strict=True)))
+            for old, row, bad in zip(olds, rows, wrong.to_list(), strict=True)
+            if not bad
+        ]
+        failed = self._explained(batch.where(wrong)) if wrong.any() else None
+        return Result(outputs={"out": _with_items(batch.where(~wrong), dump(items))}, failed=failed)
+
+    def _merged(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        if self.keep is not None:
+            old = {k: v for k, v in old.items() if k in self.keep}
+        return {k: v for k, v in old.items() if k not in self.remove} | new
+
+    def _explained(self, batch: Batch) -> Batch:
+        """Failed rows with the field that failed; where none did by itself, the item is no object."""
+        errors = dict(self.fields.run(batch.frame).errors)
+        fine = ~failed_mask(errors) if errors else pl.repeat(True, len(batch), eager=True)
+        if fine.any():
+            errors["item"] = fine.cast(pl.UInt8) * _NOT_AN_OBJECT
+        return failed_rows(batch, errors, {**self.labels, "item": "fields (the item is no JSON object)"})
+
+
+def _with_items(batch: Batch, items: pl.Series) -> Batch:
+    return Batch(batch.frame.with_columns(items.alias(PAYLOAD)), ANY)

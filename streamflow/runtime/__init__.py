@@ -1,0 +1,1 @@
+"""Runs a topology: tasks, transactions, executions, dead letters, accounting. Knows plans, never workflows."""

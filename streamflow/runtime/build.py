@@ -1,0 +1,101 @@
+"""Makes operators from node plans: what a node may ask while a task is being built."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamflow.expressions import compile_projection, parse_template
+from streamflow.model.policies import Extent
+from streamflow.model.types import Schema, Type
+from streamflow.sdk.errors import UsageError
+from streamflow.sdk.expression import Expression, Projection, Scope
+from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
+from streamflow.sdk.params import RawParams, build
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.plan import InputPlan, NodePlan, Topology
+
+Functions = Mapping[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskBuildContext:
+    """`sdk.node.BuildContext` over a plan."""
+
+    node_id: str
+    inputs: Schemas
+    outputs: Schemas
+    extent: Extent
+    vars: Mapping[str, object]
+    base_folder: str
+    partition: int
+    kept: Mapping[str, Schema] = field(default_factory=dict)
+    functions: Functions = field(default_factory=dict)
+    schemas: Mapping[str, Schema] = field(default_factory=dict)
+
+    def projection(
+        self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
+    ) -> Projection:
+        scope = Scope(item=self.inputs[port], nodes=self.kept, vars=self.vars)
+        projection, findings = compile_projection(expressions, scope, expect=expect)
+        if projection is None:
+            raise UsageError(
+                f"node {self.node_id!r}: the plan holds an expression that does not compile: {findings[0]}",
+                mend="Compile the workflow again with this version.",
+            )
+        return projection
+
+    def template(self, template: Template) -> Expression:
+        return parse_template(template.text, template.place)
+
+    def schema(self, ref: SchemaRef) -> Schema:
+        return self.schemas[str(ref)]
+
+    def function(self, ref: FunctionRef) -> Callable[..., Any]:
+        return load_function(ref, self.functions)
+
+
+def load_function(ref: FunctionRef, functions: Functions) -> Callable[..., Any]:
+    """A function by `module:name`, or one handed to the builder. Raises UsageError."""
+    if ref.ref in functions:
+        return functions[ref.ref]
+    module, _, name = ref.ref.partition(":")
+    try:
+        target: Any = importlib.import_module(module)
+        for part in name.split("."):
+            target = getattr(target, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"function {ref.ref!r} cannot be loaded: {error}.") from error
+    if not callable(target):
+        raise UsageError(f"{ref.ref!r} is no function but {type(target).__name__}.")
+    found: Callable[..., Any] = target
+    return found
+
+
+def build_node(plan: NodePlan | InputPlan, registry: NodeRegistry) -> Node:
+    """The node object of a plan. Raises UsageError when this installation lacks its kind or knows other parameters."""
+    node_id = plan.id if isinstance(plan, NodePlan) else plan.node
+    kind = registry.get(plan.kind)
+    if kind is None:
+        raise UsageError(f"node {node_id!r} is of kind {plan.kind!r}, which is not installed here.")
+    node, findings = build(kind, RawParams(values=plan.params))
+    if node is None:
+        raise UsageError(f"node {node_id!r}: {findings[0]}", mend="Compile the workflow again with this version.")
+    return node
+
+
+def kept_schemas(topology: Topology, upto: NodePlan) -> Mapping[str, Schema]:
+    """Schemas behind `nodes.<id>` for a node: what the plan keeps of every other node, wherever it runs."""
+    kept: dict[str, Schema] = {}
+    for other in topology.stages:
+        for node in other.nodes:
+            schema = node.outputs.get("out") or next(iter(node.outputs.values()), None)
+            if node.keep and schema is not None and node.id != upto.id:
+                kept[node.id] = schema
+        for entry in other.inputs:
+            if entry.keep:
+                kept[entry.node] = entry.schema
+    return kept
+

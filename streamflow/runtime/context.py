@@ -1,0 +1,50 @@
+"""What an operator of a running task may use besides its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamflow.sdk.errors import StateError
+from streamflow.sdk.state import StateStore
+
+
+@dataclass(slots=True)
+class StepClock:
+    """Readings shared by all nodes of a task; set before each step and recorded in the journal."""
+
+    now_ms: int = 0
+    watermark_ms: int = -(2**63)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext:
+    """`sdk.operator.Context` of one node in one task."""
+
+    workflow: str
+    stage: str
+    node: str
+    partition: int
+    clock: StepClock
+    stores: Mapping[str, StateStore] = field(default_factory=dict)
+
+    @property
+    def now_ms(self) -> int:
+        return self.clock.now_ms
+
+    @property
+    def watermark_ms(self) -> int:
+        return self.clock.watermark_ms
+
+    def store(self, name: str) -> StateStore:
+        try:
+            return self.stores[name]
+        except KeyError:
+            raise StateError(f"node {self.node!r} has no store {name!r}; its spec must declare it.") from None
+
+    def random(self, execution: str, path: bytes = b"") -> np.random.Generator:
+        seed = hashlib.sha256(b"\0".join((self.workflow.encode(), self.node.encode(), execution.encode(), path)))
+        return np.random.default_rng(int.from_bytes(seed.digest()[:16], "big"))

@@ -1,0 +1,121 @@
+"""Turns a step's output rows into record batches for the partitions of the stage's sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+import polars as pl
+
+from streamflow.codecs import Encoder, encode_marker, encoder
+from streamflow.codecs.registry import SchemaRegistry
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, Batch
+from streamflow.model.positions import TopicPartition
+from streamflow.operators.partition import partitions_of
+from streamflow.runtime.seed import END
+from streamflow.sdk.log import NewBatch
+from streamflow.topology.plan import SinkPlan, StagePlan
+
+Writes = dict[TopicPartition, list[NewBatch]]
+
+
+@dataclass(slots=True)
+class SinkRows:
+    """What went to one partition of a sink's topic."""
+
+    rows: int = 0
+    markers: int = 0
+    dead_lettered: int = 0
+
+
+@dataclass(slots=True)
+class Emitted:
+    """Encoded output of a step."""
+
+    writes: Writes = field(default_factory=dict)
+    dead: list[Batch] = field(default_factory=list)  # rows that do not fit the topic's schema
+    counts: dict[tuple[str, TopicPartition], SinkRows] = field(default_factory=dict)  # by node and partition
+
+    def count(self, node: str, at: TopicPartition) -> SinkRows:
+        return self.counts.setdefault((node, at), SinkRows())
+
+
+class Emitter:
+    """Partitions and encodes rows for all sinks of a stage; one per task."""
+
+    def __init__(
+        self,
+        stage: StagePlan,
+        *,
+        partition: int,
+        tasks: int,
+        input_partitions: int,
+        topic_partitions: Mapping[str, int],
+        registry: SchemaRegistry | None,
+    ) -> None:
+        self._partition, self._tasks, self._inputs = partition, tasks, input_partitions
+        self._partitions = topic_partitions
+        self._sinks: dict[str, list[tuple[SinkPlan, Encoder]]] = {}
+        for sink in stage.sinks:
+            self._sinks.setdefault(sink.wire.node, []).append((sink, encoder(sink.codec, registry=registry)))
+        self._repartitions = [s for s in stage.sinks if s.kind == "repartition"]
+        self._rekeyed = any(i.key for i in stage.inputs)
+
+    def emit(self, records: Mapping[str, Sequence[Batch]]) -> Emitted:
+        """Encode rows by the node whose sink they reach."""
+        done = Emitted()
+        for node, batches in records.items():
+            for sink, encode in self._sinks[node]:
+                for batch in batches:
+                    self._emit(sink, encode, batch, done)
+        return done
+
+    def ends(self, execution: str, timestamp_ms: int) -> Emitted:
+        """Markers that tell every consumer of a repartition topic that this task is done with an execution."""
+        value = orjson.dumps({"execution": execution, "task": self._partition, "of": self._tasks})
+        marker, done = encode_marker(END, value, timestamp_ms), Emitted()
+        for sink in self._repartitions:
+            for p in range(self._partitions[sink.topic]):
+                at = TopicPartition(sink.topic, p)
+                done.writes.setdefault(at, []).append(marker)
+                done.count(sink.wire.node, at).markers += 1
+        return done
+
+    def _emit(self, sink: SinkPlan, encode: Encoder, batch: Batch, done: Emitted) -> None:
+        frame = batch.frame
+        for entry in sink.envelope:
+            frame = frame.with_columns(pl.col(entry.column).alias(entry.field))
+        total = self._partitions[sink.topic]
+        if total == 1:
+            self._encode(sink, encode, frame, batch, 0, done)
+        elif sink.partition_by == "source" and total == self._inputs and not self._rekeyed:
+            # The key is unchanged and the counts agree: the input's partitioning carries over, whatever made it.
+            self._encode(sink, encode, frame, batch, self._partition, done)
+        else:
+            by_key = frame[KEY] if KEY in frame.columns else pl.Series(KEY, [None] * frame.height, dtype=pl.Binary)
+            target = partitions_of(by_key, total, null_keys_to=self._partition % total)
+            for p in np.unique(target).tolist():
+                self._encode(sink, encode, frame.filter(pl.Series(target == p)), batch, p, done)
+
+    def _encode(
+        self, sink: SinkPlan, encode: Encoder, frame: pl.DataFrame, batch: Batch, partition: int, done: Emitted
+    ) -> None:
+        if not frame.height:
+            return
+        encoded = encode.encode(frame)
+        at = TopicPartition(sink.topic, partition)
+        done.writes.setdefault(at, []).extend(encoded.batches)
+        count = done.count(sink.wire.node, at)
+        count.rows += frame.height - len(encoded.bad)
+        count.dead_lettered += len(encoded.bad)
+        if encoded.bad:
+            rows, codes, messages = zip(*encoded.bad, strict=True)
+            failed = frame[list(rows)].with_columns(
+                pl.Series(ERROR_CODE, codes, dtype=pl.String),
+                pl.Series(ERROR_MESSAGE, messages, dtype=pl.String),
+                pl.lit(sink.wire.node).alias(ERROR_NODE),
+            )
+            done.dead.append(Batch(failed, batch.schema))
+

@@ -1,0 +1,277 @@
+"""One step through a stage's nodes: rows in, rows for sinks and dead letters out, every row accounted for.
+
+Nodes run in topological order, each once per step with all its ports. Conditions are masks, fan-out shares the frame,
+several wires into a port are merged by a stable sort on (arrival, path, wire). Nothing here touches a log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+import polars as pl
+
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
+from streamflow.model.types import PAYLOAD, Schema, frame_schema
+from streamflow.sdk.errors import StreamflowError
+from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result
+from streamflow.topology.envelopes import error_schema
+from streamflow.topology.plan import NodePlan, StagePlan
+
+_WIRE = "@wire"
+
+
+@dataclass(slots=True)
+class NodeCounts:
+    """Rows of one node since the last commit. in = forwarded + filtered + failed + absorbed; out = children + emitted."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    forwarded: int = 0
+    filtered: int = 0
+    absorbed: int = 0
+    emitted: int = 0
+    dead_lettered: int = 0
+    to_error_port: int = 0
+    continued: int = 0
+    ports: dict[str, int] = field(default_factory=dict)  # rows out by port, `error` included
+
+
+@dataclass(slots=True)
+class StepOutput:
+    """What one step made: rows for sinks by node id, and failed rows for the dead letter topic."""
+
+    records: dict[str, list[Batch]] = field(default_factory=dict)
+    dead: list[Batch] = field(default_factory=list)  # with @error_code, @error_message, @error_node
+    stop_row: int | None = None  # first row (by @row) whose failure policy is `stop`
+    stop_text: str = ""
+
+
+class AccountingError(StreamflowError):
+    """An operator broke the rule that each input row has exactly one fate."""
+
+    code = "SF610"
+
+
+@dataclass(slots=True)
+class _Step:
+    """The rows of one step on their way."""
+
+    ports: dict[tuple[str, str], Batch] = field(default_factory=dict)  # (node, port) -> rows
+    out: StepOutput = field(default_factory=StepOutput)
+
+
+class Graph:
+    """The nodes of one stage with their operators, for one task. Not thread-safe: one step at a time."""
+
+    def __init__(
+        self,
+        stage: StagePlan,
+        operators: Mapping[str, Operator],
+        contexts: Mapping[str, Context],
+        *,
+        one_to_one: frozenset[str] = frozenset(),
+        retry_sleep: Callable[[float], None] = time.sleep,
+        tap: Callable[[str, str, Batch], None] | None = None,
+    ) -> None:
+        self._stage, self._operators, self._contexts = stage, operators, contexts
+        self._one_to_one, self._sleep, self._tap = one_to_one, retry_sleep, tap
+        self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
+        self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
+        self.counts: dict[str, NodeCounts] = {n.id: NodeCounts() for n in stage.nodes}
+
+    def take_counts(self) -> dict[str, NodeCounts]:
+        """Counts since the last call."""
+        counts, self.counts = self.counts, {n.id: NodeCounts() for n in self._stage.nodes}
+        return counts
+
+    def step(self, node: str, batch: Batch) -> StepOutput:
+        """Push rows that entered as output of `node` through the stage."""
+        step = _Step(ports={(node, "out"): batch})
+        if self._tap:
+            self._tap(node, "out", batch)
+        for plan in self._stage.nodes:
+            inputs = self._gather(plan, step)
+            if inputs:
+                self._run(plan, inputs, step)
+        return step.out
+
+    def end(self, execution: str) -> StepOutput:
+        """An execution ended: operators that waited for it emit, in topological order."""
+        step = _Step()
+        for plan in self._stage.nodes:
+            inputs = self._gather(plan, step)
+            if inputs:
+                self._run(plan, inputs, step)
+            operator = self._operators[plan.id]
+            if isinstance(operator, EndsExecutions):
+                result = operator.end(execution, self._contexts[plan.id])
+                self._account(plan, 0, result, 0)
+                self._place(plan, result, step, append=True)
+        return step.out
+
+    def hooks(self) -> list[tuple[Commits, Context]]:
+        """Operators with effects outside the log, which follow the transaction."""
+        return [(o, self._contexts[i]) for i, o in self._operators.items() if isinstance(o, Commits)]
+
+    def _gather(self, plan: NodePlan, step: _Step) -> dict[str, Batch]:
+        inputs: dict[str, Batch] = {}
+        for port, wires in plan.wires.items():
+            arrived = [
+                (index, rows)
+                for index, wire in enumerate(wires)
+                if (rows := step.ports.get((wire.node, wire.port))) is not None and len(rows)
+            ]
+            if arrived:
+                inputs[port] = merge_wires(arrived, plan.inputs[port])
+        return inputs
+
+    def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step) -> None:
+        operator, ctx = self._operators[plan.id], self._contexts[plan.id]
+        result = operator.process(inputs, ctx)
+        rows_in = sum(len(b) for b in inputs.values())
+        retry = plan.errors.retry
+        if result.failed is not None and retry.attempts > 1 and not plan.stores and len(inputs) == 1:
+            result = self._retry(plan, operator, ctx, next(iter(inputs)), result)
+        failed = 0 if result.failed is None else len(result.failed)
+        self._account(plan, rows_in, result, failed)
+        self._place(plan, result, step, append=False)
+
+    def _retry(self, plan: NodePlan, operator: Operator, ctx: Context, port: str, result: Result) -> Result:
+        """Run failed rows again in place; children keep the order of arrival."""
+        retry = plan.errors.retry
+        for _ in range(retry.attempts - 1):
+            if result.failed is None or not len(result.failed):
+                break
+            self._sleep(retry.delay_ms / 1000)
+            rows = result.failed.with_frame(result.failed.frame.drop(ERROR_CODE, ERROR_MESSAGE, strict=False))
+            again = operator.process({port: rows}, ctx)
+            outputs = dict(result.outputs)
+            for name, batch in again.outputs.items():
+                before = outputs.get(name)
+                outputs[name] = batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
+            result = Result(
+                outputs=outputs,
+                failed=again.failed,
+                filtered=result.filtered + again.filtered,
+                absorbed=result.absorbed + again.absorbed,
+                emitted=result.emitted + again.emitted,
+            )
+        return result
+
+    def _account(self, plan: NodePlan, rows_in: int, result: Result, failed: int) -> None:
+        rows_out = sum(len(b) for b in result.outputs.values())
+        children = rows_out - result.emitted
+        forwarded = rows_in - result.filtered - result.absorbed - failed
+        # Every forwarded row has at least one child, and exactly one where the kind says so.
+        exact = plan.id in self._one_to_one or forwarded <= 0
+        if forwarded < 0 or children < forwarded or (exact and children != forwarded):
+            raise AccountingError(
+                f"node {plan.id!r} ({plan.kind}): {rows_in} rows in, but {rows_out} out, {result.filtered} filtered, "
+                f"{result.absorbed} absorbed, {failed} failed and {result.emitted} emitted: rows were lost or doubled.",
+                mend="This is a defect of the node; nothing of this step was committed.",
+            )
+        counts = self.counts[plan.id]
+        counts.rows_in += rows_in
+        counts.rows_out += rows_out
+        counts.forwarded += forwarded
+        counts.filtered += result.filtered
+        counts.absorbed += result.absorbed
+        counts.emitted += result.emitted
+
+    def _place(self, plan: NodePlan, result: Result, step: _Step, *, append: bool) -> None:
+        ports = self.counts[plan.id].ports
+        for port, batch in result.outputs.items():
+            if not len(batch):
+                continue
+            ports[port] = ports.get(port, 0) + len(batch)
+            if plan.keep and port != "records":
+                present = [f for f in plan.keep if f in batch.frame.columns]
+                batch = batch.with_frame(
+                    batch.frame.with_columns(**{kept_column(plan.id, f): pl.col(f) for f in present})
+                )
+            if self._tap:
+                self._tap(plan.id, port, batch)
+            if port == "records" and plan.id in self._sink_nodes:
+                step.out.records.setdefault(plan.id, []).append(batch)
+                continue
+            before = step.ports.get((plan.id, port)) if append else None
+            step.ports[plan.id, port] = batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
+        if result.failed is not None and len(result.failed):
+            self._fail(plan, result.failed, step)
+
+    def _fail(self, plan: NodePlan, failed: Batch, step: _Step) -> None:
+        policy, counts, n = plan.errors.on_error, self.counts[plan.id], len(failed)
+        if ERROR_NODE not in failed.frame.columns:
+            failed = failed.with_frame(failed.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
+        halting = failed.frame.filter(pl.col(ERROR_CODE) == "stopped") if policy != "stop" else failed.frame
+        if policy == "stop" or halting.height:
+            first = halting.sort(ROW).row(0, named=True)
+            if step.out.stop_row is None or first[ROW] < step.out.stop_row:
+                step.out.stop_row = first[ROW]
+                step.out.stop_text = f"node {plan.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}"
+            counts.dead_lettered += n  # never committed: the step is repeated up to the row before
+        elif policy == "continue":
+            counts.continued += n
+        elif policy == "error_port" and plan.id in self._error_wired:
+            counts.to_error_port += n
+            counts.ports["error"] = counts.ports.get("error", 0) + n
+            rows = error_items(failed)
+            step.ports[plan.id, "error"] = rows
+            if self._tap:
+                self._tap(plan.id, "error", rows)
+        else:
+            counts.dead_lettered += n
+            step.out.dead.append(failed)
+
+
+def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema) -> Batch:
+    """Rows of several wires as one batch: a stable sort by (arrival, path, wire)."""
+    if len(arrived) == 1:
+        return _conform(arrived[0][1], schema)
+    frames = [
+        _conform(rows, schema).frame.with_columns(pl.lit(index, dtype=pl.UInt32).alias(_WIRE))
+        for index, rows in arrived
+    ]
+    merged = pl.concat(frames, how="diagonal")
+    by = [ROW, PATH, _WIRE] if PATH in merged.columns else [ROW, _WIRE]
+    return Batch(merged.sort(by, maintain_order=True, nulls_last=False).drop(_WIRE), schema)
+
+
+def _conform(rows: Batch, schema: Schema) -> Batch:
+    """Rows under the port's schema, which the compiler found all wires to fit: widened, missing fields null."""
+    if rows.schema is schema or rows.schema == schema:
+        return rows
+    wanted = frame_schema(schema)
+    have = dict(zip(rows.frame.columns, rows.frame.dtypes, strict=True))
+    if schema.kind == "any" and rows.schema.kind == "record":
+        text = rows.payload().select(pl.struct(pl.all()).struct.json_encode().cast(pl.Binary).alias(PAYLOAD))
+        return Batch(rows.frame.select(rows.reserved_columns()).hstack(text), schema)
+    columns: list[pl.Expr] = []
+    for name, dtype in wanted.items():
+        if name not in have:
+            columns.append(pl.lit(None, dtype=dtype).alias(name))
+        elif have[name] != dtype:
+            columns.append(pl.col(name).cast(dtype))
+        else:
+            columns.append(pl.col(name))
+    return Batch(rows.frame.select([pl.col(c) for c in rows.reserved_columns()] + columns), schema)
+
+
+def error_items(failed: Batch) -> Batch:
+    """Failed rows as items of the error port: the item as it came in, with `error: {code, message, node}`."""
+    frame = failed.frame
+    error = pl.struct(
+        pl.col(ERROR_CODE).alias("code"), pl.col(ERROR_MESSAGE).alias("message"), pl.col(ERROR_NODE).alias("node")
+    )
+    gone = [ERROR_CODE, ERROR_MESSAGE, ERROR_NODE]
+    if failed.schema.kind == "record":
+        return Batch(frame.with_columns(error.alias("error")).drop(gone), error_schema(failed.schema))
+    texts: list[bytes] = []
+    for item, row in zip(frame[PAYLOAD].to_list(), frame.select(error.alias("e"))["e"].to_list(), strict=True):
+        value = orjson.loads(item) if item is not None else None
+        texts.append(orjson.dumps({**value, "error": row} if isinstance(value, dict) else {"item": value, "error": row}))
+    return Batch(frame.with_columns(pl.Series(PAYLOAD, texts, dtype=pl.Binary)).drop(gone), failed.schema)
+

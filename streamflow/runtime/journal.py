@@ -1,0 +1,214 @@
+"""The journal: what a task's commit depended on besides the records themselves, so that a replay can do it again.
+
+One record per commit, in the same transaction: which ranges of which inputs were processed in what order, the clock
+reading of each step, which inputs were held to be idle, the seed of random choices, and event time afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamflow.model.positions import OffsetRange, TopicPartition
+from streamflow.runtime.avro_values import AvroValue
+from streamflow.runtime.watermark import NO_WATERMARK, InputTime, TaskTime
+from streamflow.sdk.errors import CodecError
+
+VERSION: Final = 1
+STEPS_MAX: Final = 10_000  # of one commit
+INPUTS_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStep:
+    """Offsets `range` of `at` were processed in one step at `now_ms`.
+
+    `with_previous`: these rows and those of the entry before were merged row by row, by (event time, input, offset);
+    both then belong to one step. `idle`: inputs that were held to be idle from this step on.
+    """
+
+    at: TopicPartition
+    range: OffsetRange
+    now_ms: int
+    with_previous: bool = False
+    idle: tuple[TopicPartition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRecord:
+    """One commit of one task. `time` is event time after it, its inputs in the order of `inputs`."""
+
+    stage: str
+    partition: int
+    steps: tuple[JournalStep, ...]
+    seed: int = 0
+    inputs: tuple[TopicPartition, ...] = ()
+    time: TaskTime | None = None
+
+    def encode(self) -> bytes:
+        """The record's value. Raises CodecError beyond STEPS_MAX, INPUTS_MAX or the size of a record."""
+        places = _places(self)
+        if len(self.steps) > STEPS_MAX or len(places) > INPUTS_MAX:
+            raise CodecError(
+                f"journal of {self.stage}/{self.partition}: {len(self.steps)} steps over {len(places)} inputs in one "
+                f"commit, at most {STEPS_MAX} and {INPUTS_MAX} are allowed.",
+                mend="Commit more often: lower commit_interval_ms.",
+            )
+        index = {at: i for i, at in enumerate(places)}
+        return _VALUE.encode(
+            {
+                "stage": self.stage,
+                "partition": self.partition,
+                "seed": self.seed,
+                "inputs": [{"topic": at.topic, "partition": at.partition} for at in places],
+                "steps": [
+                    {
+                        "input": index[step.at],
+                        "first": step.range.first,
+                        "count": step.range.end - step.range.first,
+                        "now_ms": step.now_ms,
+                        "with_previous": step.with_previous,
+                        "idle": [index[at] for at in step.idle],
+                    }
+                    for step in self.steps
+                ],
+                "time": None if self.time is None else _time_fields(self.time),
+            }
+        )
+
+    @classmethod
+    def decode(cls, value: bytes) -> JournalRecord:
+        """Raises CodecError for anything that `encode` cannot have written."""
+        fields = _VALUE.decode(value)
+        places = tuple(TopicPartition(i["topic"], i["partition"]) for i in fields["inputs"])
+        time = fields["time"]
+        try:
+            return cls(
+                stage=fields["stage"],
+                partition=fields["partition"],
+                seed=fields["seed"],
+                inputs=places[: len(time["inputs"])] if time else (),
+                steps=tuple(_step(s, places) for s in fields["steps"]),
+                time=None if time is None else _time(time),
+            )
+        except IndexError:
+            raise CodecError("journal record: a step names an input that the record does not list.") from None
+
+
+def _places(record: JournalRecord) -> tuple[TopicPartition, ...]:
+    """All inputs named anywhere, those of `inputs` first and in their order."""
+    named = (at for step in record.steps for at in (step.at, *step.idle))
+    return tuple(dict.fromkeys((*record.inputs, *named)))
+
+
+def _step(fields: Mapping[str, Any], places: tuple[TopicPartition, ...]) -> JournalStep:
+    numbers = (fields["input"], *fields["idle"])
+    if min(numbers) < 0 or fields["count"] < 0:
+        raise IndexError
+    return JournalStep(
+        at=places[fields["input"]],
+        range=OffsetRange(fields["first"], fields["first"] + fields["count"]),
+        now_ms=fields["now_ms"],
+        with_previous=fields["with_previous"],
+        idle=tuple(places[i] for i in fields["idle"]),
+    )
+
+
+def _time_fields(time: TaskTime) -> dict[str, Any]:
+    return {
+        "watermark_ms": time.watermark_ms,
+        "inputs": [
+            {
+                "watermark_ms": known.watermark_ms,
+                "seen_ms": known.seen_ms,
+                "idle": known.idle,
+                "tasks": [{"task": task, "watermark_ms": said} for task, said in known.tasks.items()],
+            }
+            for known in time.inputs
+        ],
+    }
+
+
+def _time(fields: Mapping[str, Any]) -> TaskTime:
+    return TaskTime(
+        watermark_ms=fields["watermark_ms"],
+        inputs=tuple(
+            InputTime(
+                watermark_ms=known["watermark_ms"],
+                seen_ms=known["seen_ms"],
+                idle=known["idle"],
+                tasks={said["task"]: said["watermark_ms"] for said in known["tasks"]},
+            )
+            for known in fields["inputs"]
+        ),
+    )
+
+
+def _record(name: str, doc: str, *fields: tuple[str, Any, str]) -> dict[str, Any]:
+    named = [{"name": n, "type": t, "doc": d} for n, t, d in fields]
+    return {"type": "record", "name": name, "namespace": "streamflow", "doc": doc, "fields": named}
+
+
+def _array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_SAID = _record(
+    "Said",
+    "The last marker of an upstream task.",
+    ("task", "string", "Its id."),
+    ("watermark_ms", "long", "What it said."),
+)
+_INPUT_TIME = _record(
+    "InputTime",
+    "Event time of one input.",
+    ("watermark_ms", "long", f"Its own watermark; {NO_WATERMARK} where nothing is known."),
+    ("seen_ms", ["null", "long"], "Clock reading of the last step that had rows of it."),
+    ("idle", "boolean", "Not waited for until its next row."),
+    ("tasks", _array(_SAID), "Upstream tasks, on internal topics."),
+)
+SCHEMA: Final = _record(
+    "Journal",
+    "What a task's commit depended on besides its input records; each value begins with its version as an Avro int.",
+    ("stage", "string", "Stage of the task."),
+    ("partition", "int", "Partition of the task."),
+    ("seed", "long", "Seed of random choices, besides execution, node and path."),
+    (
+        "inputs",
+        _array(
+            _record("Input", "An input partition.", ("topic", "string", "Topic."), ("partition", "int", "Partition."))
+        ),
+        "Input partitions; steps refer to them by index.",
+    ),
+    (
+        "steps",
+        _array(
+            _record(
+                "Step",
+                "Records processed together.",
+                ("input", "int", "Which input."),
+                ("first", "long", "First offset."),
+                ("count", "long", "Offsets from there on, gaps included."),
+                ("now_ms", "long", "The clock, read once for the step."),
+                ("with_previous", "boolean", "Merged row by row with the entry before, as one step."),
+                ("idle", _array("int"), "Inputs held to be idle from this step on."),
+            )
+        ),
+        "Steps in the order processed.",
+    ),
+    (
+        "time",
+        [
+            "null",
+            _record(
+                "TaskTime",
+                "Event time after the commit.",
+                ("watermark_ms", "long", "The task's watermark."),
+                ("inputs", _array(_INPUT_TIME), "The first of `inputs`, in their order."),
+            ),
+        ],
+        "Null where the stage needs no watermark.",
+    ),
+)
+_VALUE = AvroValue(SCHEMA, version=VERSION)

@@ -1,0 +1,200 @@
+"""Turns decoded records into rows of a stage: reserved columns, event time, keys, executions.
+
+Rows enter in segments: a marker on an internal topic ends one segment and begins or ends an execution between two rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+import polars as pl
+
+from streamflow.codecs import Decoded
+from streamflow.expressions import compile_projection
+from streamflow.model.batch import (
+    ERROR_CODE,
+    ERROR_MESSAGE,
+    EXECUTION,
+    KEY,
+    OFFSET,
+    PARTITION,
+    PATH,
+    POSITION,
+    ROW,
+    SOURCE,
+    TOPIC,
+    TS,
+    WM,
+    Batch,
+    kept_column,
+)
+from streamflow.model.types import TIMESTAMP_MS, Type
+from streamflow.operators.keys import key_bytes
+from streamflow.runtime.watermark import NO_WATERMARK, source_watermarks
+from streamflow.sdk.errors import UsageError
+from streamflow.sdk.expression import ITEM_ERROR_CODES, ITEM_ERROR_TEXTS, Expression, Projection, Scope
+from streamflow.topology.plan import InputPlan
+
+BEGIN, END, WATERMARK = "begin", "end", "watermark"
+
+
+@dataclass(slots=True)
+class InputState:
+    """What a task remembers of one input partition besides its offset; committed as the offset's metadata."""
+
+    execution: str = ""  # of the bounded execution that is open here
+    ends: dict[str, list[int]] = field(default_factory=dict)  # execution -> upstream tasks that announced its end
+
+    def dump(self) -> str:
+        if not self.execution and not self.ends:
+            return ""
+        return orjson.dumps({"execution": self.execution, "ends": self.ends}).decode()
+
+    @classmethod
+    def load(cls, text: str) -> InputState:
+        if not text:
+            return cls()
+        stored = orjson.loads(text)
+        return cls(execution=stored["execution"], ends={k: list(v) for k, v in stored["ends"].items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows to push through the graph; then, if `ended` names an execution, tell the graph that it ended."""
+
+    rows: Batch
+    ended: str = ""
+
+
+class Seeder:
+    """Seeds rows of one input of one task."""
+
+    def __init__(
+        self, plan: InputPlan, needs: Sequence[str], *, source: str, partition: int, vars: dict[str, object]
+    ) -> None:
+        self._plan, self._needs, self._source, self._partition = plan, frozenset(needs), source, partition
+        self._projection = _projection(plan, vars)
+        self._envelope = {e.field: e.column for e in plan.envelope}
+        self._keep = {kept_column(plan.node, f): f for f in plan.keep}
+        self._watermark_ms = NO_WATERMARK
+        self.state = InputState()
+
+    def seed(self, decoded: Decoded) -> tuple[list[Segment], Batch | None]:
+        """Segments in order of arrival, and rows whose key or time failed. `@row` counts rows of `decoded.frame`."""
+        frame = decoded.frame.with_row_index(ROW)
+        if self._envelope:
+            frame = frame.rename(self._envelope)
+        failed: Batch | None = None
+        if self._projection is not None:
+            frame, failed = self._keys_and_times(frame, self._projection)
+        cuts = [m for m in decoded.markers if m.type in (BEGIN, END)]
+        if not cuts:
+            return [Segment(self._reserve(frame))], failed
+        segments: list[Segment] = []
+        for marker in cuts:
+            before = frame.filter(pl.col(POSITION) < marker.offset)
+            frame = frame.filter(pl.col(POSITION) > marker.offset)
+            ended = ""
+            rows = self._reserve(before)
+            if marker.type == BEGIN:
+                told = orjson.loads(marker.value)
+                self.state.execution = told.get("execution") or f"{self._source}:{marker.offset}"
+            else:
+                ended = self._ended(orjson.loads(marker.value))
+            segments.append(Segment(rows, ended))
+        segments.append(Segment(self._reserve(frame)))
+        return segments, failed
+
+    def _ended(self, told: dict[str, object]) -> str:
+        """The execution that a marker ends here, once every upstream task has announced it."""
+        execution = str(told.get("execution") or self.state.execution)
+        expected = told.get("of", 1)
+        seen = self.state.ends.setdefault(execution, [])
+        task = told.get("task", 0)
+        if isinstance(task, int) and task not in seen:
+            seen.append(task)
+        if isinstance(expected, int) and len(seen) < expected:
+            return ""
+        del self.state.ends[execution]
+        if self.state.execution == execution:
+            self.state.execution = ""
+        return execution
+
+    def _reserve(self, frame: pl.DataFrame) -> Batch:
+        have, add = set(frame.columns), []
+        for column in sorted(self._needs - have):
+            if column == SOURCE:
+                add.append(pl.lit(self._source).alias(SOURCE))
+            elif column == OFFSET:
+                add.append(pl.col(POSITION).alias(OFFSET))
+            elif column == EXECUTION:
+                whole = pl.lit(self.state.execution)
+                each = pl.concat_str(pl.lit(self._source + ":"), pl.col(POSITION).cast(pl.String))
+                add.append((each if self._plan.extent == "item" else whole).alias(EXECUTION))
+            elif column == PATH:
+                add.append(pl.lit(b"").alias(PATH))
+            elif column == TOPIC:
+                add.append(pl.lit(self._plan.topic).alias(TOPIC))
+            elif column == PARTITION:
+                add.append(pl.lit(self._partition, dtype=pl.Int32).alias(PARTITION))
+        frame = frame.with_columns(add)
+        if WM in self._needs and frame.height:
+            marks = source_watermarks(frame[TS], disorder_ms=0, carried_ms=self._watermark_ms)
+            self._watermark_ms = int(marks[-1])
+            frame = frame.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
+        if POSITION not in self._needs:
+            frame = frame.drop(POSITION)
+        if self._keep:
+            frame = frame.with_columns(**{column: pl.col(f) for column, f in self._keep.items()})
+        return Batch(frame, self._plan.schema)
+
+    def _keys_and_times(self, frame: pl.DataFrame, projection: Projection) -> tuple[pl.DataFrame, Batch | None]:
+        done = projection.run(frame)
+        columns, bad = [], pl.repeat(0, frame.height, dtype=pl.UInt8, eager=True)
+        for name, codes in done.errors.items():
+            bad = pl.select(pl.when(bad == 0).then(codes).otherwise(bad)).to_series()
+            del name
+        if self._plan.key:
+            columns.append(key_bytes(done.values["key"], projection.types["key"]).alias(KEY))
+        if self._plan.time:
+            columns.append(event_time_ms(done.values["time"], projection.types["time"]).alias(TS))
+            # An item without event time has no place in the order of events.
+            bad = pl.select(pl.when((bad == 0) & columns[-1].is_null()).then(pl.lit(3)).otherwise(bad)).to_series()
+        bad = bad.cast(pl.UInt8)
+        if not done.errors and not (bad != 0).any():
+            return frame.with_columns(columns), None
+        failing = frame.filter(bad != 0).with_columns(
+            bad.filter(bad != 0).replace_strict(ITEM_ERROR_CODES, return_dtype=pl.String).alias(ERROR_CODE),
+            pl.concat_str(
+                pl.lit("key or time of the trigger: "),
+                bad.filter(bad != 0).replace_strict(ITEM_ERROR_TEXTS, return_dtype=pl.String),
+            ).alias(ERROR_MESSAGE),
+        )
+        return frame.with_columns(columns).filter(bad == 0), Batch(failing, self._plan.schema)
+
+
+def event_time_ms(values: pl.Series, of: Type) -> pl.Series:
+    """Event times as ms since 1970: timestamps as they are, dates at midnight UTC, integers as ms."""
+    if of.kind in ("timestamp", "local"):
+        return values.dt.epoch("ms").cast(pl.Int64)
+    if of.kind == "date":
+        return values.cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.Int64)
+    if of.kind in ("int", "long", "any"):
+        return values.cast(pl.Int64)
+    raise UsageError(f"event time must be a timestamp, a date or integer milliseconds, not {of}.")
+
+
+def _projection(plan: InputPlan, vars: dict[str, object]) -> Projection | None:
+    named = {n: Expression(t) for n, t in (("key", plan.key), ("time", plan.time)) if t}
+    if not named:
+        return None
+    projection, findings = compile_projection(named, Scope(item=plan.schema, vars=vars))
+    if projection is not None and projection.types.get("time", TIMESTAMP_MS).kind == "any":
+        from streamflow.model.types import LONG
+
+        projection, findings = compile_projection(named, Scope(item=plan.schema, vars=vars), expect={"time": LONG})
+    if projection is None:
+        raise UsageError(f"trigger {plan.node!r}: {findings[0]}", mend="Compile the workflow again with this version.")
+    return projection

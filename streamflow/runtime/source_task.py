@@ -1,0 +1,210 @@
+"""A source task: runs a trigger that is no topic and commits its items to the trigger's topic, position and all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import orjson
+
+from streamflow.codecs import encode_marker, encoder
+from streamflow.codecs.registry import SchemaRegistry
+from streamflow.model.batch import TS
+from streamflow.model.policies import RunPolicy
+from streamflow.model.positions import Committed, TopicPartition
+from streamflow.runtime.build import Functions, TaskBuildContext, build_node
+from streamflow.runtime.emit import Writes
+from streamflow.runtime.records import DeadWrites, encode_source_failures, source_records
+from streamflow.runtime.seed import BEGIN, END
+from streamflow.runtime.task import TaskMetrics
+from streamflow.runtime.transaction import Transaction
+from streamflow.sdk.errors import CommitUnknown, Stopped, UsageError
+from streamflow.sdk.log import Log, NewBatch, Producer
+from streamflow.sdk.node import ReadsSource
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.sdk.source import Source, SourceBatch
+from streamflow.topology.plan import StagePlan, Topology
+
+_ROWS_MAX = 50_000
+
+
+class SourceTask:
+    """Drive it with `advance`, as a `Task`. The position is committed as metadata of the trigger topic's partition 0."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        stage: StagePlan,
+        log: Log,
+        executor: Executor,
+        *,
+        nodes: NodeRegistry,
+        functions: Functions | None = None,
+        registry: SchemaRegistry | None = None,
+        policy: RunPolicy | None = None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._topology, self.stage, self._log, self._executor = topology, stage, log, executor
+        self._policy, self._clock_ms = policy or topology.run, clock_ms
+        self.partition = 0
+        self.group = stage.group(topology.workflow)
+        self.transactional_id = f"{self.group}.0"
+        (self._sink,) = stage.sinks
+        self._at = TopicPartition(self._sink.topic, 0)
+        self._encoder = encoder(self._sink.codec, registry=registry)
+        self._source = _source(topology, stage, nodes, functions or {})
+        self._errors = stage.inputs[0].errors
+        self.metrics = TaskMetrics()
+        self.halted: Stopped | None = None
+        self.done = False
+        self._producer: Producer | None = None
+        self._pending: list[NewBatch] = []
+        self._dead = DeadWrites()
+        self._rows_pending = self._rows = 0
+        self._position, self._read, self._in_execution = "", False, False
+        self._since_s, self._not_before_s = 0.0, 0.0
+        self._halt_after_commit: Stopped | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.id}/0"
+
+    @property
+    def has_pending(self) -> bool:
+        return self._read
+
+    async def start(self) -> None:
+        self._producer = await self._log.producer(self.transactional_id)
+        await self._rewind()
+
+    async def _rewind(self) -> None:
+        self._pending, self._dead, self._rows_pending, self._read = [], DeadWrites(), 0, False
+        committed = (await self._log.committed(self.group, [self._at])).get(self._at)
+        self._rows = committed.offset if committed else 0
+        self._position = committed.metadata if committed else ""
+        await self._in_thread(self._source.close)
+        await self._in_thread(lambda: self._source.open(self._position))
+
+    async def advance(self) -> bool:
+        """Read once from the source and commit when it is time. False: there was nothing."""
+        if self.halted is not None:
+            return False
+        try:
+            return await self._advance()
+        except CommitUnknown:
+            if self._producer is not None:
+                await self._producer.close()
+            self._producer = await self._log.producer(self.transactional_id)
+            self.metrics.recoveries += 1
+            await self._rewind()
+            return True
+
+    async def _advance(self) -> bool:
+        moved = False
+        if not self.done and time.monotonic() >= self._not_before_s and self._halt_after_commit is None:
+            batch = await self._in_thread(lambda: self._source.read(rows_max=_ROWS_MAX, timeout_ms=100))
+            moved = await self._in_thread(lambda: self._take(batch))
+        full = sum(len(b.body) for b in self._pending) >= self._policy.pending_bytes_max
+        due = (time.monotonic() - self._since_s) * 1000 >= self._policy.commit_interval_ms
+        if self._read and (full or due or self.done or self._halt_after_commit is not None):
+            await self.commit()
+        return moved
+
+    def _take(self, batch: SourceBatch) -> bool:
+        """Encode what was read; it waits for the next commit."""
+        moved = bool(batch.frame.height or batch.begins or batch.ends or batch.bad or batch.position != self._position)
+        if moved and not self._read:
+            self._since_s, self._read = time.monotonic(), True
+        frame, now_ms = batch.frame, self._clock_ms()
+        if batch.begins:
+            self._pending.append(encode_marker(BEGIN, orjson.dumps({"name": batch.begins}), now_ms))
+        if frame.height:
+            if TS not in frame.columns:
+                import polars as pl
+
+                frame = frame.with_columns(pl.lit(now_ms, dtype=pl.Int64).alias(TS))
+            encoded = self._encoder.encode(frame)
+            self._pending.extend(encoded.batches)
+            self._rows_pending += frame.height - len(encoded.bad)
+            if encoded.bad:
+                self._fail([(b"", code, f"row {row}: {text}") for row, code, text in encoded.bad], now_ms)
+        if batch.bad:
+            self._fail(list(batch.bad), now_ms)
+        if batch.ends:
+            self._pending.append(encode_marker(END, b"{}", now_ms))
+        self._position, self.done = batch.position, batch.done
+        self._not_before_s = time.monotonic() + batch.wait_ms / 1000
+        self.metrics.rows_in += frame.height + len(batch.bad)
+        return moved
+
+    def _fail(self, bad: list[tuple[bytes, str, str]], now_ms: int) -> None:
+        if self._errors.on_error == "stop":
+            _, code, text = bad[0]
+            self._halt_after_commit = Stopped(f"trigger {self.stage.inputs[0].node!r}: {code}: {text}")
+            return
+        self._dead.add(encode_source_failures(self._topology, self.stage, bad, self._rows + self._rows_pending, now_ms))
+
+    async def commit(self) -> None:
+        assert self._producer is not None, "start() comes first"
+        first = self._rows
+        writes: Writes = {self._at: self._pending} if self._pending else {}
+        await Transaction(self._producer, self.group).run(
+            outputs=[writes],
+            dead_letters=self._dead.writes,
+            stores={},
+            records=source_records(
+                self._topology, self.stage, self._at, first, self._rows_pending, self._dead.count, self._clock_ms()
+            ),
+            offsets={self._at: Committed(first + self._rows_pending + self._dead.count, self._position)},
+        )
+        self._rows = first + self._rows_pending + self._dead.count
+        self.metrics.commits += 1
+        self.metrics.rows_out += self._rows_pending
+        self.metrics.dead += self._dead.count
+        self._pending, self._dead, self._rows_pending, self._read = [], DeadWrites(), 0, False
+        if self._halt_after_commit is not None:
+            self.halted = self._halt_after_commit
+
+    async def drain(self) -> None:
+        if self.halted is None and self._read:
+            await self.commit()
+        await self.close()
+
+    async def close(self) -> None:
+        await self._in_thread(self._source.close)
+        if self._producer is not None:
+            await self._producer.close()
+            self._producer = None
+
+    async def lag(self) -> int:
+        return 0
+
+    async def wait(self, timeout_ms: int) -> None:
+        """Until the source may be asked again, or the time is over."""
+        left_ms = max(1.0, (self._not_before_s - time.monotonic()) * 1000)
+        await asyncio.sleep(min(left_ms, timeout_ms) / 1000)
+
+    async def _in_thread(self, fn: Callable[[], object]) -> bool | SourceBatch:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, fn)  # type: ignore[return-value]
+
+
+def _source(topology: Topology, stage: StagePlan, nodes: NodeRegistry, functions: Functions) -> Source:
+    (entry,) = stage.inputs
+    node = build_node(entry, nodes)
+    if not isinstance(node, ReadsSource):
+        raise UsageError(f"node {entry.node!r} of kind {entry.kind!r} is no source.")
+    return node.source(
+        TaskBuildContext(
+            node_id=entry.node,
+            inputs={"out": entry.schema, "in": entry.schema},
+            outputs={"out": entry.schema},
+            extent=entry.extent,
+            vars=topology.vars,
+            base_folder=topology.base_folder,
+            partition=0,
+            functions=functions,
+            schemas=topology.schemas,
+        )
+    )

@@ -1,0 +1,298 @@
+"""A task: one stage on one partition. Fetches, steps, commits; recovers by starting over from what was committed.
+
+    created ──start──▶ running ──stop policy──▶ halted
+                       │  ▲
+              any fault│  │recover: new producer, committed offsets, restored stores
+                       ▼  │
+                     broken ──fenced──▶ (raises)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from streamflow.model.policies import RunPolicy
+from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.runtime.journal import JournalRecord, JournalStep
+from streamflow.runtime.program import Stepped, TaskProgram
+from streamflow.runtime.records import commit_records, dead_letters
+from streamflow.runtime.seed import InputState
+from streamflow.runtime.transaction import Transaction
+from streamflow.sdk.errors import CommitUnknown, Stopped
+from streamflow.sdk.log import Log, Producer, RecordBatch
+from streamflow.state.restore import restore
+from streamflow.topology.plan import StorePlan, Topology
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class TaskMetrics:
+    """What a task has done since it started."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    dead: int = 0
+    commits: int = 0
+    recoveries: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Steps since the last commit."""
+
+    steps: list[JournalStep] = field(default_factory=list)
+    done: list[Stepped] = field(default_factory=list)
+    fetched: list[tuple[TopicPartition, Sequence[RecordBatch]]] = field(default_factory=list)
+    size_bytes: int = 0
+    since_s: float = 0.0
+
+
+class Task:
+    """Runs one task on a log. Drive it with `advance`; it never runs in two places because its producer is fenced."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        program: TaskProgram,
+        log: Log,
+        executor: Executor,
+        *,
+        policy: RunPolicy | None = None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._topology, self._program, self._log, self._executor = topology, program, log, executor
+        self._policy, self._clock_ms = policy or topology.run, clock_ms
+        self.stage, self.partition = program.stage, program.partition
+        self.group = self.stage.group(topology.workflow)
+        self.transactional_id = f"{self.group}.{self.partition}"
+        self.positions: dict[TopicPartition, int] = {}
+        self.metrics = TaskMetrics()
+        self.halted: Stopped | None = None
+        self._producer: Producer | None = None
+        self._pending = _Pending()
+        self._committed: dict[TopicPartition, int] = {}
+        self._stop_at: tuple[TopicPartition, int, str] | None = None
+        self._turn = 0
+        self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
+        self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.id}/{self.partition}"
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._pending.steps)
+
+    async def start(self) -> None:
+        """Take over: fence the predecessor, read committed offsets, restore stores, settle outside effects."""
+        self._producer = await self._log.producer(self.transactional_id)
+        await self._rewind()
+
+    async def _rewind(self) -> None:
+        """Forget everything since the last commit; positions and stores are those of the log again."""
+        await self._drop_prefetched()
+        self._pending = _Pending()
+        self._program.take_counts()
+        for key, at in self._changelogs.items():
+            store = self._program.stores[key]
+            store.abort()
+            await restore(store, self._log, at)
+        committed = await self._log.committed(self.group, list(self._program.inputs))
+        for at, plan in self._program.inputs.items():
+            start, end = await self._log.offsets(at)
+            known = committed.get(at)
+            self._program.set_state(at, InputState.load(known.metadata if known else ""))
+            if known is not None:
+                self.positions[at] = max(known.offset, start)
+            else:
+                self.positions[at] = start if plan.start == "earliest" else end
+            self._committed[at] = self.positions[at]
+        await self._in_thread(self._after_commit)
+
+    async def advance(self) -> bool:
+        """Process what is there, at most one step, and commit when it is time. False: nothing was there."""
+        if self.halted is not None:
+            return False
+        try:
+            return await self._advance()
+        except CommitUnknown:
+            # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.
+            await self._recover()
+            return True
+
+    async def _advance(self) -> bool:
+        at, batches = await self._fetch()
+        if at is not None:
+            await self._step(at, batches)
+        if self._pending.steps and self._due(idle=at is None):
+            await self.commit()
+        if self._stop_at is not None and self.halted is None and not self._pending.steps:
+            where, offset, text = self._stop_at
+            if self.positions[where] >= offset:
+                self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
+        return at is not None
+
+    def _due(self, *, idle: bool) -> bool:
+        waited_ms = (time.monotonic() - self._pending.since_s) * 1000
+        full = self._pending.size_bytes >= self._policy.pending_bytes_max
+        return full or waited_ms >= self._policy.commit_interval_ms or (idle and self._stop_at is not None)
+
+    async def _fetch(self) -> tuple[TopicPartition | None, list[RecordBatch]]:
+        """Record batches of one input, inputs in turn; (None, []) when all are at their end."""
+        inputs = list(self._program.inputs)
+        for i in range(len(inputs)):
+            at = inputs[(self._turn + i) % len(inputs)]
+            if self._stop_at is not None and self._stop_at[0] == at and self.positions[at] >= self._stop_at[1]:
+                continue
+            batches = await self._read(at)
+            if batches:
+                self._turn = (self._turn + i + 1) % len(inputs)
+                return at, batches
+        return None, []
+
+    async def _read(self, at: TopicPartition) -> list[RecordBatch]:
+        begun = self._prefetched.pop(at, None)
+        if begun is not None and begun[0] == self.positions[at]:
+            batches = await begun[1]
+            if batches:
+                return batches
+        return await self._log.read(at, self.positions[at], size_bytes_max=self._policy.step_bytes_max)
+
+    async def _step(self, at: TopicPartition, batches: list[RecordBatch]) -> None:
+        first = self.positions[at]
+        limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
+        now_ms = self._clock_ms()
+        after = batches[-1].last_offset + 1
+        reading = self._log.read(at, after, size_bytes_max=self._policy.step_bytes_max)
+        self._prefetched[at] = (after, asyncio.ensure_future(reading))
+        await self.process(at, batches, first=first, limit=limit, now_ms=now_ms)
+
+    async def process(
+        self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, limit: int | None, now_ms: int
+    ) -> None:
+        """One step, in a thread; its outputs wait for the next commit."""
+        if not self._pending.steps:
+            self._pending.since_s = time.monotonic()
+        done = await self._in_thread(
+            lambda: self._program.step(at, batches, first=first, limit=limit, now_ms=now_ms)
+        )
+        if done.stop_offset is not None:
+            # Begin again from the last commit and go exactly up to the failing record.
+            self._stop_at = (at, done.stop_offset, done.stop_text)
+            await self._rewind()
+            return
+        pending = self._pending
+        pending.steps.append(JournalStep(at=at, range=OffsetRange(first, done.end_offset), now_ms=now_ms))
+        pending.done.append(done)
+        if done.bad or done.dead:
+            pending.fetched.append((at, batches))
+        pending.size_bytes += done.size_bytes
+        self.positions[at] = done.end_offset
+        self.metrics.rows_in += done.rows_in
+
+    async def commit(self) -> None:
+        """Commit outputs, changelogs, ledger, journal and input offsets in one transaction; then stores and hooks.
+
+        Raises Fenced, LogFull (nothing was committed), CommitUnknown.
+        """
+        pending, program = self._pending, self._program
+        assert self._producer is not None, "start() comes first"
+        for hook, ctx in program.graph.hooks():
+            await self._in_thread(hook.prepare, ctx)
+        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, pending.fetched, program)
+        records = commit_records(self._topology, self.stage, self.partition, pending.steps, pending.done, program, dead)
+        offsets = {
+            at: Committed(self.positions[at], program.state_of(at).dump())
+            for at in program.inputs
+            if self.positions[at] != self._committed.get(at) or any(s.at == at for s in pending.steps)
+        }
+        transaction = Transaction(self._producer, self.group)
+        ends = await transaction.run(
+            outputs=[done.writes for done in pending.done],
+            dead_letters=dead.writes,
+            stores={self._changelogs[key]: store for key, store in program.stores.items()},
+            records=records,
+            offsets=offsets,
+        )
+        del ends
+        self._committed.update({at: c.offset for at, c in offsets.items()})
+        self.metrics.commits += 1
+        self.metrics.rows_out += sum(n for d in pending.done for n in d.rows_out.values())
+        self.metrics.dead += dead.count
+        self._pending = _Pending()
+        await self._in_thread(self._after_commit)
+
+    async def drain(self) -> None:
+        """Commit what is pending and let outside effects finish; nothing new is fetched."""
+        if self.halted is None and self._producer is not None:
+            if self._pending.steps:
+                await self.commit()
+            await self._close_hooks()
+        await self.close()
+
+    async def close(self) -> None:
+        await self._drop_prefetched()
+        if self._producer is not None:
+            await self._producer.close()
+            self._producer = None
+
+    async def replay(self, record: JournalRecord) -> None:
+        """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit."""
+        for step in record.steps:
+            first = self.positions[step.at]
+            while first < step.range.end:
+                batches = await self._log.read(step.at, first, size_bytes_max=self._policy.step_bytes_max)
+                await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms)
+                first = self.positions[step.at]
+        await self.commit()
+
+    async def lag(self) -> int:
+        """Records committed on the inputs that this task has not read."""
+        behind = 0
+        for at, position in self.positions.items():
+            behind += max(0, (await self._log.offsets(at))[1] - position)
+        return behind
+
+    async def wait(self, timeout_ms: int) -> None:
+        """Until something new is on an input, or the time is over."""
+        await self._log.wait(self.positions, timeout_ms=timeout_ms)
+
+    async def _close_hooks(self) -> None:
+        hooks = self._program.graph.hooks()
+        for hook, ctx in hooks:
+            await self._in_thread(hook.closing, ctx)
+        if hooks and any(store.changes() for store in self._program.stores.values()):
+            await self.commit()
+
+    async def _recover(self) -> None:
+        self.metrics.recoveries += 1
+        if self._producer is not None:
+            await self._producer.close()
+        self._producer = await self._log.producer(self.transactional_id)
+        await self._rewind()
+
+    def _after_commit(self) -> None:
+        for hook, ctx in self._program.graph.hooks():
+            hook.committed(ctx)
+
+    def _changelog(self, store: StorePlan) -> TopicPartition:
+        return TopicPartition(store.changelog, self.partition)
+
+    async def _drop_prefetched(self) -> None:
+        for _, begun in self._prefetched.values():
+            begun.cancel()
+        await asyncio.gather(*(b for _, b in self._prefetched.values()), return_exceptions=True)
+        self._prefetched.clear()
+
+    async def _in_thread(self, fn: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: fn(*args))
+
+
+__all__ = ["Mapping", "Task", "TaskMetrics"]

@@ -1,0 +1,68 @@
+"""Topics of a topology on a log: how many partitions each has, and creating what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streamflow.sdk.errors import LogError, TopicExists
+from streamflow.sdk.log import Log, TopicInfo, TopicSpec
+from streamflow.topology.plan import StagePlan, TopicPlan, Topology
+
+
+class TopicMismatch(LogError):
+    """A topic of ours exists with another number of partitions than the topology needs."""
+
+    code = "SF509"
+
+
+def stage_width(stage: StagePlan, partitions: Mapping[str, int]) -> int:
+    """Tasks of a stage: the partitions of its widest input; a source has one."""
+    return max((partitions[i.topic] for i in stage.inputs if i.topic), default=1)
+
+
+def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[str, int]:
+    """Partition count of every topic: what exists, what the plan says, or what its stage needs."""
+    counts: dict[str, int] = {}
+    for topic in topology.topics:
+        if topic.name in existing:
+            counts[topic.name] = existing[topic.name]
+        elif topic.partitions is not None:
+            counts[topic.name] = topic.partitions
+        elif topic.kind in ("trigger", "dead_letter"):
+            counts[topic.name] = 1
+        elif topic.kind in ("source", "repartition"):
+            counts[topic.name] = topology.partitions_default
+    for stage in topology.stages:  # in order of flow: inputs of a stage are known before its outputs
+        width = stage_width(stage, counts)
+        own = {stage.ledger, stage.journal, *(s.changelog for s in stage.stores)}
+        for name in (*(s.topic for s in stage.sinks), *sorted(own)):
+            if name:
+                counts.setdefault(name, width)
+    for topic in topology.topics:
+        counts.setdefault(topic.name, 1)
+    return counts
+
+
+async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:
+    """Create what is missing and return all topics. Raises TopicMismatch where ours do not fit."""
+    existing = await log.topics()
+    counts = resolve_partitions(topology, {n: t.partitions for n, t in existing.items()})
+    for topic in topology.topics:
+        if topic.name not in existing:
+            await _create(log, topic, counts[topic.name])
+    for stage in topology.stages:
+        width = stage_width(stage, counts)
+        for name in (stage.ledger, stage.journal, *(s.changelog for s in stage.stores)):
+            if name and counts[name] != width:
+                raise TopicMismatch(
+                    f"topic {name!r} has {counts[name]} partitions, but stage {stage.id!r} has {width} tasks now.",
+                    mend=f"The input was re-created with another count: `streamflow reset` the workflow {topology.workflow!r}.",
+                )
+    return await log.topics()
+
+
+async def _create(log: Log, topic: TopicPlan, partitions: int) -> None:
+    try:
+        await log.create_topic(TopicSpec(name=topic.name, partitions=partitions, config=dict(topic.config)))
+    except TopicExists:
+        return  # somebody else was faster, which is as good

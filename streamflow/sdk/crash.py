@@ -1,0 +1,33 @@
+"""Named points of the commit path where a test can kill the process.
+
+`STREAMFLOW_CRASH_AT=after-outputs:3` kills this process with SIGKILL the third time it passes that point. Unset, a
+point costs one comparison. The names are those of docs/semantics: before-begin, after-outputs, after-changelog,
+after-offsets, before-frame, after-frame, before-store.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS = (
+    "before-begin",
+    "after-outputs",
+    "after-changelog",
+    "after-offsets",
+    "before-frame",
+    "torn-frame",
+    "after-frame",
+    "before-store",
+)
+_at, _, _nth = os.environ.get("STREAMFLOW_CRASH_AT", "").partition(":")
+_left = int(_nth or "1")
+
+
+def crash_point(name: str) -> None:
+    """Die here if the environment asks for it."""
+    global _left  # noqa: PLW0603 - a countdown of this process, by design
+    if _at and _at == name:
+        _left -= 1
+        if _left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)

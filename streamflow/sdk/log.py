@@ -1,0 +1,166 @@
+"""The Log port: topics of partitions of record batches, read by offset, written in transactions.
+
+Both implementations speak Kafka's own record batch (format v2), so one codec serves both. A log never decodes records:
+it moves `RecordBatch`es. Everything that is read is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+from streamflow.model.positions import Committed, TopicPartition
+
+Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordBatch:
+    """A record batch as read: header fields and the decompressed body (the records, back to back).
+
+    Offsets inside are `base_offset + offsetDelta`, strictly increasing, gaps allowed. `base_timestamp_ms + timestampDelta`
+    is a record's time. The CRC was checked. Control batches and aborted data are never handed out.
+    """
+
+    base_offset: int
+    last_offset: int
+    count: int
+    base_timestamp_ms: int
+    max_timestamp_ms: int
+    body: bytes
+    size_bytes: int = 0  # as stored, header included
+    log_append_time: bool = False  # then every record's time is max_timestamp_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """Records to append: the body of a record batch with offsetDelta 0..count-1 (dense), not compressed.
+
+    The log assigns offsets, compresses, and stamps producer id, epoch and sequence.
+    """
+
+    count: int
+    body: bytes
+    base_timestamp_ms: int
+    max_timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """A topic to create. `config` uses Kafka's names (`cleanup.policy`, `retention.ms`, …)."""
+
+    name: str
+    partitions: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicInfo:
+    """A topic that exists. `incarnation` differs when a topic of that name was deleted and made again."""
+
+    name: str
+    partitions: int
+    incarnation: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+class Producer(Protocol):
+    """Writes transactions under one transactional id. A newer producer of the same id fences this one.
+
+    One transaction at a time; not for concurrent use. Order of a commit path: begin, append*, send_offsets, commit.
+    """
+
+    async def begin(self) -> None:
+        """Open a transaction. Raises Fenced."""
+        ...
+
+    async def append(self, at: TopicPartition, batches: Sequence[NewBatch]) -> None:
+        """Add record batches to the open transaction; invisible until commit. Raises UnknownTopic, Fenced, LogFull."""
+        ...
+
+    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Add input positions to the open transaction."""
+        ...
+
+    async def commit(self) -> Mapping[TopicPartition, int]:
+        """Commit all or nothing; returns the end offset (exclusive) of each partition written in this transaction.
+
+        Raises:
+            Fenced: nothing was committed.
+            LogFull: nothing was committed; abort and retry when there is space.
+            CommitUnknown: make a new producer (which resolves the outcome) and read the committed offsets.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """Drop the open transaction; harmless when none is open."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Log(Protocol):
+    """A log. Open before use; safe for concurrent use by tasks of one event loop."""
+
+    @property
+    def address(self) -> str:
+        """What `--log` was given: a path, or kafka://HOST:PORT."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def create_topic(self, spec: TopicSpec) -> TopicInfo:
+        """Create a topic. Raises TopicExists."""
+        ...
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic and the offsets that groups committed for it. Raises UnknownTopic."""
+        ...
+
+    async def topics(self) -> Mapping[str, TopicInfo]:
+        """All topics by name."""
+        ...
+
+    async def offsets(self, at: TopicPartition) -> tuple[int, int]:
+        """(log start, high watermark): the first offset kept and the next one to be written."""
+        ...
+
+    async def offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
+        """First offset whose record batch has a record with time >= `timestamp_ms`; None if there is none."""
+        ...
+
+    async def read(self, at: TopicPartition, offset: int, *, size_bytes_max: int) -> list[RecordBatch]:
+        """Committed record batches that hold offsets >= `offset`; the first may begin before it (compare offsets).
+
+        Returns n >= 0 batches, offsets strictly increasing, total `size_bytes` up to `size_bytes_max` but at least one
+        batch if any exists. Cancel-safe: reading moves no cursor. Raises OffsetOutOfRange, UnknownTopic, LogCorrupt.
+        """
+        ...
+
+    async def wait(self, positions: Mapping[TopicPartition, int], *, timeout_ms: int) -> None:
+        """Return when some partition has a committed record at or past its position, or after `timeout_ms`."""
+        ...
+
+    async def delete_records(self, at: TopicPartition, before: int) -> None:
+        """Let offsets below `before` go; log start moves there."""
+        ...
+
+    async def producer(self, transactional_id: str) -> Producer:
+        """Initialise a producer: fences older ones of this id and settles what they left undecided."""
+        ...
+
+    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Committed]:
+        """Committed positions of a group; a partition without one is absent."""
+        ...
+
+    async def groups(self) -> Mapping[str, Mapping[TopicPartition, Committed]]:
+        """All groups and what they committed."""
+        ...
+
+    async def set_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed | None]) -> None:
+        """Set (or, with None, forget) committed positions outside any transaction; the group must be idle."""
+        ...

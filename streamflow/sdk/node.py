@@ -1,0 +1,280 @@
+"""Nodes: what a user places in a workflow. A node class is the one source of its form, its JSON Schema and its reference page.
+
+A node is a frozen dataclass. Its fields are its parameters, declared with `param`; allowed annotations are `str`, `int`,
+`float`, `bool`, `Literal[...]`, `Expression`, `Template`, `FunctionRef`, `SchemaRef`, `Json`, and `tuple[X, ...]`, `Mapping[str, X]`,
+`X | None` of these, and frozen dataclasses whose fields are declared with `param` (nested forms).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NewType, Protocol, runtime_checkable
+
+from streamflow.model.policies import Extent
+from streamflow.model.types import Schema, Type
+from streamflow.sdk.expression import Expression, Projection
+from streamflow.sdk.operator import Operator
+from streamflow.sdk.places import Place
+from streamflow.sdk.source import Source
+
+Category = Literal["trigger", "action", "transform", "condition", "split", "merge", "control", "keyed"]
+ConnectionType = Literal["main", "error", "conditional", "loop"]
+
+Json = NewType("Json", object)  # any JSON value, taken as it is
+SchemaRef = NewType("SchemaRef", str)  # an .avsc file beside the workflow, or a subject of the registry
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text with `{{ expression }}` inside; lowers to one expression of type string."""
+
+    text: str
+    place: Place = field(default_factory=Place, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRef:
+    """A Python function: `package.module:name`, or `python:<id>` for one handed to the `Workflow` builder."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """An input or output of a node."""
+
+    name: str
+    help: str = ""
+    keyed: bool = False  # input: rows must be partitioned by the node's key; the compiler repartitions where needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A state store that the node's operator uses; its changelog is `<workflow>.<node>.<name>.changelog`."""
+
+    name: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """What is true of all nodes of a kind."""
+
+    kind: str
+    category: Category
+    inputs: tuple[Port, ...] = (Port(name="in"),)
+    outputs: tuple[Port, ...] = (Port(name="out"),)
+    stores: tuple[Store, ...] = ()
+    can_fail: bool = True  # has an error output
+    whole_set: bool = False  # acts on whole executions (sort, aggregate, …): see DESIGN of scope below
+    one_to_one: bool = False  # every input row gives exactly one output row or fails (checked by the accounting)
+    needs: tuple[str, ...] = ()  # reserved columns that its operator reads
+    icon: str = ""
+    example: str = ""  # YAML of one node, shown in the reference and checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamSpec:
+    """A parameter's documentation and bounds."""
+
+    help: str
+    ge: float | None = None
+    le: float | None = None
+    min_length: int | None = None
+    pattern: str | None = None
+    multiline: bool = False
+    secret: bool = False
+
+
+_REQUIRED = dataclasses.MISSING
+
+
+def param(
+    *,
+    help: str,
+    default: Any = _REQUIRED,
+    ge: float | None = None,
+    le: float | None = None,
+    min_length: int | None = None,
+    pattern: str | None = None,
+    multiline: bool = False,
+    secret: bool = False,
+) -> Any:
+    """Declare a parameter of a node. Without `default` it is required. Integers named `*_ms` also take texts like `5s` or `2h`."""
+    spec = ParamSpec(
+        help=help, ge=ge, le=le, min_length=min_length, pattern=pattern, multiline=multiline, secret=secret
+    )
+    if isinstance(default, dict | list):
+        raise TypeError("defaults are immutable: use a tuple or a mapping proxy")
+    return field(default=default, metadata={"param": spec})
+
+
+Schemas = Mapping[str, Schema]
+
+
+class SchemaContext(Protocol):
+    """What a node may ask while the compiler infers schemas. Findings become diagnostics at the parameter's place."""
+
+    @property
+    def node_id(self) -> str: ...
+
+    @property
+    def inputs(self) -> Schemas:
+        """Schema of each connected input port."""
+        ...
+
+    @property
+    def extent(self) -> Extent:
+        """Extent of the executions that reach this node."""
+        ...
+
+    @property
+    def vars(self) -> Mapping[str, object]: ...
+
+    def typeof(self, expression: Expression, *, param: str, port: str = "in", expect: Type | None = None) -> Type:
+        """Type of an expression over the items of `port`; `any` if it is wrong (then reported)."""
+        ...
+
+    def template(self, template: Template) -> Expression:
+        """The expression a template stands for."""
+        ...
+
+    def schema(self, ref: SchemaRef, *, param: str) -> Schema | None:
+        """Load a schema; None if there is none (then reported)."""
+        ...
+
+    def function(self, ref: FunctionRef, *, param: str) -> Callable[..., Any] | None:
+        """Load a function; None if there is none (then reported)."""
+        ...
+
+    def report(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str = "",
+        mend: str = "",
+        severity: Literal["error", "warning"] = "error",
+    ) -> None: ...
+
+
+class BuildContext(Protocol):
+    """What a node may ask when a task builds its operator. The topology was checked: nothing here reports."""
+
+    @property
+    def node_id(self) -> str: ...
+
+    @property
+    def inputs(self) -> Schemas: ...
+
+    @property
+    def outputs(self) -> Schemas: ...
+
+    @property
+    def extent(self) -> Extent: ...
+
+    @property
+    def vars(self) -> Mapping[str, object]: ...
+
+    @property
+    def base_folder(self) -> str:
+        """Folder that relative paths of parameters start from: the workflow file's."""
+        ...
+
+    @property
+    def partition(self) -> int: ...
+
+    def projection(
+        self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
+    ) -> Projection: ...
+
+    def template(self, template: Template) -> Expression: ...
+
+    def schema(self, ref: SchemaRef) -> Schema: ...
+
+    def function(self, ref: FunctionRef) -> Callable[..., Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicRead:
+    """What a trigger that reads a topic directly asks for."""
+
+    topic: str
+    format: Literal["avro", "json", "bytes"]
+    framing: Literal["raw", "confluent", "single_object"]
+    schema: Schema
+    key: Expression | None = None  # replaces the record key
+    time: Expression | None = None  # event time; default: the record's timestamp
+    start: Literal["earliest", "latest"] = "earliest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicWrite:
+    """What a node that ends in a topic asks for."""
+
+    topic: str
+    format: Literal["avro", "json", "bytes"]
+    framing: Literal["raw", "confluent", "single_object"]
+    schema: Schema  # of the records written
+    partitions: int | None = None  # when it has to be created; None: as many as the stage's input has
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+class Node:
+    """Base of all node kinds. Subclasses are `@dataclass(frozen=True, slots=True, kw_only=True)` with a `spec`."""
+
+    __slots__ = ()
+    spec: ClassVar[NodeSpec]
+
+    def input_ports(self) -> tuple[Port, ...]:
+        """Input ports of this node; kinds whose ports depend on parameters override it."""
+        return self.spec.inputs
+
+    def output_ports(self) -> tuple[Port, ...]:
+        """Output ports but for `error`, which every node with `spec.can_fail` has besides."""
+        return self.spec.outputs
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        """Schema of each output port, from those of the inputs. Also the place to check parameters against schemas."""
+        raise NotImplementedError
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        """The columnar kernel of this node for one task."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class ReadsTopic(Protocol):
+    """A trigger whose items are the records of a topic (event)."""
+
+    def topic_read(self, ctx: SchemaContext) -> TopicRead | None: ...
+
+
+@runtime_checkable
+class ReadsSource(Protocol):
+    """A trigger that is no topic (file, manual, …): its items are first committed to `<workflow>.<node>.trigger`."""
+
+    def trigger_extent(self) -> Extent: ...
+
+    def source(self, ctx: BuildContext) -> Source: ...
+
+
+@runtime_checkable
+class WritesTopic(Protocol):
+    """A node whose rows go to a topic (publish). Its operator returns them as output `records`: payload and `@key`."""
+
+    def topic_write(self, ctx: SchemaContext) -> TopicWrite | None: ...
+
+
+@runtime_checkable
+class Repartitions(Protocol):
+    """A node after which rows are partitioned anew. Its operator sets `@key`; the compiler puts a topic behind it."""
+
+    def partitions(self) -> int | None: ...
+
+
+def parameters(kind: type[Node]) -> Sequence[dataclasses.Field[Any]]:
+    """The parameter fields of a node class (or of a nested form), in order of declaration."""
+    return [f for f in dataclasses.fields(kind) if "param" in f.metadata]  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""State stores: what operators remember, in step with the task's transaction.
+
+Reads see the overlay of the open transaction over the committed base. The runtime writes the overlay's changes to the changelog
+topic in the same transaction as outputs and offsets; after the commit it applies them with the changelog offset in one go;
+an abort drops them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+
+class StateStore(Protocol):
+    """A sorted map of bytes to bytes. Order is bytewise."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Values in the order of `keys`."""
+        ...
+
+    def put(self, key: bytes, value: bytes) -> None: ...
+
+    def put_many(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None: ...
+
+    def delete(self, key: bytes) -> None: ...
+
+    def scan(self, first: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with first <= key < end, in order."""
+        ...
+
+
+class TransactionalStore(StateStore, Protocol):
+    """What the runtime drives: base plus overlay."""
+
+    def changes(self) -> list[tuple[bytes, bytes | None]]:
+        """Overlay entries since the last commit or abort, in key order; None is a deletion."""
+        ...
+
+    def commit(self, changelog_offset: int) -> None:
+        """Apply the overlay and remember the changelog position it is in, atomically."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the overlay."""
+        ...
+
+    def restore(self, entries: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
+        """Apply changelog records read from the log up to `changelog_offset` (exclusive)."""
+        ...
+
+    @property
+    def changelog_offset(self) -> int:
+        """Changelog records below this offset are in the base; 0 for an empty store."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Timers(Protocol):
+    """Event-time timers of a task: fire between rows, before the row whose watermark crosses them. Kept in a store."""
+
+    def set(self, at_ms: int, key: bytes) -> None:
+        """Set a timer; the same (at_ms, key) twice is one timer."""
+        ...
+
+    def cancel(self, at_ms: int, key: bytes) -> None: ...
+
+    def due(self, watermark_ms: int) -> list[tuple[int, bytes]]:
+        """Remove and return timers with at_ms <= watermark_ms, in order of (at_ms, key)."""
+        ...
+
+    def next_ms(self) -> int | None: ...

@@ -1,0 +1,111 @@
+"""A store's changes as records of its changelog topic, and back.
+
+Key and value of a record are the entry's; a deletion is a record without value, which is what compaction understands.
+Encoding works on columns of sizes and scatters the bytes into place: a task may commit a million entries at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamflow.codecs.records import scan
+from streamflow.codecs.varints import encode_column, sizes_of
+from streamflow.sdk.errors import StateError
+from streamflow.sdk.log import NewBatch, RecordBatch
+
+Entry = tuple[bytes, bytes | None]  # None: deleted
+Int64s = NDArray[np.int64]
+
+BATCH_BYTES_MAX = 1 << 20  # Kafka's default for max.message.bytes, less what the batch header needs
+_BATCH_ROOM_BYTES = BATCH_BYTES_MAX - 1024
+# Length (5), attributes (1), timestamp delta (1), offset delta (4), key length (5), value length (5), header count (1).
+_RECORD_OVERHEAD_BYTES = 22
+
+
+def encode_changes(changes: Sequence[Entry], *, timestamp_ms: int = 0) -> list[NewBatch]:
+    """Record batches in the order of `changes`, at most BATCH_BYTES_MAX each; a larger entry has one to itself.
+
+    `timestamp_ms`: of all records; a task gives its step's clock reading, so that a replay writes the same.
+    """
+    if not changes:
+        return []
+    key_sizes = np.fromiter((len(key) for key, _ in changes), np.int64, len(changes))
+    value_sizes = np.fromiter((-1 if value is None else len(value) for _, value in changes), np.int64, len(changes))
+    ends = np.cumsum(key_sizes + np.maximum(value_sizes, 0) + _RECORD_OVERHEAD_BYTES)
+    batches, first = [], 0
+    while first < len(changes):
+        before = int(ends[first - 1]) if first else 0
+        end = max(first + 1, int(np.searchsorted(ends, before + _BATCH_ROOM_BYTES, side="right")))
+        body = _encode(changes[first:end], key_sizes[first:end], value_sizes[first:end])
+        batches.append(
+            NewBatch(count=end - first, body=body, base_timestamp_ms=timestamp_ms, max_timestamp_ms=timestamp_ms)
+        )
+        first = end
+    return batches
+
+
+def decode_changes(batch: RecordBatch, *, from_offset: int = 0) -> list[Entry]:
+    """Entries of the records at or past `from_offset`, in order.
+
+    Raises:
+        StateError: a damaged record, or one without a key; state built without it would be wrong.
+    """
+    entries: list[Entry] = []
+    for record in scan(batch):
+        if record.offset < from_offset:
+            continue
+        key = getattr(record, "key", None)
+        if key is None:
+            raise StateError(
+                f"changelog record at offset {record.offset}: {getattr(record, 'message', 'it has no key')}.",
+                mend="Only streamflow may write to a changelog topic; reset the workflow's state.",
+            )
+        entries.append((key, record.value))  # type: ignore[union-attr]
+    return entries
+
+
+def _encode(changes: Sequence[Entry], key_sizes: Int64s, value_sizes: Int64s) -> bytes:
+    count = len(changes)
+    offsets = np.arange(count, dtype=np.int64)
+    held = np.maximum(value_sizes, 0)
+    fixed = 3  # attributes, timestamp delta, header count
+    lengths = (
+        fixed + sizes_of(offsets) + sizes_of(key_sizes) + key_sizes + sizes_of(value_sizes) + held
+    )  # of the record behind its own length
+    zero = np.zeros(count, np.uint8)
+    keys = np.frombuffer(b"".join(key for key, _ in changes), np.uint8)
+    values = np.frombuffer(b"".join(value for _, value in changes if value), np.uint8)
+    columns = [
+        encode_column(lengths),
+        (np.zeros(2 * count, np.uint8), 2),  # attributes, timestamp delta
+        encode_column(offsets),
+        encode_column(key_sizes),
+        (keys, key_sizes),
+        encode_column(value_sizes),
+        (values, held),
+        (zero, 1),  # header count
+    ]
+    return _interleave(columns, count)
+
+
+def _interleave(columns: Sequence[tuple[NDArray[np.uint8], Int64s | int]], count: int) -> bytes:
+    """Row after row out of columns; each column is its rows' bytes back to back and their sizes."""
+    sizes = np.empty((count, len(columns)), np.int64)
+    for i, (_, size) in enumerate(columns):
+        sizes[:, i] = size
+    ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape)
+    out = np.empty(int(ends[-1, -1]), np.uint8)
+    for i, (content, _) in enumerate(columns):
+        # Where each byte goes: its row's start in `out`, less its row's start in `content`, plus its own position.
+        moved = ends[:, i] - np.cumsum(sizes[:, i])
+        out[np.repeat(moved, sizes[:, i]) + np.arange(len(content))] = content
+    return out.tobytes()
+
+
+def decode_all(batches: Sequence[RecordBatch], *, from_offset: int = 0) -> Iterator[Entry]:
+    """Entries of several batches, in order."""
+    for batch in batches:
+        yield from decode_changes(batch, from_offset=from_offset)

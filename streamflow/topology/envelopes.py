@@ -1,0 +1,165 @@
+"""The records that are streamflow's own: error items, dead letters, the generic DataItem and executions.
+
+One place says what they hold; the files in `schemas/` are this, written out (`tests/unit/topology` compares them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from streamflow.codecs.avrotypes import schema_to_avro
+from streamflow.model.types import (
+    BYTES,
+    DOUBLE,
+    INT,
+    LONG,
+    STRING,
+    Field,
+    Schema,
+    Type,
+    array_of,
+    map_of,
+    record_of,
+)
+
+_JSON: Final = Type(kind="any")
+_TIMESTAMP: Final = Type(kind="timestamp", unit="ms")
+HEADERS: Final = array_of(record_of({"key": STRING, "value": BYTES.optional()}, name="streamflow.Header"))
+ITEM_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRING}, name="ItemError")
+
+
+def error_schema(schema: Schema) -> Schema:
+    """What leaves by a node's error port: the items that failed, with a field `error`. Items that are no records stay."""
+    if schema.kind != "record":
+        return schema
+    kept = tuple(f for f in schema.fields if f.name != "error")
+    return replace(schema, fields=(*kept, Field(name="error", type=ITEM_ERROR)))
+
+
+def _documented(name: str, doc: str, fields: list[tuple[str, Type, str]]) -> Schema:
+    return Type(
+        kind="record",
+        name=name,
+        doc=doc,
+        fields=tuple(
+            Field(name=n, type=t, doc=d, has_default=t.nullable, default=None) for n, t, d in fields
+        ),
+    )
+
+
+DEAD_LETTER: Final[Schema] = _documented(
+    "streamflow.DeadLetter",
+    "An item that failed and may be redriven, with all that is needed to find out why.",
+    [
+        ("workflow", STRING, "Id of the workflow."),
+        ("stage", STRING, "Stage whose task met the failure."),
+        ("node", STRING, "Node in which the item failed."),
+        ("code", STRING, "Kind of failure, such as division_by_zero."),
+        ("message", STRING, "What happened, for people."),
+        ("attempt", INT, "How often the item was tried, from 1."),
+        ("execution", STRING.optional(), "Id of the execution that the item belonged to."),
+        ("topic", STRING, "Topic that the record was read from; empty for items of a trigger that is no topic."),
+        ("partition", INT, "Partition that the record was read from; -1 where there is no record."),
+        ("offset", LONG, "Offset of the record; -1 where there is no record."),
+        ("timestamp", _TIMESTAMP, "Event time of the item, never the time of the failure: a replay writes the same."),
+        ("key", BYTES.optional(), "Key of the record, byte for byte."),
+        ("value", BYTES.optional(), "Value of the record, byte for byte."),
+        ("headers", HEADERS, "Headers of the record, in order."),
+        ("item", STRING.optional(), "The failing item as JSON, where no single record stands for it."),
+    ],
+)
+
+DATA_ITEM: Final[Schema] = _documented(
+    "streamflow.DataItem",
+    "The generic form of an item on an internal topic, for payloads without a schema. Topics of typed items have a record "
+    "of their own, with the payload inline and of the rest only what something downstream uses.",
+    [
+        ("id", STRING, "The item: execution, node and path."),
+        ("execution", STRING, "What one trigger item caused: its source and offset."),
+        ("node", STRING, "Node that made the item."),
+        ("index", INT, "Place of the item among those of its activation, from 0."),
+        ("count", INT, "Items of the activation; -1 where it is not known yet."),
+        ("payload", _JSON, "The item itself as JSON text."),
+        (
+            "binaries",
+            array_of(
+                _documented(
+                    "streamflow.BinaryReference",
+                    "Bytes that are kept outside the log.",
+                    [
+                        ("id", STRING, "Id in the blob store."),
+                        ("mime_type", STRING, "Type of the content."),
+                        ("file_name", STRING.optional(), "Name for people."),
+                        ("size_bytes", LONG, "Length of the content."),
+                    ],
+                )
+            ),
+            "Bytes that belong to the item.",
+        ),
+        (
+            "metadata",
+            _documented(
+                "streamflow.ItemMetadata",
+                "Where the item comes from.",
+                [
+                    ("source", STRING, "Trigger: topic, incarnation and partition."),
+                    ("offset", LONG, "Offset of the trigger item."),
+                    ("path", BYTES, "Child indices since the trigger, 4 bytes big-endian each."),
+                    ("timestamp", _TIMESTAMP, "Event time."),
+                    ("version", INT, "Version of this form."),
+                    ("schema", STRING.optional(), "Name of the payload's schema."),
+                    ("tags", map_of(STRING), "Whatever else was noted."),
+                ],
+            ),
+            "Where the item comes from.",
+        ),
+        (
+            "quality",
+            _documented(
+                "streamflow.ItemQuality",
+                "Scores from 0 to 1; null where nothing measured them.",
+                [
+                    (name, DOUBLE.optional(), "")
+                    for name in ("completeness", "accuracy", "consistency", "timeliness", "validity")
+                ],
+            ).optional(),
+            "What quality nodes found.",
+        ),
+    ],
+)
+
+EXECUTION: Final[Schema] = _documented(
+    "streamflow.Execution",
+    "What became of one execution. Written only for workflows that keep records of executions.",
+    [
+        ("id", STRING, "Position of the trigger item: source and offset."),
+        ("workflow", STRING, "Id of the workflow."),
+        ("trigger", STRING, "Node that started it."),
+        (
+            "status",
+            Type(
+                kind="enum",
+                name="streamflow.ExecutionStatus",
+                symbols=("running", "waiting", "succeeded", "failed", "cancelled"),
+            ),
+            "Where it stands.",
+        ),
+        ("started_at", _TIMESTAMP, "Event time of the trigger item."),
+        ("ended_at", _TIMESTAMP.optional(), "Event time of the last item it caused; null while it goes on."),
+        ("items", LONG, "Items that its nodes produced."),
+        ("parents", array_of(STRING), "Executions whose items a window or join put together to start this one."),
+        (
+            "error",
+            record_of({"code": STRING, "message": STRING, "node": STRING}, name="streamflow.ExecutionError").optional(),
+            "The first failure.",
+        ),
+    ],
+)
+
+FILES: Final = {"dead_letter.avsc": DEAD_LETTER, "data_item.avsc": DATA_ITEM, "execution.avsc": EXECUTION}
+
+
+def avro_of(schema: Schema) -> dict[str, object]:
+    """The Avro JSON of one of the schemas above."""
+    return dict(schema_to_avro(schema))

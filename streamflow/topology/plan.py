@@ -1,0 +1,148 @@
+"""The plan as plain data. A worker needs nothing else: no workflow document, no Python objects but node classes.
+
+    Topology
+    ├── stages: what runs between topics. A task is a stage and a partition.
+    │   ├── inputs: topics (or one source) read; each stands for a node id whose output the rows are
+    │   ├── nodes: in topological order, each with the wires that feed its ports
+    │   └── sinks: topics written, each behind the node whose port it drains
+    └── topics: every topic read or written, with its settings and why it exists
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamflow.codecs import CodecSpec
+from streamflow.model.policies import ErrorPolicy, Extent, RunPolicy
+from streamflow.model.types import Schema, Type
+
+TopicKind = Literal["source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"]
+SinkKind = Literal["publish", "repartition", "trigger"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeField:
+    """A reserved column that an internal topic carries as a field of its records."""
+
+    column: str  # such as @offset or @nodes.a.b
+    field: str  # its Avro name, such as __offset
+    type: Type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPlan:
+    """A topic: what is on it, its settings where we create it, and why it exists (one sentence)."""
+
+    name: str
+    kind: TopicKind
+    codec: CodecSpec
+    why: str
+    partitions: int | None = None  # None: as many as the reading or writing stage has tasks
+    config: Mapping[str, str] = field(default_factory=dict)  # Kafka's names
+    envelope: tuple[EnvelopeField, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputPlan:
+    """Rows entering a stage; to the stage's nodes they are the output `out` of node `node`."""
+
+    node: str
+    topic: str = ""  # read this topic, or …
+    source: bool = False  # … run the source of node `node` (a trigger that is no topic); then the stage has one task
+    schema: Schema  # of the items
+    codec: CodecSpec | None = None
+    envelope: tuple[EnvelopeField, ...] = ()
+    key: str = ""  # expression that replaces the record key
+    time: str = ""  # expression for event time; "" is the record's timestamp
+    extent: Extent = "item"
+    start: Literal["earliest", "latest"] = "earliest"
+    internal: bool = False  # the topic is ours: markers may occur, lineage comes from the envelope
+    keep: tuple[str, ...] = ()  # fields of the items kept as @nodes.<node>.<field>, as NodePlan.keep
+    errors: ErrorPolicy = field(default_factory=ErrorPolicy)  # for records that do not decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """Rows of `port` of `node` flow in."""
+
+    node: str
+    port: str = "out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """One node inside a stage."""
+
+    id: str
+    kind: str  # `pass` stands for a disabled node
+    params: Mapping[str, object] = field(default_factory=dict)  # plain JSON, as in a document
+    inputs: Mapping[str, Schema] = field(default_factory=dict)
+    outputs: Mapping[str, Schema] = field(default_factory=dict)  # with `error` where something is wired to it
+    wires: Mapping[str, tuple[Wire, ...]] = field(default_factory=dict)  # input port -> what feeds it, in document order
+    errors: ErrorPolicy = field(default_factory=ErrorPolicy)
+    keep: tuple[str, ...] = ()  # fields of `out` kept as @nodes.<id>.<field>
+    extent: Extent = "item"
+    stores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkPlan:
+    """Rows that leave a stage for a topic."""
+
+    kind: SinkKind
+    wire: Wire  # for publish and repartition: the node itself, port `records`
+    topic: str
+    codec: CodecSpec
+    envelope: tuple[EnvelopeField, ...] = ()
+    partition_by: Literal["source", "key", "single"] = "source"
+    # source: keep the input's partition where the key is unchanged and counts agree, else by key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorePlan:
+    """A state store and its changelog."""
+
+    node: str
+    name: str
+    changelog: str  # topic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """What runs between topics. Named by its head node; group and transactional ids come from the name."""
+
+    id: str
+    inputs: tuple[InputPlan, ...]
+    nodes: tuple[NodePlan, ...] = ()
+    sinks: tuple[SinkPlan, ...] = ()
+    stores: tuple[StorePlan, ...] = ()
+    needs: tuple[str, ...] = ()  # reserved columns to make at the source, besides @row
+    dead_letter: str = ""  # topics
+    ledger: str = ""
+    journal: str = ""
+
+    def group(self, workflow: str) -> str:
+        return f"{workflow}.{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """A compiled workflow."""
+
+    workflow: str
+    stages: tuple[StagePlan, ...]
+    topics: tuple[TopicPlan, ...]
+    run: RunPolicy = field(default_factory=RunPolicy)
+    vars: Mapping[str, object] = field(default_factory=dict)
+    base_folder: str = ""
+    partitions_default: int = 4  # of user topics that have to be created
+    registry: str = ""  # folder or URL of the schema registry; "" is `schemas` beside the workflow
+    schemas: Mapping[str, Schema] = field(default_factory=dict)  # what the nodes' SchemaRefs name, resolved when compiled
+
+    def topic(self, name: str) -> TopicPlan:
+        return next(t for t in self.topics if t.name == name)
+
+    def stage(self, stage_id: str) -> StagePlan:
+        return next(s for s in self.stages if s.id == stage_id)

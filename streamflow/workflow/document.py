@@ -1,0 +1,241 @@
+"""From a tree of YAML values to a `WorkflowDocument`. Nodes are not built here: that needs the node kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from streamflow.model.policies import OnError
+from streamflow.sdk.params import BROKEN, KEY, Path, RawParams, build_form, nearest, param_types, spell, suggestion
+from streamflow.sdk.places import Diagnostic, Place
+from streamflow.workflow.cases import read_cases
+from streamflow.workflow.connections import read_connections
+from streamflow.workflow.findings import Findings
+from streamflow.workflow.forms import HeaderForm, NodeForm
+from streamflow.workflow.model import Metadata, NodeEntry, WorkflowDocument, WorkflowPolicies
+from streamflow.workflow.tree import Tree, plain
+
+ID_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]*"
+SECTIONS = ("nodes", "connections", "tests")
+NODE_KEYS = ("id", "type", "parameters", "on_error", *param_types(NodeForm))
+_NODE_FORM = "Write {type: kind, parameter: value, …}."
+
+
+def is_id(text: str) -> bool:
+    return re.fullmatch(ID_PATTERN, text) is not None
+
+
+def read_document(
+    tree: Tree, *, base_folder: str = "", source: str = ""
+) -> tuple[WorkflowDocument | None, list[Diagnostic]]:
+    """The document in a tree. It is None only where there is no mapping at all; what is faulty is left out of it."""
+    findings = Findings()
+    entries = tree.mapping
+    if entries is None:
+        if tree.value is not BROKEN:
+            findings.report(
+                tree.place,
+                "SF112",
+                f"a workflow is a mapping, found {spell(tree.value)}.",
+                "Begin with `workflow: name` and `nodes:`.",
+            )
+        return None, findings
+    header = _header(entries, tree.place, findings)
+    before = len(findings)
+    nodes = _nodes(entries["nodes"][1], findings) if "nodes" in entries else []
+    if "nodes" not in entries:
+        findings.report(tree.place, "SF111", "missing key 'nodes'.", "Add `nodes:` with one entry a node.")
+    connections = read_connections(entries["connections"][1], findings) if "connections" in entries else []
+    faulty = len(findings) > before or any(
+        key in entries and entries[key][1].value is BROKEN for key in ("nodes", "connections")
+    )
+    tests = read_cases(entries["tests"][1], findings) if "tests" in entries else []
+    name_at = entries["workflow"][1].text if "workflow" in entries else tree.place
+    if header.workflow and not is_id(header.workflow):
+        findings.report(name_at, "SF113", f"{spell(header.workflow)} is no workflow id.", _id_mend(header.workflow))
+    document = WorkflowDocument(
+        name=header.workflow,
+        description=header.description,
+        version=str(header.version),
+        nodes=tuple(nodes),
+        connections=tuple(connections),
+        policies=header.policies.policies() if header.policies else WorkflowPolicies(),
+        vars=header.vars,
+        registry=header.registry,
+        tests=tuple(tests),
+        base_folder=base_folder,
+        source=source,
+        place=name_at,
+        incomplete=faulty,
+    )
+    return document, findings
+
+
+def _id_mend(text: str) -> str:
+    fixed = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+    fixed = fixed if is_id(fixed) else f"_{fixed}"
+    return f"Write {fixed!r}." if is_id(fixed) else "Use letters, digits, '_' and '-', not beginning with a digit."
+
+
+def _header(entries: Mapping[str, tuple[Place, Tree]], place: Place, findings: Findings) -> HeaderForm:
+    """The top of the document. Each key counts for itself: one that is wrong falls back to its default."""
+    known = (*param_types(HeaderForm), *SECTIONS)
+    values: dict[str, object] = {}
+    places: dict[Path, Place] = {}
+    for key, (key_place, inner) in entries.items():
+        if key in SECTIONS:
+            continue
+        if key not in param_types(HeaderForm):
+            mend = suggestion(key, known)
+            if key in ("id", "name"):
+                mend = "Did you mean 'workflow'?"
+            findings.report(key_place, "SF110", f"unknown key {spell(key)}.", mend)
+            continue
+        places[(key, KEY)] = key_place
+        values[key] = plain(inner, (key,), places)
+    made, found = build_form(HeaderForm, RawParams(values=values, places=places, place=place), noun="key")
+    findings += found
+    if made is not None:
+        return made
+    for key in list(values):  # the rest of the document is still checked, with what is right of the top
+        alone = {"workflow": "unnamed"} | {key: values[key]}
+        if build_form(HeaderForm, RawParams(values=alone), noun="key")[0] is None:
+            del values[key]
+    kept, _ = build_form(HeaderForm, RawParams(values={"workflow": ""} | values), noun="key")
+    assert kept is not None
+    return kept
+
+
+def _nodes(tree: Tree, findings: Findings) -> list[NodeEntry]:
+    """Nodes of a mapping by id, or of a list of nodes with `id`."""
+    made: list[NodeEntry] = []
+    if (entries := tree.mapping) is not None:
+        for node_id, (place, inner) in entries.items():
+            made.append(_node(node_id, place, inner, findings))
+    elif (items := tree.sequence) is not None:
+        for item in items:
+            inside = item.mapping or {}
+            named = inside["id"][1] if "id" in inside else None
+            if named is not None and isinstance(named.value, str):
+                made.append(_node(named.value, named.text, item, findings))
+            elif item.value is not BROKEN:
+                findings.report(item.place, "SF111", "a node of a list needs an 'id'.", "Write {id: name, type: kind}.")
+    elif tree.value is not None and tree.value is not BROKEN:
+        mend = "Write one entry a node, `id: {type: kind}`."
+        findings.report(tree.place, "SF112", f"nodes: expected a mapping, found {spell(tree.value)}.", mend)
+    return made
+
+
+def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEntry:
+    """One node. What is wrong is reported and left out; without a type it stays, so that its wires are no surprise."""
+    if not is_id(node_id):
+        findings.report(place, "SF113", f"{spell(node_id)} is no node id.", _id_mend(node_id))
+    entries = tree.mapping
+    if entries is None:
+        if tree.value is not BROKEN:
+            findings.report(
+                tree.place,
+                "SF112",
+                f"node {spell(node_id)}: expected a mapping, found {spell(tree.value)}.",
+                _NODE_FORM,
+            )
+        return NodeEntry(id=node_id, type="", place=place)
+    kind, type_place = _type(node_id, place, entries, findings)
+    values, places = _parameters(entries, findings)
+    form = _node_form(entries, place, findings)
+    on_error, fallback, policy_place = _on_error(entries, findings)
+    return NodeEntry(
+        id=node_id,
+        type=kind,
+        params=RawParams(values=values, places=places, place=place),
+        name=form.name,
+        credentials=form.credentials,
+        disabled=form.disabled,
+        notes=form.notes,
+        position=(form.position[0], form.position[1]) if form.position else None,
+        metadata=form.metadata.metadata() if form.metadata else Metadata(),
+        on_error=on_error,
+        fallback=fallback,
+        retry=form.retry.policy() if form.retry else None,
+        place=place,
+        type_place=type_place,
+        policy_place=policy_place,
+    )
+
+
+def _type(
+    node_id: str, place: Place, entries: Mapping[str, tuple[Place, Tree]], findings: Findings
+) -> tuple[str, Place]:
+    if "type" not in entries:
+        near = nearest("type", [k for k in entries if k not in NODE_KEYS])
+        mend = f"Did you mean 'type' where you wrote {near!r}?" if near else _NODE_FORM
+        findings.report(place, "SF111", f"node {spell(node_id)} has no type.", mend)
+        return "", place
+    tree = entries["type"][1]
+    if isinstance(tree.value, str) and tree.value:
+        return tree.value, tree.text
+    if tree.value is not BROKEN:
+        findings.report(tree.place, "SF112", f"type: expected a node kind, found {spell(tree.value)}.")
+    return "", tree.place
+
+
+def _parameters(
+    entries: Mapping[str, tuple[Place, Tree]], findings: Findings
+) -> tuple[dict[str, object], dict[Path, Place]]:
+    """Parameters stand beside `type`, or under `parameters`, or both."""
+    values: dict[str, object] = {}
+    places: dict[Path, Place] = {}
+    inside: Mapping[str, tuple[Place, Tree]] = {}
+    if "parameters" in entries:
+        tree = entries["parameters"][1]
+        if tree.mapping is not None:
+            inside = tree.mapping
+        elif tree.value is not BROKEN and tree.value is not None:
+            findings.report(tree.place, "SF112", f"parameters: expected a mapping, found {spell(tree.value)}.")
+    beside = {key: entry for key, entry in entries.items() if key not in NODE_KEYS}
+    for key, (place, inner) in [*beside.items(), *inside.items()]:
+        if key in values:
+            findings.report(place, "SF103", f"parameter {spell(key)} is already given on line {places[key,].line}.")
+            continue
+        places[(key, KEY)] = place
+        values[key] = plain(inner, (key,), places)
+    return values, places
+
+
+def _node_form(entries: Mapping[str, tuple[Place, Tree]], place: Place, findings: Findings) -> NodeForm:
+    values: dict[str, object] = {}
+    places: dict[Path, Place] = {}
+    for key in param_types(NodeForm):
+        if key in entries:
+            places[(key, KEY)] = entries[key][0]
+            values[key] = plain(entries[key][1], (key,), places)
+    made, found = build_form(NodeForm, RawParams(values=values, places=places, place=place), noun="key")
+    findings += found
+    return made or NodeForm()
+
+
+def _on_error(entries: Mapping[str, tuple[Place, Tree]], findings: Findings) -> tuple[OnError | None, str, Place]:
+    """`on_error: stop`, or `on_error: {fallback: node}`."""
+    if "on_error" not in entries:
+        return None, "", Place()
+    tree = entries["on_error"][1]
+    choices = get_args(OnError)
+    if (inside := tree.mapping) is not None:
+        fallback = inside["fallback"][1] if "fallback" in inside else None
+        if set(inside) == {"fallback"} and fallback is not None and isinstance(fallback.value, str):
+            return "error_port", fallback.value, fallback.text
+        if fallback is None or fallback.value is not BROKEN:
+            findings.report(tree.place, "SF112", "on_error: expected {fallback: node}.")
+        return None, "", tree.place
+    found: Literal["stop", "continue", "dead_letter", "error_port"] | None
+    found = next((c for c in choices if c == tree.value), None)
+    if found is None and tree.value is not BROKEN:
+        near = nearest(tree.value, choices) if isinstance(tree.value, str) else ""
+        findings.report(
+            tree.text,
+            "SF112",
+            f"on_error: {spell(tree.value)} is none of {', '.join(choices)} or {{fallback: node}}.",
+            f"Did you mean {near!r}?" if near else "",
+        )
+    return found, "", tree.text

@@ -1,0 +1,120 @@
+"""The parts of a document that are forms: read, checked and described in the JSON Schema like a node's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy
+from streamflow.sdk.node import Json, param
+from streamflow.workflow.model import Executions, Metadata, WorkflowPolicies
+
+RETRY_TOTAL_MS_MAX = 30_000  # half of Kafka's default transaction time-out: a transaction is open meanwhile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryForm:
+    """How often an item that failed is tried again at once."""
+
+    attempts: int = param(default=1, ge=1, le=100, help="Tries in all; 1 means no retry.")
+    delay_ms: int = param(default=0, ge=0, le=RETRY_TOTAL_MS_MAX, help="Pause between tries.")
+
+    def __post_init__(self) -> None:
+        if (self.attempts - 1) * self.delay_ms > RETRY_TOTAL_MS_MAX:
+            raise ValueError(
+                f"{self.attempts} attempts {self.delay_ms} ms apart take longer than {RETRY_TOTAL_MS_MAX} ms, the "
+                "longest that a transaction may wait. Use fewer attempts or a shorter delay."
+            )
+
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(attempts=self.attempts, delay_ms=self.delay_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoliciesForm:
+    """Defaults for all nodes, and how tasks run."""
+
+    on_error: Literal["stop", "continue", "dead_letter"] = param(
+        default="dead_letter", help="What happens to an item that fails, where its node says nothing else."
+    )
+    retry: RetryForm | None = param(default=None, help="How often an item that failed is tried again at once.")
+    guarantee: Guarantee = param(default="exactly_once", help="What holds for outputs when a task is restarted.")
+    commit_interval_ms: int = param(default=100, ge=1, le=RETRY_TOTAL_MS_MAX, help="Time between commits of a task.")
+    pending_bytes_max: int = param(default=32 << 20, ge=1, help="Commit earlier when this much output waits.")
+    step_bytes_max: int = param(default=4 << 20, ge=1, help="Encoded input of one step of a task.")
+    executions: Executions = param(default="none", help="Which executions leave a record.")
+    partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
+
+    def policies(self) -> WorkflowPolicies:
+        run = RunPolicy(
+            guarantee=self.guarantee,
+            commit_interval_ms=self.commit_interval_ms,
+            pending_bytes_max=self.pending_bytes_max,
+            step_bytes_max=self.step_bytes_max,
+        )
+        return WorkflowPolicies(
+            on_error=self.on_error,
+            retry=self.retry.policy() if self.retry else RetryPolicy(),
+            run=run,
+            executions=self.executions,
+            partitions=self.partitions,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataForm:
+    """What tools show about a node; nothing runs by it."""
+
+    version: str = param(default="", help="Version of the node as its author counts.")
+    category: str = param(default="", help="Group under which tools list the node.")
+    description: str = param(default="", help="What the node is for.", multiline=True)
+    icon: str = param(default="", help="Name of an icon.")
+    color: str = param(default="", help="Colour on the canvas, such as '#2f7ed8'.")
+    tags: tuple[str, ...] = param(default=(), help="Words to find the node by.")
+
+    def metadata(self) -> Metadata:
+        return Metadata(
+            version=self.version,
+            category=self.category,
+            description=self.description,
+            icon=self.icon,
+            color=self.color,
+            tags=self.tags,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeForm:
+    """What every node may say besides its parameters (`type`, `parameters` and `on_error` are read apart)."""
+
+    name: str = param(default="", help="Name for people; left out, the id is shown.")
+    disabled: bool = param(default=False, help="A disabled node passes its input through.")
+    notes: str = param(default="", help="Remarks for readers.", multiline=True)
+    position: tuple[float, ...] = param(default=(), help="Place on the canvas: [x, y].")
+    credentials: Mapping[str, str] = param(
+        default=MappingProxyType({}), help="Ids of stored credentials by what they are for. Never secrets themselves."
+    )
+    metadata: MetadataForm | None = param(default=None, help="What tools show about the node.")
+    retry: RetryForm | None = param(default=None, help="How often an item that failed here is tried again at once.")
+
+    def __post_init__(self) -> None:
+        if len(self.position) not in (0, 2):
+            raise ValueError("position is two numbers: [x, y].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderForm:
+    """The top of a document, but for nodes, connections and tests."""
+
+    workflow: str = param(help="Id of the workflow: names its topics, groups and stores.")
+    description: str = param(default="", help="What the workflow is for.", multiline=True)
+    version: Json = param(default="", help="Version of the workflow as its author counts.")
+    policies: PoliciesForm | None = param(default=None, help="Defaults for all nodes, and how tasks run.")
+    vars: Mapping[str, Json] = param(
+        default=MappingProxyType({}), help="Constants: expressions read them as `vars.<name>`."
+    )
+    registry: str = param(
+        default="", help="Schema registry: a folder or a URL. Left out: `schemas` beside the workflow."
+    )

@@ -1,0 +1,128 @@
+"""The workflow document: what a user wrote, as plain frozen data with places.
+
+The YAML loader and the Python builder both make it; `validate` checks it against the node kinds; the compiler reads it.
+Ports that were not written are "" until `ports.resolve` fills them in from the nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from streamflow.model.policies import ErrorPolicy, OnError, RetryPolicy, RunPolicy
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import ConnectionType
+from streamflow.sdk.params import RawParams
+from streamflow.sdk.places import Place
+
+Executions = Literal["none", "errors", "all"]
+ERROR_PORT = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What tools show about a node; nothing runs by it."""
+
+    version: str = ""
+    category: str = ""
+    description: str = ""
+    icon: str = ""
+    color: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEntry:
+    """A node as written. `params` are not yet typed: `validate` builds the node."""
+
+    id: str
+    type: str
+    params: RawParams = field(default_factory=RawParams)
+    name: str = ""  # for people; "" shows the id
+    credentials: Mapping[str, str] = field(default_factory=dict)  # purpose -> credential id
+    disabled: bool = False  # passes its input through
+    notes: str = ""
+    position: tuple[float, float] | None = None  # on the canvas
+    metadata: Metadata = field(default_factory=Metadata)
+    on_error: OnError | None = None  # None: see `WorkflowDocument.error_policy`
+    fallback: str = ""  # id of the node that takes failed items; on_error is then error_port
+    retry: RetryPolicy | None = None  # None: the workflow's
+    place: Place = field(default_factory=Place)  # of its id
+    type_place: Place = field(default_factory=Place)
+    policy_place: Place = field(default_factory=Place)  # of on_error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A wire. `index` (the source's n-th output port, from 0) counts only where `source_port` is not written."""
+
+    source: str
+    target: str
+    source_port: str = ""
+    target_port: str = ""
+    type: ConnectionType = "main"
+    index: int | None = None
+    condition: Expression | None = None  # only items for which it is true flow
+    label: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    place: Place = field(default_factory=Place)  # of the source
+    target_place: Place = field(default_factory=Place)
+
+    def __str__(self) -> str:
+        source = f"{self.source}.{self.source_port}" if self.source_port else self.source
+        return f"{source} -> {self.target}{'.' + self.target_port if self.target_port else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowPolicies:
+    """Defaults for all nodes, and how tasks run."""
+
+    on_error: OnError = "dead_letter"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    run: RunPolicy = field(default_factory=RunPolicy)
+    executions: Executions = "none"  # which executions leave a record
+    partitions: int = 4  # of user topics that have to be created
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestCase:
+    """Input items per trigger node and the items expected per `node` or `node.port`."""
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    input: Mapping[str, tuple[object, ...]]
+    expect: Mapping[str, tuple[object, ...]]
+    place: Place = field(default_factory=Place)
+    places: Mapping[tuple[str | int, ...], Place] = field(default_factory=dict)  # ("input"|"expect", key[, index])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDocument:
+    """A whole workflow as written."""
+
+    name: str  # its id: names topics, groups and stores
+    nodes: tuple[NodeEntry, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    description: str = ""
+    version: str = ""
+    policies: WorkflowPolicies = field(default_factory=WorkflowPolicies)
+    vars: Mapping[str, object] = field(default_factory=dict)
+    registry: str = ""  # folder or URL of the schema registry; "" is `schemas` beside the workflow
+    tests: tuple[TestCase, ...] = ()
+    base_folder: str = ""  # relative paths of parameters start here
+    source: str = ""  # the file, or "" when built in memory
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # `python:<id>` -> function
+    place: Place = field(default_factory=Place)
+    incomplete: bool = False  # nodes or connections were left out because they are faulty (reported by the loader)
+
+    def node(self, node_id: str) -> NodeEntry | None:
+        """The first node of that id."""
+        return next((n for n in self.nodes if n.id == node_id), None)
+
+    def error_policy(self, entry: NodeEntry) -> ErrorPolicy:
+        """What happens to items that fail in a node: what it says, else its error port if wired, else the default."""
+        wired = any(c.source == entry.id and c.source_port == ERROR_PORT for c in self.connections)
+        on_error = entry.on_error or ("error_port" if wired else self.policies.on_error)
+        return ErrorPolicy(on_error=on_error, fallback=entry.fallback, retry=entry.retry or self.policies.retry)

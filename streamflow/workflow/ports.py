@@ -1,0 +1,158 @@
+"""Which ports a connection joins: those that were written, else the only ones there can be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from streamflow.sdk.node import Node
+from streamflow.sdk.params import nearest, spell, suggestion
+from streamflow.sdk.places import Diagnostic, Place
+from streamflow.workflow.findings import Findings
+from streamflow.workflow.model import ERROR_PORT, Connection, WorkflowDocument
+
+
+@dataclass(slots=True)
+class Wiring:
+    """Connections with their ports, and what was found on the way.
+
+    `meant`: (source, target) of all connections, also of faulty ones as far as it is plain what they mean, so that one
+    misspelt name does not make a node unreachable too. `certain` is false where it is not plain.
+    """
+
+    connections: list[Connection] = field(default_factory=list)
+    meant: set[tuple[str, str]] = field(default_factory=set)
+    certain: bool = True
+    findings: Findings = field(default_factory=Findings)
+
+
+def resolve(
+    document: WorkflowDocument, nodes: Mapping[str, Node]
+) -> tuple[tuple[Connection, ...], list[Diagnostic]]:
+    """The document's connections with both ports filled in; those that are wrong are left out.
+
+    Where a node could not be built its end of a connection stays as written. Fallbacks are not among them.
+    """
+    wiring = wire(document, nodes)
+    return tuple(wiring.connections), wiring.findings
+
+
+def wire(document: WorkflowDocument, nodes: Mapping[str, Node]) -> Wiring:
+    made = Wiring()
+    known = {entry.id for entry in document.nodes}
+    seen: dict[tuple[object, ...], Connection] = {}
+    for connection in document.connections:
+        ends = (
+            _node(connection.source, connection, "place", known, made),
+            _node(connection.target, connection, "target_place", known, made),
+        )
+        if ends[0] and ends[1]:
+            made.meant.add((ends[0], ends[1]))
+        else:
+            made.certain = False
+        if ends != (connection.source, connection.target):
+            continue
+        source_port = _source_port(connection, nodes.get(connection.source), made.findings)
+        target_port = _target_port(connection, nodes.get(connection.target), made.findings)
+        if source_port is None or target_port is None:
+            continue
+        full = replace(connection, source_port=source_port, target_port=target_port)
+        same = (full.source, source_port, full.target, target_port, full.condition)
+        if (first := seen.setdefault(same, full)) is not full:
+            on = f" on line {first.place.line}" if first.place.line else ""
+            made.findings.report(
+                connection.place, "SF141", f"{spell(str(connection))} is connected already{on}.", "Remove one of them."
+            )
+            continue
+        made.connections.append(full)
+    return made
+
+
+def output_names(node: Node) -> list[str]:
+    """Names of all output ports, `error` included."""
+    return [p.name for p in node.output_ports()] + ([ERROR_PORT] if node.spec.can_fail else [])
+
+
+def _node(name: str, connection: Connection, at: str, known: set[str], made: Wiring) -> str:
+    """The node that an end of a connection means; "" if that is not plain."""
+    if name in known:
+        return name
+    made.findings.report(getattr(connection, at), "SF131", f"there is no node {spell(name)}.", suggestion(name, known))
+    return nearest(name, known)
+
+
+def _source_port(connection: Connection, node: Node | None, findings: Findings) -> str | None:
+    port = connection.source_port
+    if node is None:
+        return port
+    names = [p.name for p in node.output_ports()]
+    who = f"node {spell(connection.source)} ({node.spec.kind})"
+    place = connection.place
+    if (port == ERROR_PORT or connection.type == "error") and ERROR_PORT not in names:
+        if not node.spec.can_fail:
+            findings.report(place, "SF139", f"{who} cannot fail: it has no error port.", "Remove the connection.")
+            return None
+        if connection.type == "error" and port not in ("", ERROR_PORT):
+            findings.report(place, "SF143", f"an error connection leaves by the port 'error', not by {spell(port)}.")
+            return None
+        return ERROR_PORT
+    if port in names:
+        return port
+    if port:
+        findings.report(
+            place.moved(len(connection.source) + 1),
+            "SF132",
+            f"{who} has no output port {spell(port)}.",
+            suggestion(port, output_names(node)) or "It ends here: nothing can be connected behind it.",
+        )
+        return None
+    if not names:
+        findings.report(place, "SF132", f"{who} has no output port.", "Nothing can be connected behind it.")
+        return None
+    if connection.index is not None:
+        if connection.index < len(names):
+            return names[connection.index]
+        findings.report(
+            place, "SF132", f"{who} has no output port {connection.index}.", f"It has {len(names)}: {', '.join(names)}."
+        )
+        return None
+    return _default("out", names, connection.source, who, "output", place, findings)
+
+
+def _target_port(connection: Connection, node: Node | None, findings: Findings) -> str | None:
+    port = connection.target_port
+    if node is None:
+        return port
+    names = [p.name for p in node.input_ports()]
+    who = f"node {spell(connection.target)} ({node.spec.kind})"
+    place = connection.target_place
+    if not names:
+        findings.report(place, "SF134", f"{who} is a trigger: it has no input.", "Connect from it, not to it.")
+        return None
+    if port in names:
+        return port
+    if port:
+        mend = suggestion(port, names)
+        if port in output_names(node):
+            mend = (
+                f"{port!r} is an output port: end the chain at {connection.target!r} and begin another one with "
+                f"'{connection.target}.{port} ->'."
+            )
+        findings.report(
+            place.moved(len(connection.target) + 1), "SF132", f"{who} has no input port {spell(port)}.", mend
+        )
+        return None
+    return _default("in", names, connection.target, who, "input", place, findings)
+
+
+def _default(
+    usual: str, names: Sequence[str], node: str, who: str, what: str, place: Place, findings: Findings
+) -> str | None:
+    """The port that is meant where none is named."""
+    if usual in names:
+        return usual
+    if len(names) == 1:
+        return names[0]
+    ports = ", ".join(f"{node}.{name}" for name in names[:12])
+    findings.report(place, "SF133", f"{who} has {len(names)} {what} ports: say which.", f"Write one of {ports}.")
+    return None

@@ -1,0 +1,37 @@
+"""What every test has: where strictness comes from, how generated tests are seeded, a folder for a log."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# On CI nothing is skipped because a tool is missing: that would be a green run that proved less.
+CI = bool(os.environ.get("CI"))
+
+# `ci` (the default): the same examples in every run, so that a failure is a failure for everyone. `explore` draws new
+# ones, many of them: HYPOTHESIS_PROFILE=explore ./dev test tests/property
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no finding
+)
+settings.register_profile("explore", settings.get_profile("ci"), derandomize=False, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A developer's own settings must not steer the tests.
+for name in [name for name in os.environ if name.startswith("STREAMFLOW_")]:
+    del os.environ[name]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "xdist_group: tests of one name run in one process")
+
+
+@pytest.fixture
+def log_folder(tmp_path: Path) -> Path:
+    """Where an embedded log of this test's own may live; it does not exist yet."""
+    return tmp_path / "log"

@@ -1,0 +1,67 @@
+"""One real broker for all tests of this folder. They share one xdist group, so that one broker is enough."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from streamflow.testing.kafka_artifacts import BrokerError, jars, java
+from streamflow.testing.kafka_server import KafkaServer
+from tests.conftest import CI
+from tests.kafka.wire import end_offset
+
+HERE = Path(__file__).parent
+MakeTopic = Callable[..., str]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.kafka)
+            item.add_marker(pytest.mark.xdist_group("kafka"))
+
+
+@pytest.fixture(scope="session")
+def needs_kafka() -> None:
+    """Skip where no broker can be had; on CI fail instead."""
+    try:
+        java()
+        jars()
+    except BrokerError as error:
+        if CI:
+            pytest.fail(f"CI must run the tests on a real broker: {error}", pytrace=False)
+        pytest.skip(f"no real broker here: {error}")
+
+
+@pytest.fixture(scope="session")
+def kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker that serves. Tests do not stop it; those that must, start one of their own."""
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def make_topic(kafka: KafkaServer) -> MakeTopic:
+    """Create a topic with a name of its own: `make_topic(stem, partitions=1, config={})`."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    numbers = count()
+
+    def make(stem: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        name = f"{stem}-{next(numbers)}"
+        made = admin.create_topics([NewTopic(name, partitions, 1, config=dict(config or {}))])
+        made[name].result(timeout=30)
+        _wait_until_led(kafka.bootstrap, name, partitions)
+        return name
+
+    return make
+
+
+def _wait_until_led(bootstrap: str, topic: str, partitions: int) -> None:
+    """Created is not yet led: ask, as every client does, until the leaders of all partitions answer."""
+    deadline = time.monotonic() + 30
+    for partition in range(partitions):
+        while error := end_offset(bootstrap, topic, partition)[0]:
+            assert time.monotonic() < deadline, f"{topic}/{partition} has no leader: error {error}"

@@ -1,0 +1,135 @@
+"""Changes become changelog records and come back, and a store restores from them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamflow.codecs.recordbatch import as_read
+from streamflow.codecs.records import Record, from_records, records
+from streamflow.model.positions import TopicPartition
+from streamflow.sdk.errors import StateError
+from streamflow.sdk.log import Log, NewBatch, RecordBatch
+from streamflow.state.changelog import BATCH_BYTES_MAX, Entry, decode_changes, encode_changes
+from streamflow.state.memory import MemoryStore
+from streamflow.state.restore import restore
+
+AT = TopicPartition("big-orders.dedupe.seen.changelog", 0)
+SIZED = st.binary(max_size=5) | st.sampled_from(
+    [bytes(63), bytes(64), bytes(65), bytes(8191), bytes(8192), bytes(8200)]
+)
+ENTRIES = st.lists(st.tuples(SIZED, st.none() | SIZED), max_size=90)
+
+
+def stored(batches: Sequence[NewBatch], first: int = 0) -> list[RecordBatch]:
+    out = []
+    for batch in batches:
+        out.append(as_read(batch, base_offset=first))
+        first += batch.count
+    return out
+
+
+class ListLog:
+    """The part of a log that restoring uses, over batches in memory; `end` may lie past them, as behind a marker."""
+
+    def __init__(self, batches: Sequence[RecordBatch], *, start: int = 0, end: int | None = None) -> None:
+        self.batches, self.start = batches, start
+        self.end = end if end is not None else (batches[-1].last_offset + 1 if batches else 0)
+
+    async def offsets(self, _at: TopicPartition) -> tuple[int, int]:
+        return self.start, self.end
+
+    async def read(self, _at: TopicPartition, offset: int, *, size_bytes_max: int) -> list[RecordBatch]:
+        assert offset >= self.start
+        return [b for b in self.batches if b.last_offset >= offset][:1]  # one at a time: the smallest a log may give
+
+
+def restored(store: MemoryStore, log: ListLog) -> list[tuple[int, int]]:
+    seen: list[tuple[int, int]] = []
+    asyncio.run(restore(store, cast(Log, log), AT, lambda at, end: seen.append((at, end))))
+    return seen
+
+
+@given(ENTRIES, st.integers(min_value=0, max_value=2**42))
+def test_the_same_bytes_as_record_by_record_encoding(entries: list[Entry], time_ms: int) -> None:
+    batches = encode_changes(entries, timestamp_ms=time_ms)
+    if not entries:
+        assert batches == []
+        return
+    assert batches == [from_records([Record(0, time_ms, key, value, []) for key, value in entries])]
+
+
+@given(ENTRIES)
+def test_decoding_gives_the_entries_back(entries: list[Entry]) -> None:
+    read = stored(encode_changes(entries, timestamp_ms=7))
+    assert [e for batch in read for e in decode_changes(batch)] == entries
+
+
+def test_batches_stay_below_their_bound_but_for_single_large_entries() -> None:
+    entries: list[Entry] = [(b"%d" % i, bytes(i * 97 % 40_000)) for i in range(300)]
+    entries[77] = (b"large", bytes(3 * BATCH_BYTES_MAX))
+    batches = encode_changes(entries, timestamp_ms=7)
+    assert [e for batch in stored(batches) for e in decode_changes(batch)] == entries
+    assert {b.count for b in batches if len(b.body) > BATCH_BYTES_MAX} == {1}
+    assert len([b for b in batches if len(b.body) > BATCH_BYTES_MAX]) == 1
+    assert len(batches) < 12
+
+
+def test_every_record_carries_the_commit_time() -> None:
+    (batch,) = stored(encode_changes([(b"a", b"1"), (b"b", None)], timestamp_ms=1234))
+    assert [(r.timestamp_ms, r.value) for r in records(batch)] == [(1234, b"1"), (1234, None)]
+
+
+def test_restore_goes_on_where_the_store_is() -> None:
+    store = MemoryStore()
+    store.put(b"a", b"old")
+    store.put(b"b", b"old")
+    store.commit(2)
+    entries: list[Entry] = [(b"a", b"not again"), (b"b", b"not again"), (b"a", b"new"), (b"b", None), (b"c", b"")]
+    read = stored(encode_changes(entries[:3], timestamp_ms=1)) + stored(encode_changes(entries[3:], timestamp_ms=1), 3)
+    assert restored(store, ListLog(read)) == [(3, 5), (5, 5)]
+    assert list(store.scan()) == [(b"a", b"new"), (b"c", b"")]
+    assert store.changelog_offset == 5
+
+
+def test_restore_ends_behind_transaction_markers() -> None:
+    store = MemoryStore()
+    read = stored(encode_changes([(b"a", b"1")], timestamp_ms=1))
+    assert restored(store, ListLog(read, end=3)) == [(1, 3), (3, 3)]
+    assert (store.changelog_offset, store.get(b"a")) == (3, b"1")
+
+
+def test_an_empty_store_restores_from_the_log_start() -> None:
+    store = MemoryStore()
+    read = stored(encode_changes([(b"a", b"1")], timestamp_ms=1), 10)
+    restored(store, ListLog(read, start=10))
+    assert (store.changelog_offset, store.get(b"a")) == (11, b"1")
+
+
+def test_an_empty_changelog_is_fine() -> None:
+    store = MemoryStore()
+    assert restored(store, ListLog([])) == []
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 4), (6, 9)])
+def test_a_changelog_that_does_not_reach_the_store_is_refused(start: int, end: int) -> None:
+    store = MemoryStore()
+    store.restore([(b"a", b"1")], 5)
+    with pytest.raises(StateError, match=f"holds offsets {start} to {end}, the store is at 5"):
+        restored(store, ListLog([], start=start, end=end))
+
+
+def test_a_record_without_key_is_refused() -> None:
+    foreign = as_read(from_records([Record(0, 1, b"a", b"1", []), Record(0, 1, None, b"1", [])]), base_offset=4)
+    with pytest.raises(StateError, match="offset 5: it has no key"):
+        decode_changes(foreign)
+
+
+def test_a_damaged_record_is_refused() -> None:
+    (good,) = encode_changes([(b"abc", b"1")], timestamp_ms=1)
+    damaged = NewBatch(count=1, body=good.body[:4] + b"\x7f" + good.body[5:], base_timestamp_ms=1, max_timestamp_ms=1)
+    with pytest.raises(StateError, match="changelog record at offset 0"):
+        decode_changes(as_read(damaged))
