@@ -14,7 +14,7 @@ from streamflow.codecs.avrotypes import schema_from_avro
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import ANY
-from streamflow.operators.partition import partitions_of
+from streamflow.operators.partition import partition_for
 from streamflow.sdk.log import TopicSpec
 
 START_MS = 1_700_000_000_000
@@ -67,7 +67,7 @@ async def write(log_folder: Path, n: int, *, partitions: int = 4, json: bool = F
         schema = schema_from_avro((HERE / "w1" / "order.avsc").read_text())
         encode = encoder(CodecSpec(format="avro", schema=schema, name="Order"))
     for frame in orders(n):
-        target = partitions_of(frame["@key"], partitions)
+        target = partition_for(frame["@key"], partitions)
         await producer.begin()
         for p in range(partitions):
             part = frame.filter(pl.Series(target == p))

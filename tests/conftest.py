@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # On CI nothing is skipped because a tool is missing: that would be a green run that proved less.
-CI = bool(os.environ.get("CI"))
+CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # `ci` (the default): the same examples in every run, so that a failure is a failure for everyone. `explore` draws new
 # ones, many of them: HYPOTHESIS_PROFILE=explore ./dev test tests/property

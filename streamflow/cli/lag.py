@@ -39,8 +39,12 @@ async def _lag(file: FileArgument, address: str, as_json: bool) -> None:
                     position = committed[at].offset if at in committed else start
                     facts.append(
                         {
-                            "stage": stage.id, "topic": at.topic, "partition": at.partition,
-                            "position": position, "end": end, "lag": max(0, end - position),
+                            "stage": stage.id,
+                            "topic": at.topic,
+                            "partition": at.partition,
+                            "position": position,
+                            "end": end,
+                            "lag": max(0, end - position),
                         }  # fmt: skip
                     )
     finally:

@@ -18,17 +18,17 @@ def plan(
 ) -> None:
     """Show the topology: stages, topics, schemas, stores, and why each topic exists."""
     from streamflow.topology.describe import describe
-    from streamflow.topology.mermaid import mermaid as draw_mermaid
+    from streamflow.topology.mermaid import to_mermaid
     from streamflow.topology.serialize import to_json
-    from streamflow.topology.svg import svg as draw_svg
+    from streamflow.topology.svg import to_svg
 
     _, topology = compile_file(file)
     if svg is not None:
-        svg.write_text(draw_svg(topology))
+        svg.write_text(to_svg(topology))
         print(f"wrote {svg}")
     elif json:
         print_json(to_json(topology))
     elif mermaid:
-        print(draw_mermaid(topology))
+        print(to_mermaid(topology))
     else:
         print(describe(topology))

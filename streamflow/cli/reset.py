@@ -38,7 +38,9 @@ async def _reset(file: FileArgument, address: str, outputs: bool, yes: bool, as_
     await log.open()
     try:
         existing = await log.topics()
-        kinds = {"trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"} | ({"sink"} if outputs else set())
+        kinds = {"trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"} | (
+            {"sink"} if outputs else set()
+        )
         gone = [t.name for t in topology.topics if t.kind in kinds and t.name in existing]
         groups = [s.group(topology.workflow) for s in topology.stages]
         known = await log.groups()

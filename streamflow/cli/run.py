@@ -28,6 +28,7 @@ from streamflow.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from streamflow.model.policies import Guarantee
     from streamflow.topology.plan import Topology
     from streamflow.workers.embedded import Progress, RunReport
     from streamflow.workflow.model import WorkflowDocument
@@ -39,8 +40,12 @@ def run(
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop when the inputs are read to their end.")] = False,
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that compute; default: one per core.", min=1)] = None,
-    guarantee: Annotated[str | None, typer.Option(help="exactly_once or at_least_once; default: the workflow's.")] = None,
-    metrics: Annotated[Path | None, typer.Option(help="Write figures to this JSON file each second and at the end.")] = None,
+    guarantee: Annotated[
+        str | None, typer.Option(help="exactly_once or at_least_once; default: the workflow's.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write figures to this JSON file each second and at the end.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a workflow until it is stopped (Ctrl-C or SIGTERM end it gracefully), or to the end of its inputs."""
@@ -48,7 +53,8 @@ def run(
         fail(f"--guarantee is exactly_once or at_least_once, not {guarantee!r}.", code=2)
     document, topology = compile_file(file)
     if guarantee:
-        topology = replace(topology, run=replace(topology.run, guarantee=guarantee))
+        named: Guarantee = "exactly_once" if guarantee == "exactly_once" else "at_least_once"
+        topology = replace(topology, run=replace(topology.run, guarantee=named))
     report = run_async(_run(document, topology, log, until_end, duration, workers, metrics, json))
     if json:
         print_json(_facts(report.progress) | {"halted": str(report.halted) if report.halted else None})

@@ -13,6 +13,7 @@ import typer
 from streamflow.cli.common import DEFAULT_LOG, LogOption, fail, open_log_at, run_async
 
 if TYPE_CHECKING:
+    from streamflow.codecs import SchemaRegistry
     from streamflow.codecs.records import Record
     from streamflow.sdk.log import Log
 
@@ -21,11 +22,18 @@ def tail(
     topic: Annotated[str, typer.Argument(help="The topic.")],
     log: LogOption = DEFAULT_LOG,
     start: Annotated[
-        str, typer.Option("--from", help="earliest, latest, an offset, a time (2026-01-31T12:00:00Z), or -N for the last N.")
+        str,
+        typer.Option(
+            "--from", help="earliest, latest, an offset, a time (2026-01-31T12:00:00Z), or -N for the last N."
+        ),
     ] = "latest",
     max_records: Annotated[int | None, typer.Option("--max", help="Stop after this many records.", min=0)] = None,
-    schema: Annotated[str | None, typer.Option(help="Avro schema of the values; default: the one that wrote them.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line: topic, partition, offset, time, key, value.")] = False,
+    schema: Annotated[
+        str | None, typer.Option(help="Avro schema of the values; default: the one that wrote them.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: topic, partition, offset, time, key, value.")
+    ] = False,
     follow: Annotated[bool, typer.Option(help="Wait for more; --no-follow stops at the end.")] = True,
 ) -> None:
     """Print the records of a topic. Without --max or --no-follow it waits for more until Ctrl-C."""
@@ -142,17 +150,15 @@ class value_reader:  # noqa: N801 - used as a function with a memory
             return {"base64": base64.b64encode(value).decode()}
 
 
-def known_schema(registry: object, topic: str) -> object:
+def known_schema(registry: SchemaRegistry, topic: str) -> object:
     """The Avro schema registered for a topic's values, or None."""
-    from streamflow.codecs.registry import SchemaRegistry
-    from streamflow.sdk.errors import SchemaError
+    from streamflow.codecs.registry import UnknownSchema
 
-    assert isinstance(registry, SchemaRegistry)
     try:
-        found = registry.latest(f"{topic}-value")
-    except SchemaError:
+        _, _, text = registry.latest(f"{topic}-value")
+    except UnknownSchema:
         return None
-    return orjson.loads(found.text) if found is not None else None
+    return orjson.loads(text)
 
 
 def _print(topic: str, partition: int, record: Record, value: object, as_json: bool) -> None:

@@ -101,5 +101,3 @@ class _Walk:
                 at = self.value(node.element, at)
             if block is not None and at != block:
                 raise ValueError(f"a block of other size than announced: {at} instead of {block}")
-
-

@@ -61,7 +61,9 @@ def lowered(column: pl.Series, node: Node) -> pl.Series:
             return column.cast(pl.Int64) // (1_000_000 if t.unit == "ms" else 1_000)
         case "enum":
             symbols = pl.Series(list(t.symbols), dtype=pl.String)
-            return column.replace_strict(symbols, pl.Series(np.arange(len(symbols), dtype=np.int32)), return_dtype=pl.Int32)
+            return column.replace_strict(
+                symbols, pl.Series(np.arange(len(symbols), dtype=np.int32)), return_dtype=pl.Int32
+            )
         case "uuid" if t.size_bytes:
             return column.str.replace_all("-", "", literal=True).str.decode("hex")
     return column
@@ -84,7 +86,9 @@ def _leaf(column: pl.Series, node: Node) -> Piece:
 def _leaf_sizes(column: pl.Series, node: Node) -> Sizes:
     match node.kind:
         case "string" | "bytes":
-            lengths = (column.str.len_bytes() if node.kind == "string" else column.bin.size()).to_numpy().astype(np.int64)
+            lengths = (
+                (column.str.len_bytes() if node.kind == "string" else column.bin.size()).to_numpy().astype(np.int64)
+            )
             return lengths + sizes_of(lengths)
         case "fixed":
             return node.type.size_bytes
@@ -147,4 +151,3 @@ def _decimal(column: pl.Series, node: Node) -> Piece:
     kept = np.arange(WIDTH + 1) > (WIDTH - needed)[:, None]
     kept[:, 0] = True
     return Piece(needed + 1, data=full[kept])
-

@@ -115,15 +115,20 @@ def raised(node: Node, raw: pl.Expr) -> pl.Expr:
             return _raised_struct({name: (name, n) for name, n in node.fields}, raw)
         case "union":
             named = zip(branch_names(t), node.branches, strict=True)
-            return _raised_struct({name: (f"b{i}", n) for i, (name, n) in enumerate(named)}, raw)
+            return _raised_struct({name: (f"b{i}", n) for i, (name, n) in enumerate(named)}, raw, union=True)
     return raw
 
 
-def _raised_struct(fields: dict[str, tuple[str, Node]], raw: pl.Expr) -> pl.Expr:
-    columns = [
-        (_nothing(n) if n.is_empty else raised(n, raw.struct.field(source))).alias(name)
-        for name, (source, n) in fields.items()
-    ]
+def _raised_struct(fields: dict[str, tuple[str, Node]], raw: pl.Expr, *, union: bool = False) -> pl.Expr:
+    columns: list[pl.Expr] = []
+    for name, (source, n) in fields.items():
+        if not n.is_empty:
+            column = raised(n, raw.struct.field(source))
+        elif union:  # a branch without bytes is told by its tag alone
+            column = pl.when(raw.struct.field(source).is_not_null()).then(_nothing(n))
+        else:
+            column = _nothing(n)
+        columns.append(column.alias(name))
     if not columns:
         return raw
     return pl.when(raw.is_not_null()).then(pl.struct(columns))
@@ -135,7 +140,9 @@ def _raised_list(node: Node, raw: pl.Expr) -> pl.Expr:
         return raw
     if node.kind == "array":
         return raw.list.eval(raised(node.element, pl.element()))
-    value = _nothing(node.element) if node.element.is_empty else raised(node.element, pl.element().struct.field("value"))
+    value = (
+        _nothing(node.element) if node.element.is_empty else raised(node.element, pl.element().struct.field("value"))
+    )
     return raw.list.eval(pl.struct(pl.element().struct.field("key").alias("key"), value.alias("value")))
 
 
@@ -152,10 +159,8 @@ def needs_raising(node: Node) -> bool:
 
 
 def _nothing(node: Node) -> pl.Expr:
-    """A column of a type without bytes: null, or a record of nothing else."""
-    if node.kind == "record" and node.fields:
-        return pl.struct([_nothing(n).alias(name) for name, n in node.fields])
-    return pl.lit(None, dtype=polars_dtype(node.type)) if node.kind == "null" else pl.lit(b"", dtype=pl.Binary)
+    """A column of a type without bytes."""
+    return pl.lit(_empty_value(node)).first()
 
 
 def column_name(i: int) -> str:

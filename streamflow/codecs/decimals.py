@@ -90,5 +90,3 @@ def decimal_to_table(numbers: pl.Series) -> tuple[Bytes, npt.NDArray[np.int64]]:
         going &= ((table[:, i] == 0) & (table[:, i + 1] < 0x80)) | ((table[:, i] == 0xFF) & (table[:, i + 1] >= 0x80))
         needed -= going
     return table, needed
-
-

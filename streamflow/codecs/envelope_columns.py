@@ -75,8 +75,8 @@ def read(batches: Sequence[RecordBatch], node: Node, looks: Look) -> pl.DataFram
     _check(raw, node, looks, ts_delta, off, body)
     position, ts = _positions(batches, counts, off), _times(batches, counts, ts_delta)
     key = pl.Series([None], dtype=pl.Binary).new_from_index(0, count) if looks.null_keys else raw["ekey"]
-    names = [column_name(i) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
-    return raw.select(names).with_columns(key.alias(KEY), pl.Series(TS, ts), pl.Series(POSITION, position))
+    values = [raw[column_name(i)] for i, (_, n) in enumerate(node.fields) if not n.is_empty]
+    return pl.DataFrame([*values, key.alias(KEY), pl.Series(TS, ts), pl.Series(POSITION, position)])
 
 
 def _check(raw: pl.DataFrame, node: Node, looks: Look, ts_delta: Any, off: Any, body: bytes) -> None:
@@ -88,8 +88,8 @@ def _check(raw: pl.DataFrame, node: Node, looks: Look, ts_delta: Any, off: Any, 
     else:
         key_length = raw["ekey"].bin.size().to_numpy().astype(np.int64)
         key_size = key_length + sizes_of(key_length)
-    if not (raw["eheaders"] == 0).all():
-        raise MismatchError("records with headers")
+    if raw["eheaders"].to_numpy().any() or raw["eattr"].to_numpy().any():
+        raise MismatchError("records with headers or attributes")
     _check_prefix(raw, looks.prefix)
     parts = [measure(raw[column_name(i)], n) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
     value_size = sum((p.size for p in parts), start=len(looks.prefix))
@@ -140,7 +140,7 @@ def _check_prefix(raw: pl.DataFrame, prefix: bytes) -> None:
 def _header(node: Node, null_keys: bool, prefix_size: int) -> bytes:
     fields = [
         {"name": "elen", "type": "long"},
-        {"name": "eattr", "type": "boolean"},  # one byte, whatever it holds: readers ignore it
+        {"name": "eattr", "type": "long"},  # always 0 so far
         {"name": "ets", "type": "long"},
         {"name": "eoff", "type": "long"},
         {"name": "ekey", "type": "long" if null_keys else "bytes"},
@@ -171,5 +171,3 @@ def _times(batches: Sequence[RecordBatch], counts: Any, delta: Any) -> Any:
     if len(delta) and int(delta.max()) > (1 << 62):  # beyond any time; the slow path clips it
         raise MismatchError("a time beyond 64 bits")
     return ts + delta
-
-

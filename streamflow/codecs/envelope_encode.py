@@ -34,7 +34,8 @@ class Rows:
     def sizes_max(self, records_max: int) -> Sizes:
         """Bytes of each record, at most: its place in a batch is not known yet."""
         value = total_size(self.value)
-        length = 1 + 10 + size_of(records_max) + total_size(self.keys) + sizes_of_sizes(value) + value
+        ages = size_of(int(self.ts.max()) - int(self.ts.min())) if self.count else 1
+        length = 1 + ages + size_of(records_max) + total_size(self.keys) + sizes_of_sizes(value) + value
         length = length + total_size(self.headers)
         return length + sizes_of_sizes(length)
 
@@ -49,7 +50,7 @@ def key_pieces(frame: pl.DataFrame) -> list[Piece]:
     rows = frame.height
     if KEY not in frame.columns or frame[KEY].null_count() == rows:
         return [number(-1, rows, 1)]
-    return _nullable_bytes(frame[KEY])
+    return nullable_bytes(frame[KEY])
 
 
 def header_pieces(frame: pl.DataFrame) -> list[Piece]:
@@ -63,13 +64,13 @@ def header_pieces(frame: pl.DataFrame) -> list[Piece]:
         return [zero_byte(rows)]
     items = column.explode(empty_as_null=False, keep_nulls=False)
     names = items.struct.field("key")
-    pieces = [*_nullable_bytes(names.cast(pl.Binary)), *_nullable_bytes(items.struct.field("value"))]
+    pieces = [*nullable_bytes(names.cast(pl.Binary)), *nullable_bytes(items.struct.field("value"))]
     counts, counts_size = encode_column(lengths)
     data = assemble(pieces, len(items))
     return [joined([(counts, counts_size), (data, segment_sums(total_size(pieces), lengths))], rows)]
 
 
-def _nullable_bytes(column: pl.Series) -> list[Piece]:
+def nullable_bytes(column: pl.Series) -> list[Piece]:
     """Kafka's nullable bytes: the length as a varint, -1 for null."""
     if not column.null_count():
         lengths = column.bin.size().to_numpy().astype(np.int64)
@@ -81,12 +82,11 @@ def _nullable_bytes(column: pl.Series) -> list[Piece]:
     behind = np.zeros(len(column), np.int64)
     behind[present] = size
     absent = np.full(len(column) - len(inner), 1, np.uint8)  # the varint of -1
-    return [joined([(absent, (~present).astype(np.int64)), (assemble([Piece(size, inner)], len(inner)), behind)], len(column))]
-
-
-def opaque_pieces(column: pl.Series) -> tuple[list[Piece], bool]:
-    """Values taken as they are, their length in front, -1 for null."""
-    return _nullable_bytes(column), True
+    return [
+        joined(
+            [(absent, (~present).astype(np.int64)), (assemble([Piece(size, inner)], len(inner)), behind)], len(column)
+        )
+    ]
 
 
 def prefix_pieces(prefix: bytes, rows: int) -> list[Piece]:
@@ -133,12 +133,27 @@ def encode(rows: Rows, at: Sequence[int], *, opaque: bool) -> list[NewBatch]:
     time = [Piece(sizes_of(delta), pl.Series(delta))] if delta.any() else [zero_byte(rows.count)]
     value = total_size(rows.value)
     announced = [] if opaque else [_numbers(value, rows.count)]
-    body = [zero_byte(rows.count), *time, Piece(sizes_of(off), pl.Series(off)), *rows.keys, *announced, *rows.value, *rows.headers]
+    body = [
+        zero_byte(rows.count),
+        *time,
+        Piece(sizes_of(off), pl.Series(off)),
+        *rows.keys,
+        *announced,
+        *rows.value,
+        *rows.headers,
+    ]
     length = total_size(body)
     pieces = [_numbers(length, rows.count), *body]
     data: Bytes = assemble(pieces, rows.count)
     if single:
-        return [NewBatch(count=rows.count, body=data.tobytes(), base_timestamp_ms=int(base[0]), max_timestamp_ms=int(rows.ts.max()))]
+        return [
+            NewBatch(
+                count=rows.count,
+                body=data.tobytes(),
+                base_timestamp_ms=int(base[0]),
+                max_timestamp_ms=int(rows.ts.max()),
+            )
+        ]
     ends = np.cumsum(per_row(total_size(pieces), rows.count))
     limits = [0, *(int(ends[i - 1]) for i in at[1:])]
     return [

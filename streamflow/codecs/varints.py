@@ -24,15 +24,14 @@ def varint(n: int) -> bytes:
 
 
 def read_varint(buffer: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
-    """The number at `buffer[at:end]` and the position behind it. Raises ValueError when it is cut or over 64 bits."""
+    """The number at `buffer[at:end]` and the position behind it. Raises ValueError when it is cut or over 10 bytes."""
     n = shift = 0
     while at < end:
         byte = buffer[at]
         at += 1
         n |= (byte & 0x7F) << shift
         if byte < 0x80:
-            if n >> 64:
-                raise ValueError("a number of more than 64 bits")
+            n &= (1 << 64) - 1  # the tenth byte has bits to spare; every reader drops them
             return (n >> 1) ^ -(n & 1), at
         shift += 7
         if shift > 63:

@@ -1,13 +1,13 @@
 """The compiler: a workflow document becomes a topology. One pass per file, each from one intermediate to the next.
 
-    resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
-    partition    repartitions before keyed ports that need them
-    extents      how far an execution reaches at each node; whole-set nodes checked
-    typecheck    schemas of all wires, types of all expressions
-    fuse         stages: what runs together between topics
-    envelope     reserved columns: made where, kept where, carried where
-    name_topics  topics, their settings, and why each exists
-    assemble     the frozen plan
+resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
+partition    repartitions before keyed ports that need them
+extents      how far an execution reaches at each node; whole-set nodes checked
+typecheck    schemas of all wires, types of all expressions
+fuse         stages: what runs together between topics
+envelope     reserved columns: made where, kept where, carried where
+name_topics  topics, their settings, and why each exists
+assemble     the frozen plan
 """
 
 from __future__ import annotations
@@ -31,13 +31,11 @@ from streamflow.workflow import WorkflowDocument
 from streamflow.workflow.diagnostics import has_errors, in_order
 
 
-def compile_document(
-    document: WorkflowDocument, registry: NodeRegistry
-) -> tuple[Topology | None, list[Diagnostic]]:
+def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Topology | None, list[Diagnostic]]:
     """The topology of a workflow, and everything that is wrong with the document, by place.
 
-    The topology is None if any finding is an error. Reads schema files, and schemas of the registry that the document names;
-    loads the modules of functions; touches no log.
+    The topology is None if any finding is an error. Reads schema files, and schemas of the registry that
+    the document names; loads the modules of functions; touches no log.
     """
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
@@ -52,11 +50,13 @@ def compile_document(
     groups, found = fuse(typed)
     findings += found
     envelopes = envelope(typed, groups)
-    topics, found = name_topics(document.name, typed, groups, envelopes)
+    topics, found = name_topics(
+        document.name, typed, groups, envelopes, partitions_default=document.policies.partitions
+    )
     findings = in_order([*findings, *found])
     if has_errors(findings):
         return None, findings
-    return assemble(document, typed, groups, envelopes, topics, loader.loaded), findings
+    return assemble(document, typed, groups, envelopes, topics=topics, schemas=loader.loaded), findings
 
 
 __all__ = ["CODES", "compile_document"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from streamflow.codecs import CodecSpec
 from streamflow.compiler import names
 from streamflow.compiler.envelope import Envelopes
 from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
+from streamflow.compiler.name_topics import user_codec
 from streamflow.model.types import Schema
 from streamflow.sdk.params import to_json
 from streamflow.topology.plan import (
@@ -30,6 +30,7 @@ def assemble(
     typed: TypedGraph,
     groups: Groups,
     envelopes: Envelopes,
+    *,
     topics: Mapping[str, TopicPlan],
     schemas: Mapping[str, Schema],
 ) -> Topology:
@@ -101,7 +102,7 @@ class _Assembler:
                 node=node,
                 topic=read.topic,
                 schema=read.schema,
-                codec=CodecSpec(format=read.format, framing=read.framing, schema=read.schema),
+                codec=user_codec(read, types.avro),
                 key=read.key.text if read.key else "",
                 time=read.time.text if read.time else "",
                 extent=types.extent,
@@ -152,7 +153,7 @@ class _Assembler:
                 kind="publish",
                 wire=wire,
                 topic=write.topic,
-                codec=CodecSpec(format=write.format, framing=write.framing, schema=write.schema),
+                codec=user_codec(write, types.avro),
                 partition_by="key" if getattr(node.node, "key", None) is not None else "source",
             )
         if node.repartitions and self.groups.reader_of(node_id) is not None:
@@ -181,4 +182,3 @@ class _Assembler:
     def _internal_topic(self, node: str) -> TopicPlan:
         make = names.repartition_topic if self._graph_node(node).repartitions else names.trigger_topic
         return self.topics[make(self.workflow, node)]
-

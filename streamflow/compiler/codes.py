@@ -19,6 +19,7 @@ FEEDBACK = "SF232"
 NO_KEY = "SF233"
 NO_LOOP = "SF234"
 DISABLED_PORT = "SF235"
+NO_SCHEMA = "SF236"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -37,5 +38,6 @@ CODES: dict[str, str] = {
     FEEDBACK: "A workflow that writes a topic which it reads starts itself again (a warning).",
     NO_KEY: "A node that takes rows by key must say which.",
     NO_LOOP: "A loop connection needs a node that repeats rows.",
-    DISABLED_PORT: "A disabled node passes on one input by one output (a warning).",
+    DISABLED_PORT: "A disabled node passes on one input by one output.",
+    NO_SCHEMA: "A node kind must say what its outputs hold.",
 }

@@ -35,6 +35,11 @@ class InferenceContext:
     def node_id(self) -> str:
         return self.node.id
 
+    @property
+    def base_folder(self) -> str:
+        """Folder that relative paths of parameters start from: the workflow file's."""
+        return str(self.loader.folder)
+
     def typeof(self, expression: Expression, *, param: str, port: str = "in", expect: Type | None = None) -> Type:
         if port not in self.inputs and self.inputs:
             self.report("SF132", f"node {self.node.id!r} has no connected input port {port!r}.", param=param)
@@ -87,9 +92,7 @@ class InferenceContext:
             )
             return None
         if not callable(target):
-            self.report(
-                FUNCTION_UNKNOWN, f"{ref.ref!r} is no function but {type(target).__name__}.", param=param
-            )
+            self.report(FUNCTION_UNKNOWN, f"{ref.ref!r} is no function but {type(target).__name__}.", param=param)
             return None
         found: Callable[..., Any] = target
         return found

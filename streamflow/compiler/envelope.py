@@ -154,7 +154,7 @@ def _kept_type(schema: Schema, name: str) -> Type:
 
 
 def avro_field_name(column: str, taken: set[str]) -> str:
-    """The Avro name of a reserved column: `@offset` is `__offset`, `@nodes.a.b` is `__n_a_b`; told apart by a hash if taken."""
+    """The Avro name of a reserved column: `@offset` is `__offset`, `@nodes.a.b` is `__n_a_b`; with a hash if taken."""
     plain = column.removeprefix("@")
     plain = "n_" + plain.removeprefix("nodes.") if plain.startswith("nodes.") else plain
     name = "__" + "".join(c if c.isascii() and c.isalnum() else "_" for c in plain)

@@ -75,8 +75,8 @@ def _check(graph: Graph, node: GraphNode, reach: frozenset[Extent]) -> list[Diag
             Diagnostic(
                 place=node.place,
                 code=ONE_ROW_EXECUTION,
-                message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution, but here each execution is one "
-                "item: its trigger never ends.",
+                message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution, but here each execution is "
+                "one item: its trigger never ends.",
                 mend="Split or batch the items before it, or use a node with a window or a count.",
             )
         ]
@@ -87,9 +87,9 @@ def _check(graph: Graph, node: GraphNode, reach: frozenset[Extent]) -> list[Diag
                 Diagnostic(
                     place=node.place,
                     code=SPREAD_EXECUTION,
-                    message=f"node {node.id!r} ({node.kind}) acts on all rows of a {min(reach)}, but {above!r} spreads them "
-                    "over several partitions.",
-                    mend=f"Put it before {above!r}, or set `partitions: 1` there.",
+                    message=f"node {node.id!r} ({node.kind}) acts on all rows of a {min(reach)}, but {above!r} spreads "
+                    "them over several partitions.",
+                    mend=f"Put it before {above!r}, or give {above!r} one partition.",
                 )
             ]
     return []

@@ -1,12 +1,12 @@
 """Groups nodes into stages: everything that needs no topic between runs together.
 
     trigger that reads a topic    an input of the stage that its items flow into
-    trigger that is no topic      a stage `<trigger>.source` that commits its items to a topic, which the next stage reads
+    trigger that is no topic      a stage `<trigger>.source` that commits its items to a topic, which the next one reads
     repartition                   the last node of its stage; the next one reads its topic
 
-A stage is named by its head: the trigger or repartition whose rows enter it, of several the least by name. Ids that users
-write hold no dots, so `<trigger>.source` and `<node>.<port>` (a repartition that the compiler put in) collide with nothing,
-and no name depends on where something stands in the document.
+A stage is named by its head: the trigger or repartition whose rows enter it, of several the least by name. Ids that
+users write hold no dots, so `<trigger>.source` and `<node>.<port>` (a repartition that the compiler put in) collide
+with nothing, and no name depends on where something stands in the document.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ def fuse(typed: TypedGraph) -> tuple[Groups, list[Diagnostic]]:
         findings.extend(_read_once(typed, group))
         groups.append(group)
     ordered, cyclic = _stage_order(graph, groups)
-    for group in cyclic:
-        findings.append(_cycle(graph, group))
+    findings += [_cycle(graph, group) for group in cyclic]
     read = {i for g in groups for i in g.inputs}
     sources = [
         Group(id=source_stage(n), inputs=(n,), source=True)
@@ -76,7 +75,7 @@ def _in_order(graph: Graph, ids: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _components(graph: Graph) -> list[set[str]]:
-    """Nodes joined by wires within a stage. Triggers are entries; a repartition is a node here and an entry elsewhere."""
+    """Nodes joined by wires within a stage. Triggers are entries; a repartition is a node here, an entry elsewhere."""
     parent: dict[str, str] = {}
 
     def root(member: str) -> str:
@@ -125,15 +124,16 @@ def _cycle(graph: Graph, group: Group) -> Diagnostic:
         (
             n
             for n in group.nodes
-            if n in graph.descendants(node.id) and any(e.source not in graph.descendants(node.id) for e in graph.into(n))
+            if n in graph.descendants(node.id)
+            and any(e.source not in graph.descendants(node.id) for e in graph.into(n))
         ),
         group.nodes[-1],
     )
     return Diagnostic(
         place=graph.nodes[meets].place,
         code=STAGE_CYCLE,
-        message=f"node {meets!r} gets rows both from before and from behind {node.id!r} ({node.kind}), which moves them to "
-        "other partitions: they would not meet.",
+        message=f"node {meets!r} gets rows both from before and from behind {node.id!r} ({node.kind}), which moves "
+        "them to other partitions: they would not meet.",
         mend=f"Put {node.id!r} before the rows branch, or repartition the other branch too.",
     )
 
@@ -151,7 +151,7 @@ def _read_once(typed: TypedGraph, group: Group) -> list[Diagnostic]:
                 Diagnostic(
                     place=typed.graph.nodes[node_id].place_of("topic"),
                     code=TOPIC_READ_TWICE,
-                    message=f"triggers {other!r} and {node_id!r} read the same topic {types.read.topic!r} into one stage.",
+                    message=f"triggers {other!r} and {node_id!r} read topic {types.read.topic!r} into the same stage.",
                     mend=f"Use {other!r} for both: a trigger may have any number of connections.",
                 )
             )

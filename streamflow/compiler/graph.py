@@ -72,7 +72,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes and edges in document order; every edge joins ports that exist. `broken`: an edge into the node was in error."""
+    """Nodes and edges in document order; edges join ports that exist. `broken`: an edge into the node was in error."""
 
     nodes: Mapping[str, GraphNode]
     edges: tuple[Edge, ...]
@@ -141,6 +141,7 @@ class NodeTypes:
     visible: Mapping[str, Schema]  # what `nodes.<id>` may name here
     read: TopicRead | None = None
     write: TopicWrite | None = None
+    avro: str = ""  # Avro JSON of the topic's schema as its owner wrote it
 
     def primary(self) -> Schema | None:
         """What `nodes.<id>` means for this node: port `out`, or the first."""

@@ -1,7 +1,7 @@
 """Names every topic, says how it is made and why it exists.
 
-Record timestamps are event times, so no topic that we make may let records go by their age, or refuse them for it, unless
-the workflow says so.
+Record timestamps are event times, so no topic that we make may let records go by their age, or refuse them for it,
+unless the workflow says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamflow.compiler.envelope import Envelopes
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.types import ANY, BYTES, Field, Schema, Type
-from streamflow.sdk.node import Repartitions
+from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import DEAD_LETTER
 from streamflow.topology.plan import EnvelopeField, TopicPlan
@@ -43,6 +43,7 @@ class _Namer:
     typed: TypedGraph
     groups: Groups
     envelopes: Envelopes
+    partitions_default: int
 
     def __post_init__(self) -> None:
         self.topics: dict[str, TopicPlan] = {}
@@ -118,7 +119,7 @@ class _Namer:
                     TopicPlan(
                         name=read.topic,
                         kind="source",
-                        codec=CodecSpec(format=read.format, framing=read.framing, schema=read.schema),
+                        codec=user_codec(read, types.avro),
                         why=f"Trigger {node_id!r} reads it.",
                         partitions=partitions if isinstance(partitions, int) else None,
                         config=KEPT,
@@ -132,7 +133,7 @@ class _Namer:
                     TopicPlan(
                         name=write.topic,
                         kind="sink",
-                        codec=CodecSpec(format=write.format, framing=write.framing, schema=write.schema),
+                        codec=user_codec(write, types.avro),
                         why=f"Node {node_id!r} writes it.",
                         partitions=write.partitions,
                         config={**KEPT, **write.config},
@@ -157,7 +158,7 @@ class _Namer:
                             name=names.changelog_topic(self.workflow, node_id, store.name),
                             kind="changelog",
                             codec=_BYTES,
-                            why=f"Keeps store {store.name!r} of node {node_id!r}, so that another worker can restore it.",
+                            why=f"Keeps store {store.name!r} of node {node_id!r}: another worker restores it.",
                             config=COMPACTED,
                         ),
                         node,
@@ -203,7 +204,7 @@ class _Namer:
             name=names.trigger_topic(self.workflow, trigger.id),
             kind="trigger",
             codec=self._item_codec(trigger.id, "out"),
-            why=f"Trigger {trigger.id!r} is no topic: its items are committed here first, so that nothing is lost or doubled.",
+            why=f"Trigger {trigger.id!r} is no topic: its items are committed here before anything acts on them.",
             partitions=1,  # keeps the order of the source
             config=KEPT,
             envelope=self.envelopes.carried[trigger.id],
@@ -211,6 +212,10 @@ class _Namer:
 
     def _repartition(self, node: GraphNode) -> TopicPlan:
         assert isinstance(node.node, Repartitions)
+        wanted = node.node.partitions()
+        home = next(g for g in self.groups.stages if node.id in g.nodes)
+        if wanted is None and all(self.typed.graph.nodes[i].reads_source for i in home.inputs):
+            wanted = self.partitions_default  # the stage before has one task: spreading is the point
         key = getattr(node.node, "key", None)
         by = f" by {key.text}" if key is not None else ""
         return TopicPlan(
@@ -218,7 +223,7 @@ class _Namer:
             kind="repartition",
             codec=self._item_codec(node.id, RECORDS_PORT),
             why=f"Rows change partition{by} here: what belongs together meets in one task.",
-            partitions=node.node.partitions(),
+            partitions=wanted,
             config=KEPT,
             envelope=self.envelopes.carried[node.id],
         )
@@ -229,6 +234,18 @@ class _Namer:
         return CodecSpec(format="avro", framing="raw", schema=item_schema(schema, self.envelopes.carried[node], name))
 
 
+def user_codec(topic: TopicRead | TopicWrite, avro: str) -> CodecSpec:
+    """How records of a user's topic are written. The subject is Confluent's usual one."""
+    return CodecSpec(
+        format=topic.format,
+        framing=topic.framing,
+        schema=topic.schema,
+        name=topic.schema.name,
+        subject=f"{topic.topic}-value" if topic.framing == "confluent" else "",
+        avro=avro,
+    )
+
+
 def item_schema(item: Schema, envelope: tuple[EnvelopeField, ...], name: str) -> Schema:
     """The record on an internal topic: payload fields inline, then what the envelope carries."""
     payload = item.fields if item.kind == "record" else ()
@@ -237,10 +254,10 @@ def item_schema(item: Schema, envelope: tuple[EnvelopeField, ...], name: str) ->
 
 
 def name_topics(
-    workflow: str, typed: TypedGraph, groups: Groups, envelopes: Envelopes
+    workflow: str, typed: TypedGraph, groups: Groups, envelopes: Envelopes, *, partitions_default: int
 ) -> tuple[Mapping[str, TopicPlan], list[Diagnostic]]:
     """All topics by name: what users named first, then what the topology makes for itself."""
-    namer = _Namer(workflow, typed, groups, envelopes)
+    namer = _Namer(workflow, typed, groups, envelopes, partitions_default)
     namer.user_topics()
     namer.internal_topics()
     namer.bookkeeping()

@@ -32,7 +32,7 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                     Diagnostic(
                         place=node.place,
                         code=NO_KEY,
-                        message=f"node {node.id!r} ({node.kind}): port {port.name!r} takes rows by key, but there is no key.",
+                        message=f"node {node.id!r} ({node.kind}): port {port.name!r} takes rows by key, but has none.",
                         mend="Set `key` to what makes two rows belong together.",
                     )
                 )

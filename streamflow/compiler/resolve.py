@@ -1,7 +1,7 @@
 """First pass: the document becomes a graph of built nodes.
 
-What only shortens writing is spelt out here, so that no later pass knows of it: a disabled node is a `pass` node, a condition
-on a connection is a `filter` node, a fallback is a wire from the error port.
+What only shortens writing is spelt out here, so that no later pass knows of it: a disabled node is a `pass` node, a
+condition on a connection is a `filter` node, a fallback is a wire from the error port.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from streamflow.workflow.ports import resolve as resolve_ports
 
 
 def resolve(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Graph, list[Diagnostic]]:
-    """Build and connect all nodes. Where something is wrong the graph holds what is sound, and what hangs on it is marked."""
+    """Build and connect all nodes. Where something is wrong it holds what is sound and marks what hangs on it."""
     nodes, findings = validate(document, registry)
     connections, _ = resolve_ports(document, nodes)  # its findings are among those of `validate`
     made = _Resolver(document, registry, nodes, list(findings))
     for connection in connections:
         made.connect(connection)
     made.fallbacks()
+    made.unconnected()
     return made.graph(), made.findings
 
 
@@ -50,6 +51,7 @@ class _Resolver:
         self.broken: set[str] = set()
         self._off = {e.id for e in self.document.nodes if e.disabled}
         self._passed: dict[str, str] = {}  # disabled node -> the input port that goes through
+        self._silenced: set[tuple[str, str]] = set()  # ports that disabled nodes would have fed
         for entry in self.document.nodes:
             node = self.built.get(entry.id)
             if node is None or entry.id in self.nodes:
@@ -67,19 +69,25 @@ class _Resolver:
     def connect(self, connection: Connection) -> None:
         source, target = connection.source, connection.target
         if connection.type == "loop":
-            self._report(connection.place, NO_LOOP, f"connection {connection} is a loop, but no node here repeats rows.")
+            self._report(
+                connection.place, NO_LOOP, f"connection {connection} is a loop, but no node here repeats rows."
+            )
             return
         if target not in self.nodes:
             return
         if source not in self.nodes:
-            # Nothing comes from a trigger that is off; anything else missing was reported, and what hangs on it is unknown.
-            if source not in self._off:
+            # Nothing comes from a trigger that is off; anything else missing was reported: what hangs on it is unknown.
+            if source in self._off:
+                self._silenced.add((target, connection.target_port))
+            else:
                 self.broken.add(target)
             return
         ends = self._source_port(connection), self._target_port(connection)
         if "" in ends:
             self.broken.add(target)
-        elif None not in ends:
+        elif ends[0] is None:
+            self._silenced.add((target, str(ends[1])))
+        elif ends[1] is not None:
             edge = Edge(
                 source=source, port=str(ends[0]), target=target, target_port=str(ends[1]), place=connection.place
             )
@@ -100,13 +108,35 @@ class _Resolver:
                 if edge not in self.edges:
                     self.edges.append(edge)
 
-    def graph(self) -> Graph:
-        """Nodes that rows can reach: what hung on disabled triggers only is left out."""
-        whole = Graph(nodes=self.nodes, edges=tuple(self.edges), broken=frozenset(self.broken))
+    def unconnected(self) -> None:
+        """Mark nodes with a port that nothing sound flows into; where that is because of a disabled node, say so."""
+        live = self._live()
+        for node in self.nodes.values():
+            for port in node.node.input_ports():
+                feeding = [e for e in self.edges if (e.target, e.target_port) == (node.id, port.name)]
+                if any(e.source in live for e in feeding):
+                    continue
+                self.broken.add(node.id)
+                silenced = feeding or (node.id, port.name) in self._silenced
+                if silenced and node.id in live:
+                    self.findings.append(
+                        Diagnostic(
+                            place=node.place,
+                            code=DISABLED_PORT,
+                            message=f"nothing can reach {node.id}.{port.name}: what feeds it is disabled.",
+                            mend=f"Disable {node.id!r} too, or enable what feeds it.",
+                        )
+                    )
+
+    def _live(self) -> set[str]:
+        """Nodes that rows of an enabled trigger can reach."""
+        whole = Graph(nodes=self.nodes, edges=tuple(self.edges))
         live = {n for n, g in self.nodes.items() if not g.node.input_ports()}
-        live |= {d for n in list(live) for d in whole.descendants(n)}
-        if not any(e.disabled for e in self.document.nodes):
-            live = set(self.nodes)  # then unreachable nodes were reported
+        return live | {d for n in list(live) for d in whole.descendants(n)}
+
+    def graph(self) -> Graph:
+        """The graph without what hung on disabled triggers only. Whatever else is unreachable was reported."""
+        live = self._live() if self._off else set(self.nodes)
         return Graph(
             nodes={n: g for n, g in self.nodes.items() if n in live},
             edges=tuple(e for e in self.edges if e.source in live and e.target in live),
@@ -149,7 +179,7 @@ class _Resolver:
         self._report(
             connection.target_place,
             DISABLED_PORT,
-            f"node {target!r} is disabled and passes on what enters by {self._passed[target]!r}; items for {port!r} end here.",
+            f"node {target!r} is disabled and passes on what enters by {self._passed[target]!r}; {port!r} ends.",
             severity="warning",
         )
         return None
@@ -175,5 +205,7 @@ class _Resolver:
 
     def _report(self, place: Place, code: str, message: str, *, severity: str = "error") -> None:
         self.findings.append(
-            Diagnostic(place=place, code=code, message=message, severity="warning" if severity == "warning" else "error")
+            Diagnostic(
+                place=place, code=code, message=message, severity="warning" if severity == "warning" else "error"
+            )
         )

@@ -32,7 +32,7 @@ class _Mismatch(Exception):  # noqa: N818 - a conflict on its way out of the rec
 def unify(left: Schema, right: Schema, *, lenient: bool) -> Schema | Conflict:
     """One schema that both fit after widening numbers and times, or the first conflict.
 
-    Lenient (ports of merge nodes): a field that one side lacks becomes nullable, typed and untyped items become untyped.
+    Lenient (ports of merge nodes): a field that one side lacks becomes nullable, typed beside untyped becomes untyped.
     """
     if lenient and left.kind != right.kind and "any" in (left.kind, right.kind):
         return ANY

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from streamflow.expressions.limits import DEPTH_MAX, LAZY_DEPTH_MAX
+from streamflow.expressions.limits import DEPTH_MAX
 from streamflow.expressions.problems import FORBIDDEN, LIMIT_EXCEEDED, SYNTAX, Problem
 from streamflow.expressions.scan import scan
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.places import Diagnostic, Place
 
-_LAZY = (ast.BoolOp, ast.IfExp)
 _ALLOWED = (
     ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Dict, ast.Compare, ast.Call, ast.Constant, ast.Attribute,
     ast.Subscript, ast.Name, ast.List, ast.Slice,
@@ -93,9 +92,9 @@ def _syntax_message(text: str, at: int, error: Exception) -> str:
 
 def _check_shape(parsed: Parsed) -> None:
     """Depth, and only the kinds of nodes that the language has. Iterative: the tree may be deep."""
-    stack: list[tuple[ast.AST, int, int]] = [(parsed.tree, 1, 0)]
+    stack: list[tuple[ast.AST, int]] = [(parsed.tree, 1)]
     while stack:
-        node, depth, lazy = stack.pop()
+        node, depth = stack.pop()
         if isinstance(node, ast.expr):
             _check_node(parsed, node)
             if depth > DEPTH_MAX:
@@ -103,14 +102,8 @@ def _check_shape(parsed: Parsed) -> None:
                     parsed.start(node), LIMIT_EXCEEDED, f"the expression is more than {DEPTH_MAX} levels deep",
                     "Split it over several `set` nodes, or use concat, case or switch.",
                 )  # fmt: skip
-            lazy += isinstance(node, _LAZY)
-            if lazy > LAZY_DEPTH_MAX:
-                raise Problem(
-                    parsed.start(node), LIMIT_EXCEEDED, f"more than {LAZY_DEPTH_MAX} conditions are inside each other",
-                    "Use case or switch.",
-                )  # fmt: skip
             depth += 1
-        stack.extend((child, depth, lazy) for child in ast.iter_child_nodes(node))
+        stack.extend((child, depth) for child in ast.iter_child_nodes(node))
 
 
 def _check_node(parsed: Parsed, node: ast.expr) -> None:
@@ -126,10 +119,14 @@ def _check_node(parsed: Parsed, node: ast.expr) -> None:
         raise Problem(at, FORBIDDEN, "this constant is not part of expressions")
     if isinstance(node, ast.Attribute):
         name, position = parsed.attribute(node)
-        if name.startswith("__"):
-            raise Problem(position, FORBIDDEN, f"{name!r}: names that start with two underscores are not allowed")
-    if isinstance(node, ast.Name) and parsed.name(node).startswith("__"):
-        raise Problem(at, FORBIDDEN, f"{parsed.name(node)!r}: names that start with two underscores are not allowed")
+        _check_name(name, position)
+    if isinstance(node, ast.Name):
+        _check_name(parsed.name(node), at)
+
+
+def _check_name(name: str, at: int) -> None:
+    if name.startswith("__") and name.endswith("__"):
+        raise Problem(at, FORBIDDEN, f"{name!r}: Python's own attributes are out of reach", 'Write item["…"] for a field.')
 
 
 def diagnostic(expression: Expression, problem: Problem) -> Diagnostic:

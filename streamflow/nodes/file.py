@@ -25,11 +25,12 @@ from streamflow.sdk.source import Source
 class File(Node):
     """Read files: JSON lines, CSV, Avro or Parquet. (To write files use `write-file`.)
 
-    Files are read in order of name, rows in order of the file, in pieces of bounded size, and reading resumes where the
-    last commit left it. A line that does not decode goes to the dead letter topic; the rest of the file goes on. Without a
-    schema the one stored in Avro and Parquet files is used, that of CSV is inferred from its first 10,000 lines (a later
-    cell that does not fit makes its line undecodable), and JSON lines are untyped. Column titles that are no names get `_`
-    for what is no letter or digit. A file without rows starts no execution. Files that appear while it runs are not read.
+    Files are read in order of name, rows in order of the file, in pieces of bounded size, and reading resumes where
+    the last commit left it. A line that does not decode goes to the dead letter topic; the rest of the file goes on.
+    Without a schema the one stored in Avro and Parquet files is used, that of CSV is inferred from its first 10,000
+    lines (a later cell that does not fit makes its line undecodable), and JSON lines are untyped. Column titles that
+    are no names get `_` for what is no letter or digit. A file without rows starts no execution. Files that appear
+    while it runs are not read.
     """
 
     spec: ClassVar = NodeSpec(

@@ -81,7 +81,7 @@ class Manual(Node):
         if schema is None:
             return {}
         texts = pl.Series(PAYLOAD, [orjson.dumps(v) for v in self._items()], dtype=pl.Binary)
-        for at, why in typed_items(texts, schema)[1].items():
+        for at, (_, why) in typed_items(texts, schema)[1].items():
             ctx.report(MISFIT, f"item {at + 1} does not fit the schema: {why}.", param="items")
         return {"out": schema}
 

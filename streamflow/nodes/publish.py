@@ -1,4 +1,4 @@
-"""publish: items into a topic. The last node on the hot path: with an inferred schema and no key the frame goes through as it is."""
+"""publish: items into a topic. On the hot path: with an inferred schema and no key the frame goes through as it is."""
 
 from __future__ import annotations
 
@@ -124,8 +124,7 @@ class Publish(Node):
 
     def operator(self, ctx: BuildContext) -> Operator:
         source = ctx.inputs["in"]
-        target = ctx.schema(self.schema) if self.schema is not None else self._inferred(source)
-        shaping = shape_items(source, target)
+        shaping = shape_items(source, ctx.outputs["records"])
         assert not isinstance(shaping, list), shaping
         return PublishOperator(shaping, record_columns(ctx, self.key, self.headers or {}))
 

@@ -10,7 +10,7 @@ import orjson
 
 from streamflow.expressions.limits import LENGTH_MAX as EXPRESSION_CHARS_MAX
 from streamflow.model.batch import Batch
-from streamflow.model.types import ANY, Field, Schema, Type
+from streamflow.model.types import ANY, PAYLOAD, Field, Schema, Type
 from streamflow.nodes.checks import CONTRADICTION, check_fields, check_names
 from streamflow.nodes.sequence import in_sequence, unwrapped
 from streamflow.operators.errors import evaluate, label
@@ -84,47 +84,56 @@ class Set(Node):
                 mend="Set keep: [] to make a new item of fields.",
             )
         types = {n: ctx.typeof(e, param=f"fields.{n}") for n, e in in_sequence(self._fields).items()}
-        return {"out": self._schema(source, types)}
+        return {"out": schema_after(source, types, self.keep, self.remove)}
 
     def operator(self, ctx: BuildContext) -> Operator:
-        source, fields = ctx.inputs["in"], in_sequence(self._fields)
         labels = {n: label(f"fields.{n}", e) for n, e in self._fields.items()}
-        if source.kind == "record" or self.keep == ():
-            dropped = (
-                [f.name for f in source.fields if not self._stays(f.name)] if source.kind == "record" else ["@item"]
-            )
-            return SetOperator(
-                ctx.projection(fields) if fields else None,
-                labels,
-                tuple(n for n in dropped if n not in self._fields),
-                ctx.outputs["out"],
-            )
-        whole = _whole(fields, self.keep, self.remove)
-        return UntypedSet(
-            whole=ctx.projection({"new": whole}, expect={"new": ANY})
-            if len(whole.text) <= EXPRESSION_CHARS_MAX
-            else None,
-            fields=ctx.projection(fields, expect=dict.fromkeys(fields, ANY)),
-            labels=labels,
-            keep=self.keep,
-            remove=self.remove,
-        )
+        return make_set(ctx, in_sequence(self._fields), labels, keep=self.keep, remove=self.remove)
 
     @property
     def _fields(self) -> Mapping[str, Expression]:
         return self.fields or {}
 
-    def _stays(self, name: str) -> bool:
-        return name in self.keep if self.keep is not None else name not in self.remove
 
-    def _schema(self, source: Schema, types: Mapping[str, Type]) -> Schema:
-        if source.kind != "record" and self.keep != ():
-            return ANY
-        old = [f for f in source.fields if self._stays(f.name) or f.name in types]
-        fields = [Field(name=f.name, type=types[f.name]) if f.name in types else f for f in old]
-        known = {f.name for f in old}
-        fields += [Field(name=n, type=t) for n, t in types.items() if n not in known]
-        return Type(kind="record", fields=tuple(fields))
+def schema_after(
+    source: Schema, new: Mapping[str, Type], keep: tuple[str, ...] | None, remove: tuple[str, ...]
+) -> Schema:
+    """Schema of the items once fields are set and others are gone; replaced fields stay in their places."""
+    if source.kind != "record" and keep != ():
+        return ANY
+    old = [f for f in source.fields if _stays(f.name, keep, remove) or f.name in new]
+    fields = [Field(name=f.name, type=new[f.name]) if f.name in new else f for f in old]
+    known = {f.name for f in old}
+    return Type(kind="record", fields=(*fields, *(Field(name=n, type=t) for n, t in new.items() if n not in known)))
+
+
+def make_set(
+    ctx: BuildContext,
+    fields: Mapping[str, Expression],
+    labels: Mapping[str, str],
+    *,
+    keep: tuple[str, ...] | None,
+    remove: tuple[str, ...],
+) -> Operator:
+    """The operator that sets `fields` (each over the incoming item) and drops others, for typed and untyped items."""
+    source = ctx.inputs["in"]
+    if source.kind != "record" and keep != ():
+        whole = _whole(fields, keep, remove)
+        fits = len(whole.text) <= EXPRESSION_CHARS_MAX
+        return UntypedSet(
+            whole=ctx.projection({"new": whole}, expect={"new": ANY}) if fits else None,
+            fields=ctx.projection(fields, expect=dict.fromkeys(fields, ANY)),
+            labels=labels,
+            keep=keep,
+            remove=remove,
+        )
+    names = [f.name for f in source.fields] if source.kind == "record" else [PAYLOAD]
+    dropped = tuple(n for n in names if not _stays(n, keep, remove) and n not in fields)
+    return SetOperator(ctx.projection(fields) if fields else None, labels, dropped, ctx.outputs["out"])
+
+
+def _stays(name: str, keep: tuple[str, ...] | None, remove: tuple[str, ...]) -> bool:
+    return name in keep if keep is not None else name not in remove
 
 
 def _whole(fields: Mapping[str, Expression], keep: tuple[str, ...] | None, remove: tuple[str, ...]) -> Expression:

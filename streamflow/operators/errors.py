@@ -74,6 +74,19 @@ def split_failed(batch: Batch, done: Evaluated, labels: Mapping[str, str]) -> tu
     return batch.where(fine), done.values.filter(fine), failed_rows(batch, done.errors, labels)
 
 
+def without(batch: Batch, wrong: Mapping[int, tuple[str, str]]) -> tuple[Batch, Batch | None]:
+    """(rows that are fine, rows that failed): `wrong` has code and message of row numbers within the batch, ascending."""
+    if not wrong:
+        return batch, None
+    rows = pl.Series(list(wrong), dtype=pl.UInt32)
+    fine = pl.repeat(True, len(batch), eager=True).scatter(rows, False)
+    said = (
+        pl.Series(ERROR_CODE, [code for code, _ in wrong.values()], dtype=pl.String),
+        pl.Series(ERROR_MESSAGE, [text for _, text in wrong.values()], dtype=pl.String),
+    )
+    return batch.where(fine), batch.with_frame(batch.frame.filter(~fine).with_columns(said))
+
+
 def join_failed(parts: list[Batch | None]) -> Batch | None:
     """Failed rows of several steps of one operator as one batch in the order of arrival."""
     given = [p for p in parts if p is not None and len(p)]

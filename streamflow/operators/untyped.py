@@ -15,7 +15,8 @@ import polars as pl
 
 from streamflow.model.batch import Batch
 from streamflow.model.types import ANY, PAYLOAD
-from streamflow.operators.errors import failed_mask, failed_rows
+from streamflow.operators.errors import failed_mask, failed_rows, without
+from streamflow.sdk.errors import ItemError
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result
 
@@ -41,31 +42,23 @@ def _loads(text: bytes | None) -> Any:
         return None
 
 
-def edit_objects(items: pl.Series, edit: Callable[[dict[str, Any]], Any]) -> tuple[pl.Series, pl.Series | None]:
-    """Apply `edit` to each JSON object: (new items, error codes or None). What is no object fails with wrong_type."""
-    out: list[bytes | None] = []
-    wrong: list[int] = []
-    for at, value in enumerate(parse(items)):
-        if isinstance(value, dict):
+def edited(batch: Batch, edit: Callable[[dict[str, Any]], Any], param: str) -> tuple[Batch, Batch | None]:
+    """Apply `edit` to each JSON object: (batch of new items, rows that failed).
+
+    An item that is no object fails with wrong_type, one for which `edit` raises ItemError with that error's code.
+    """
+    out: list[bytes] = []
+    wrong: dict[int, tuple[str, str]] = {}
+    for at, value in enumerate(parse(batch.frame[PAYLOAD])):
+        if not isinstance(value, dict):
+            wrong[at] = ("wrong_type", f"{param}: the item is no JSON object")
+            continue
+        try:
             out.append(orjson.dumps(edit(value)))
-        else:
-            out.append(None)
-            wrong.append(at)
-    codes = None
-    if wrong:
-        codes = pl.zeros(len(items), pl.UInt8, eager=True).scatter(wrong, _NOT_AN_OBJECT)
-    return pl.Series(PAYLOAD, out, dtype=pl.Binary), codes
-
-
-def edited(batch: Batch, edit: Callable[[dict[str, Any]], Any], name: str) -> tuple[Batch, Batch | None]:
-    """(batch with edited items, rows that failed): `edit_objects` over a batch; `name` stands in the message."""
-    items, codes = edit_objects(batch.frame[PAYLOAD], edit)
-    failed = None
-    if codes is not None:
-        fine = codes == 0
-        failed = failed_rows(batch, {name: codes}, {name: name})
-        batch, items = batch.where(fine), items.filter(fine)
-    return batch.with_frame(batch.frame.with_columns(items)), failed
+        except ItemError as error:
+            wrong[at] = (error.item_code, f"{param}: {error.message}")
+    fine, failed = without(batch, wrong)
+    return _with_items(fine, pl.Series(PAYLOAD, out, dtype=pl.Binary)), failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

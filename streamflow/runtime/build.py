@@ -15,7 +15,7 @@ from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.registry import NodeRegistry
-from streamflow.topology.plan import InputPlan, NodePlan, Topology
+from streamflow.topology.plan import NodePlan, Topology
 
 Functions = Mapping[str, Callable[..., Any]]
 
@@ -74,15 +74,14 @@ def load_function(ref: FunctionRef, functions: Functions) -> Callable[..., Any]:
     return found
 
 
-def build_node(plan: NodePlan | InputPlan, registry: NodeRegistry) -> Node:
+def build_node(plan: NodePlan, registry: NodeRegistry) -> Node:
     """The node object of a plan. Raises UsageError when this installation lacks its kind or knows other parameters."""
-    node_id = plan.id if isinstance(plan, NodePlan) else plan.node
     kind = registry.get(plan.kind)
     if kind is None:
-        raise UsageError(f"node {node_id!r} is of kind {plan.kind!r}, which is not installed here.")
+        raise UsageError(f"node {plan.id!r} is of kind {plan.kind!r}, which is not installed here.")
     node, findings = build(kind, RawParams(values=plan.params))
     if node is None:
-        raise UsageError(f"node {node_id!r}: {findings[0]}", mend="Compile the workflow again with this version.")
+        raise UsageError(f"node {plan.id!r}: {findings[0]}", mend="Compile the workflow again with this version.")
     return node
 
 
@@ -98,4 +97,3 @@ def kept_schemas(topology: Topology, upto: NodePlan) -> Mapping[str, Schema]:
             if entry.keep:
                 kept[entry.node] = entry.schema
     return kept
-

@@ -13,7 +13,7 @@ from streamflow.codecs import Encoder, encode_marker, encoder
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, Batch
 from streamflow.model.positions import TopicPartition
-from streamflow.operators.partition import partitions_of
+from streamflow.operators.partition import partition_for
 from streamflow.runtime.seed import END
 from streamflow.sdk.log import NewBatch
 from streamflow.topology.plan import SinkPlan, StagePlan
@@ -95,7 +95,7 @@ class Emitter:
             self._encode(sink, encode, frame, batch, self._partition, done)
         else:
             by_key = frame[KEY] if KEY in frame.columns else pl.Series(KEY, [None] * frame.height, dtype=pl.Binary)
-            target = partitions_of(by_key, total, null_keys_to=self._partition % total)
+            target = partition_for(by_key, total, default=self._partition % total)
             for p in np.unique(target).tolist():
                 self._encode(sink, encode, frame.filter(pl.Series(target == p)), batch, p, done)
 
@@ -111,11 +111,9 @@ class Emitter:
         count.rows += frame.height - len(encoded.bad)
         count.dead_lettered += len(encoded.bad)
         if encoded.bad:
-            rows, codes, messages = zip(*encoded.bad, strict=True)
-            failed = frame[list(rows)].with_columns(
-                pl.Series(ERROR_CODE, codes, dtype=pl.String),
-                pl.Series(ERROR_MESSAGE, messages, dtype=pl.String),
+            failed = frame[[b.row for b in encoded.bad]].with_columns(
+                pl.Series(ERROR_CODE, [b.code for b in encoded.bad], dtype=pl.String),
+                pl.Series(ERROR_MESSAGE, [b.message for b in encoded.bad], dtype=pl.String),
                 pl.lit(sink.wire.node).alias(ERROR_NODE),
             )
             done.dead.append(Batch(failed, batch.schema))
-

@@ -198,7 +198,9 @@ class Graph:
                 step.out.records.setdefault(plan.id, []).append(batch)
                 continue
             before = step.ports.get((plan.id, port)) if append else None
-            step.ports[plan.id, port] = batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
+            step.ports[plan.id, port] = (
+                batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
+            )
         if result.failed is not None and len(result.failed):
             self._fail(plan, result.failed, step)
 
@@ -272,6 +274,7 @@ def error_items(failed: Batch) -> Batch:
     texts: list[bytes] = []
     for item, row in zip(frame[PAYLOAD].to_list(), frame.select(error.alias("e"))["e"].to_list(), strict=True):
         value = orjson.loads(item) if item is not None else None
-        texts.append(orjson.dumps({**value, "error": row} if isinstance(value, dict) else {"item": value, "error": row}))
+        texts.append(
+            orjson.dumps({**value, "error": row} if isinstance(value, dict) else {"item": value, "error": row})
+        )
     return Batch(frame.with_columns(pl.Series(PAYLOAD, texts, dtype=pl.Binary)).drop(gone), failed.schema)
-

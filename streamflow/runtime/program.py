@@ -36,12 +36,14 @@ class FailedRows:
 class Stepped:
     """What one step of a task made, ready to be committed."""
 
+    node: str  # whose rows these are
     end_offset: int
     rows_in: int = 0
     writes: Writes = field(default_factory=dict)
     rows: int = 0  # of rows_in, those handed to the graph
     markers: int = 0
-    failed_keys: int = 0  # records without key or time
+    source_dead: int = 0  # records that did not decode, or have no key or time
+    source_continued: int = 0  # the same under policy `continue`
     sinks: dict[tuple[str, TopicPartition], SinkRows] = field(default_factory=dict)
     dead: list[FailedRows] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)  # records that did not decode
@@ -115,6 +117,7 @@ class TaskProgram:
         if limit is not None and decoded.end_offset > limit:
             decoded = _cut(decoded, limit)
         done = Stepped(
+            node=plan.node,
             end_offset=decoded.end_offset,
             rows_in=decoded.frame.height + len(decoded.bad),
             markers=len(decoded.markers),
@@ -122,9 +125,8 @@ class TaskProgram:
         positions = decoded.frame[POSITION]
         self._bad(plan, decoded, done)
         segments, failed = self.seeders[plan.node].seed(decoded)
-        if failed is not None:
+        if failed is not None and len(failed):
             self._dead(plan, failed, positions, done)
-            done.failed_keys = len(failed)
         for segment in segments:
             done.rows += len(segment.rows)
             if len(segment.rows):
@@ -138,12 +140,22 @@ class TaskProgram:
         return self.graph.take_counts()
 
     def _bad(self, plan: InputPlan, decoded: Decoded, done: Stepped) -> None:
+        if not decoded.bad:
+            return
+        if plan.errors.on_error == "continue":
+            done.source_continued += len(decoded.bad)
+            return
         done.bad.extend(decoded.bad)
-        if decoded.bad and plan.errors.on_error == "stop":
+        done.source_dead += len(decoded.bad)
+        if plan.errors.on_error == "stop":
             first = decoded.bad[0]
             self._stop(first.offset, f"trigger {plan.node!r}: {first.code}: {first.message}", done)
 
     def _dead(self, plan: InputPlan, failed: Batch, positions: pl.Series, done: Stepped) -> None:
+        if plan.errors.on_error == "continue":
+            done.source_continued += len(failed)
+            return
+        done.source_dead += len(failed)
         if plan.errors.on_error == "stop":
             first = failed.frame.row(0, named=True)
             text = f"trigger {plan.node!r}: {first['@error_code']}: {first['@error_message']}"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import TypeVar
 
 import orjson
 
@@ -28,6 +29,7 @@ from streamflow.sdk.source import Source, SourceBatch
 from streamflow.topology.plan import StagePlan, Topology
 
 _ROWS_MAX = 50_000
+_T = TypeVar("_T")
 
 
 class SourceTask:
@@ -54,7 +56,8 @@ class SourceTask:
         (self._sink,) = stage.sinks
         self._at = TopicPartition(self._sink.topic, 0)
         self._encoder = encoder(self._sink.codec, registry=registry)
-        self._source = _source(topology, stage, nodes, functions or {})
+        self._make_source: Callable[[], Source] = lambda: _source(topology, stage, nodes, functions or {})
+        self._source: Source = self._make_source()
         self._errors = stage.inputs[0].errors
         self.metrics = TaskMetrics()
         self.halted: Stopped | None = None
@@ -62,7 +65,7 @@ class SourceTask:
         self._producer: Producer | None = None
         self._pending: list[NewBatch] = []
         self._dead = DeadWrites()
-        self._rows_pending = self._rows = 0
+        self._rows_pending = self._markers = self._continued = self._rows = 0
         self._position, self._read, self._in_execution = "", False, False
         self._since_s, self._not_before_s = 0.0, 0.0
         self._halt_after_commit: Stopped | None = None
@@ -80,11 +83,13 @@ class SourceTask:
         await self._rewind()
 
     async def _rewind(self) -> None:
-        self._pending, self._dead, self._rows_pending, self._read = [], DeadWrites(), 0, False
+        self._pending, self._dead, self._read = [], DeadWrites(), False
+        self._rows_pending = self._markers = self._continued = 0
         committed = (await self._log.committed(self.group, [self._at])).get(self._at)
         self._rows = committed.offset if committed else 0
         self._position = committed.metadata if committed else ""
         await self._in_thread(self._source.close)
+        self._source = self._make_source()
         await self._in_thread(lambda: self._source.open(self._position))
 
     async def advance(self) -> bool:
@@ -120,6 +125,7 @@ class SourceTask:
         frame, now_ms = batch.frame, self._clock_ms()
         if batch.begins:
             self._pending.append(encode_marker(BEGIN, orjson.dumps({"name": batch.begins}), now_ms))
+            self._markers += 1
         if frame.height:
             if TS not in frame.columns:
                 import polars as pl
@@ -129,11 +135,12 @@ class SourceTask:
             self._pending.extend(encoded.batches)
             self._rows_pending += frame.height - len(encoded.bad)
             if encoded.bad:
-                self._fail([(b"", code, f"row {row}: {text}") for row, code, text in encoded.bad], now_ms)
+                self._fail([(b"", bad.code, f"row {bad.row}: {bad.message}") for bad in encoded.bad], now_ms)
         if batch.bad:
             self._fail(list(batch.bad), now_ms)
         if batch.ends:
             self._pending.append(encode_marker(END, b"{}", now_ms))
+            self._markers += 1
         self._position, self.done = batch.position, batch.done
         self._not_before_s = time.monotonic() + batch.wait_ms / 1000
         self.metrics.rows_in += frame.height + len(batch.bad)
@@ -144,26 +151,32 @@ class SourceTask:
             _, code, text = bad[0]
             self._halt_after_commit = Stopped(f"trigger {self.stage.inputs[0].node!r}: {code}: {text}")
             return
-        self._dead.add(encode_source_failures(self._topology, self.stage, bad, self._rows + self._rows_pending, now_ms))
+        if self._errors.on_error == "continue":
+            self._continued += len(bad)
+            return
+        self._dead.add(encode_source_failures(self._topology, self.stage, bad, now_ms))
 
     async def commit(self) -> None:
         assert self._producer is not None, "start() comes first"
-        first = self._rows
+        first, read = self._rows, self._rows_pending + self._dead.count + self._continued
         writes: Writes = {self._at: self._pending} if self._pending else {}
         await Transaction(self._producer, self.group).run(
             outputs=[writes],
             dead_letters=self._dead.writes,
             stores={},
             records=source_records(
-                self._topology, self.stage, self._at, first, self._rows_pending, self._dead.count, self._clock_ms()
+                self.stage, self._at, first, self._rows_pending, self._markers, self._dead.count, self._continued,
+                self._clock_ms(),
             ),
-            offsets={self._at: Committed(first + self._rows_pending + self._dead.count, self._position)},
-        )
-        self._rows = first + self._rows_pending + self._dead.count
+            offsets={self._at: Committed(first + read, self._position)},
+            timestamp_ms=self._clock_ms(),
+        )  # fmt: skip
+        self._rows = first + read
         self.metrics.commits += 1
         self.metrics.rows_out += self._rows_pending
         self.metrics.dead += self._dead.count
-        self._pending, self._dead, self._rows_pending, self._read = [], DeadWrites(), 0, False
+        self._pending, self._dead, self._read = [], DeadWrites(), False
+        self._rows_pending = self._markers = self._continued = 0
         if self._halt_after_commit is not None:
             self.halted = self._halt_after_commit
 
@@ -186,15 +199,16 @@ class SourceTask:
         left_ms = max(1.0, (self._not_before_s - time.monotonic()) * 1000)
         await asyncio.sleep(min(left_ms, timeout_ms) / 1000)
 
-    async def _in_thread(self, fn: Callable[[], object]) -> bool | SourceBatch:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, fn)  # type: ignore[return-value]
+    async def _in_thread(self, fn: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, fn)
 
 
 def _source(topology: Topology, stage: StagePlan, nodes: NodeRegistry, functions: Functions) -> Source:
     (entry,) = stage.inputs
-    node = build_node(entry, nodes)
+    (plan,) = stage.nodes
+    node = build_node(plan, nodes)
     if not isinstance(node, ReadsSource):
-        raise UsageError(f"node {entry.node!r} of kind {entry.kind!r} is no source.")
+        raise UsageError(f"node {plan.id!r} of kind {plan.kind!r} is no source.")
     return node.source(
         TaskBuildContext(
             node_id=entry.node,

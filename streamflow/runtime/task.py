@@ -1,10 +1,10 @@
 """A task: one stage on one partition. Fetches, steps, commits; recovers by starting over from what was committed.
 
-    created ──start──▶ running ──stop policy──▶ halted
-                       │  ▲
-              any fault│  │recover: new producer, committed offsets, restored stores
-                       ▼  │
-                     broken ──fenced──▶ (raises)
+created ──start──▶ running ──stop policy──▶ halted
+                   │  ▲
+          any fault│  │recover: new producer, committed offsets, restored stores
+                   ▼  │
+                 broken ──fenced──▶ (raises)
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Pending:
 
     steps: list[JournalStep] = field(default_factory=list)
     done: list[Stepped] = field(default_factory=list)
-    fetched: list[tuple[TopicPartition, Sequence[RecordBatch]]] = field(default_factory=list)
+    fetched: dict[int, tuple[TopicPartition, Sequence[RecordBatch]]] = field(default_factory=dict)  # by step
     size_bytes: int = 0
     since_s: float = 0.0
 
@@ -180,9 +180,7 @@ class Task:
         """One step, in a thread; its outputs wait for the next commit."""
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
-        done = await self._in_thread(
-            lambda: self._program.step(at, batches, first=first, limit=limit, now_ms=now_ms)
-        )
+        done = await self._in_thread(lambda: self._program.step(at, batches, first=first, limit=limit, now_ms=now_ms))
         if done.stop_offset is not None:
             # Begin again from the last commit and go exactly up to the failing record.
             self._stop_at = (at, done.stop_offset, done.stop_text)
@@ -192,7 +190,7 @@ class Task:
         pending.steps.append(JournalStep(at=at, range=OffsetRange(first, done.end_offset), now_ms=now_ms))
         pending.done.append(done)
         if done.bad or done.dead:
-            pending.fetched.append((at, batches))
+            pending.fetched[len(pending.done) - 1] = (at, batches)
         pending.size_bytes += done.size_bytes
         self.positions[at] = done.end_offset
         self.metrics.rows_in += done.rows_in
@@ -206,7 +204,7 @@ class Task:
         assert self._producer is not None, "start() comes first"
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
-        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, pending.fetched, program)
+        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, pending.fetched)
         records = commit_records(self._topology, self.stage, self.partition, pending.steps, pending.done, program, dead)
         offsets = {
             at: Committed(self.positions[at], program.state_of(at).dump())
@@ -214,17 +212,17 @@ class Task:
             if self.positions[at] != self._committed.get(at) or any(s.at == at for s in pending.steps)
         }
         transaction = Transaction(self._producer, self.group)
-        ends = await transaction.run(
+        await transaction.run(
             outputs=[done.writes for done in pending.done],
             dead_letters=dead.writes,
             stores={self._changelogs[key]: store for key, store in program.stores.items()},
             records=records,
             offsets=offsets,
+            timestamp_ms=pending.steps[-1].now_ms if pending.steps else self._clock_ms(),
         )
-        del ends
         self._committed.update({at: c.offset for at, c in offsets.items()})
         self.metrics.commits += 1
-        self.metrics.rows_out += sum(n for d in pending.done for n in d.rows_out.values())
+        self.metrics.rows_out += sum(c.rows for d in pending.done for c in d.sinks.values())
         self.metrics.dead += dead.count
         self._pending = _Pending()
         await self._in_thread(self._after_commit)

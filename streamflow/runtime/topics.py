@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import orjson
+
+from streamflow.codecs import SchemaRegistry
+from streamflow.codecs.avrotypes import schema_to_avro
 from streamflow.sdk.errors import LogError, TopicExists
 from streamflow.sdk.log import Log, TopicInfo, TopicSpec
 from streamflow.topology.plan import StagePlan, TopicPlan, Topology
@@ -66,3 +70,15 @@ async def _create(log: Log, topic: TopicPlan, partitions: int) -> None:
         await log.create_topic(TopicSpec(name=topic.name, partitions=partitions, config=dict(topic.config)))
     except TopicExists:
         return  # somebody else was faster, which is as good
+
+
+def register_schemas(topology: Topology, registry: SchemaRegistry) -> None:
+    """Register what the topology writes as `<topic>-value`, so that anyone who reads a topic finds its schema.
+
+    Raises IncompatibleSchema where a topic holds records of a schema that the new one cannot replace.
+    """
+    for topic in topology.topics:
+        if topic.kind in ("sink", "trigger", "repartition", "dead_letter") and topic.codec.format == "avro":
+            name = topic.codec.name or topic.codec.schema.name or "Item"
+            avro = schema_to_avro(topic.codec.schema, name=name)
+            registry.register(f"{topic.name}-value", orjson.dumps(avro).decode())

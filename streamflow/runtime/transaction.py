@@ -1,7 +1,7 @@
 """The commit path: outputs, changelogs, accounting and offsets in one transaction, in this order, with named crash points.
 
-    before-begin → begin → outputs, dead letters → after-outputs → changelogs → after-changelog → ledger, journal
-    → offsets → after-offsets → commit (the log: before-frame, torn-frame, after-frame) → before-store → stores
+before-begin → begin → outputs, dead letters → after-outputs → changelogs → after-changelog → ledger, journal
+→ offsets → after-offsets → commit (the log: before-frame, torn-frame, after-frame) → before-store → stores
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Transaction:
         stores: Mapping[TopicPartition, TransactionalStore],
         records: Writes,
         offsets: Mapping[TopicPartition, Committed],
+        timestamp_ms: int,
     ) -> Mapping[TopicPartition, int]:
         """All or nothing. Stores hold the changes afterwards; on any error they are untouched and the caller rewinds."""
         producer = self._producer
@@ -44,7 +45,7 @@ class Transaction:
             for at, store in stores.items():
                 changes = store.changes()
                 if changes:
-                    await producer.append(at, encode_changes(changes))
+                    await producer.append(at, encode_changes(changes, timestamp_ms=timestamp_ms))
                     changed[at] = store
             crash_point("after-changelog")
             await self._append(records)

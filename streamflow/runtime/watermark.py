@@ -130,9 +130,7 @@ def advance(
     traces = [_trace(*each, now_ms) for each in zip(rules, earlier, rows, strict=True)]
     least = _combined(traces, sum(len(step.ts) for step in rows), before.watermark_ms)
     after = tuple(trace.after for trace in traces)
-    # Inputs that went idle, markers behind the last row and ends move time without a row.
-    at_end = min(known.counts_as_ms for known in after)
-    last = int(least[-1]) if len(least) else before.watermark_ms
+    at_end, last = min(known.counts_as_ms for known in after), int(least[-1])  # a source may have ended behind its rows
     return StepTime(
         watermarks=tuple(pl.Series("@wm", least[trace.order], dtype=pl.Int64()) for trace in traces),
         decisions=tuple(decisions),
@@ -174,6 +172,7 @@ class _Trace:
     at: Int64s
     value: Int64s
     initial: int
+    per_row: bool  # changes are rows, not markers
     after: InputTime
 
 
@@ -207,7 +206,7 @@ def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _T
         idle=before.idle and not len(step.ts) and not step.ended,
         tasks=tasks,
     )
-    return _Trace(order, at, value, before.counts_as_ms, after)
+    return _Trace(order, at, value, before.counts_as_ms, not rule.upstream, after)
 
 
 def _marked(before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, Int64s, dict[str, int]]:
@@ -227,11 +226,21 @@ def _marked(before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, I
 
 
 def _combined(traces: Sequence[_Trace], count: int, carried_ms: int) -> Int64s:
-    """The task's watermark at each merged row: the least over its inputs, never back."""
-    least = np.full(count, END_OF_TIME, np.int64)
-    ranks = np.arange(count)
-    for trace in traces:
+    """The task's watermark at each merged row, and after all changes: the least over its inputs, never back.
+
+    Computed at every change, not only at rows: between two rows markers may have lifted it and been taken back since.
+    """
+    at = np.concatenate([trace.at for trace in traces])
+    whose = np.repeat(np.arange(len(traces)), [len(trace.at) for trace in traces])
+    # A marker stands before the row whose rank it has.
+    in_time = np.lexsort((np.concatenate([np.full(len(t.at), t.per_row) for t in traces]), at))
+    at, whose = at[in_time], whose[in_time]
+    least = np.full(len(at) + 1, END_OF_TIME, np.int64)
+    for i, trace in enumerate(traces):
         known = np.concatenate([[trace.initial], trace.value])
-        np.minimum(least, known[np.searchsorted(trace.at, ranks, side="right")], out=least)
+        np.minimum(least, known[np.cumsum(np.concatenate([[0], whose == i]))], out=least)
     # Where no input is live, time stands still.
-    return np.maximum(np.maximum.accumulate(np.where(least == IDLE, NO_WATERMARK, least)), carried_ms)
+    least = np.maximum(np.maximum.accumulate(np.where(least == IDLE, NO_WATERMARK, least)), carried_ms)
+    at_rows = np.searchsorted(at, np.arange(count), side="right")
+    at_rows_and_end: Int64s = np.append(at_rows, len(at))
+    return np.take(least, at_rows_and_end)

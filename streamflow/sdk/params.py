@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import re2
 
@@ -108,9 +108,13 @@ def build_form(form: type[T], raw: RawParams, *, noun: str = "parameter") -> tup
     return (None if builder.findings or builder.broken else made), builder.findings
 
 
-@functools.cache
-def param_types(form: Any) -> Mapping[str, Any]:
+def param_types(form: type[Any]) -> Mapping[str, Any]:
     """Resolved annotations of a form's parameters."""
+    return _param_types(cast(Any, form))
+
+
+@functools.cache
+def _param_types(form: Any) -> Mapping[str, Any]:
     hints = typing.get_type_hints(form)
     return {f.name: hints[f.name] for f in parameters(form)}
 
@@ -198,12 +202,14 @@ class _Builder:
     def form(self, form: type[T], values: Mapping[str, object], path: Path) -> T | Any:
         """An instance of `form`; every parameter is looked at before any finding counts."""
         before = len(self.findings)
-        hints = param_types(typing.cast(Any, form))
+        hints = param_types(form)
         shorts = {s: n for n, a in hints.items() if (s := short_name(n, a)) and s not in hints}
         given: dict[str, str] = {}  # parameter -> the name it was written under
+        meant: set[str] = set()  # parameters that a misspelt name most likely stands for: not missing too
         for name in values:
             param = name if name in hints else shorts.get(name)
             if param is None:
+                meant.add(nearest(name, hints))
                 self.report(
                     self.raw.key_at(*path, name),
                     UNKNOWN,
@@ -226,7 +232,7 @@ class _Builder:
                     made[name] = self.wrong(at, "a duration", values[given[name]], unit)
                 else:
                     made[name] = self.value(hints[name], values[given[name]], at, spec_of(param_field), name)
-            elif param_field.default is dataclasses.MISSING:
+            elif param_field.default is dataclasses.MISSING and name not in meant:
                 where = self.raw.at(*path)
                 self.report(
                     where, MISSING, f"missing {self.noun} {_dotted((*path, name))!r}: {spec_of(param_field).help}"
@@ -304,9 +310,9 @@ class _Builder:
     def items(self, inner: Any, value: object, path: Path, spec: ParamSpec, name: str) -> Any:
         if isinstance(value, str | Expression | Template):  # `by: country` is `by: [country]`
             value = [value]
-            made = [self.value(inner, value[0], path, _unsized(spec), name)]
+            made = [self.value(inner, value[0], path, unsized(spec), name)]
         elif isinstance(value, list | tuple):
-            made = [self.value(inner, v, (*path, i), _unsized(spec), name) for i, v in enumerate(value)]
+            made = [self.value(inner, v, (*path, i), unsized(spec), name) for i, v in enumerate(value)]
         else:
             return self.wrong(path, "a list", value)
         return self.sized(value, path, spec, "entries") and (
@@ -318,8 +324,8 @@ class _Builder:
             return self.wrong(path, "a mapping", value)
         made = {}
         for key, v in value.items():
-            made[str(key)] = self.value(inner, v, (*path, str(key)), _unsized(spec), name)
-        return self.sized(value, path, spec, "entries") and types.MappingProxyType(made)
+            made[str(key)] = self.value(inner, v, (*path, str(key)), unsized(spec), name)
+        return self.sized(value, path, spec, "entries") and made
 
     def sized(self, value: Any, path: Path, spec: ParamSpec, unit: str) -> bool | Any:
         """True, or the reported mark (also true: a finding makes the whole form fail)."""
@@ -384,25 +390,25 @@ def to_json(node: object) -> dict[str, object]:
     for param_field in parameters(type(node)):  # type: ignore[arg-type]
         value = getattr(node, param_field.name)
         if param_field.default is dataclasses.MISSING or value != param_field.default:
-            made[param_field.name] = _plain(value)
+            made[param_field.name] = plain_value(value)
     return made
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
     if isinstance(value, Expression | Template):
         return value.text
     if isinstance(value, FunctionRef):
         return value.ref
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain_value(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain_value(v) for v in value]
     if is_form(type(value)):
         return to_json(value)
     return value
 
 
-def _unsized(spec: ParamSpec) -> ParamSpec:
+def unsized(spec: ParamSpec) -> ParamSpec:
     """Bounds of a list's entries: `min_length` counts the list itself, the others hold for each entry."""
     return spec if spec.min_length is None else dataclasses.replace(spec, min_length=None)
 
@@ -423,3 +429,10 @@ def _reads_as(annotation: type, text: str) -> bool:
     if annotation is bool:
         return text.lower() in ("true", "false")
     return re.match(r"^[-+]?\d+$" if annotation is int else r"^[-+]?\d+(\.\d+)?([eE][-+]?\d+)?$", text) is not None
+
+
+def json_schema(form: type[Any]) -> dict[str, object]:
+    """JSON Schema (2020-12) of the parameters of a node kind or form, as a document writes them."""
+    from streamflow.sdk.param_schema import json_schema as schema_of  # that module reads annotations through this one
+
+    return schema_of(form)

@@ -9,42 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from streamflow.codecs.records import scan
+from streamflow.codecs.avro_shape import column_name
+from streamflow.codecs.envelope_columns import NATIVE_ERRORS, OPAQUE, look, read
+from streamflow.codecs.records import Damaged, scan
 from streamflow.codecs.varints import encode_column, sizes_of
+from streamflow.model.batch import KEY, POSITION
 from streamflow.sdk.errors import StateError
 from streamflow.sdk.log import NewBatch, RecordBatch
 
 Entry = tuple[bytes, bytes | None]  # None: deleted
 Int64s = NDArray[np.int64]
 
-BATCH_BYTES_MAX = 1 << 20  # Kafka's default for max.message.bytes, less what the batch header needs
-_BATCH_ROOM_BYTES = BATCH_BYTES_MAX - 1024
+BATCH_BYTES_MAX = (1 << 20) - 1024  # Kafka's default for max.message.bytes is 1 MiB, batch header included
 # Length (5), attributes (1), timestamp delta (1), offset delta (4), key length (5), value length (5), header count (1).
 _RECORD_OVERHEAD_BYTES = 22
 
 
 def encode_changes(changes: Sequence[Entry], *, timestamp_ms: int = 0) -> list[NewBatch]:
-    """Record batches in the order of `changes`, at most BATCH_BYTES_MAX each; a larger entry has one to itself.
+    """Record batches of at most BATCH_BYTES_MAX; `changes` are as a store gives them: each key once.
 
+    Deletions come last, in batches of their own: batches without them are restored as columns.
     `timestamp_ms`: of all records; a task gives its step's clock reading, so that a replay writes the same.
+
+    Raises:
+        StateError: one entry alone exceeds a batch.
     """
-    if not changes:
-        return []
-    key_sizes = np.fromiter((len(key) for key, _ in changes), np.int64, len(changes))
-    value_sizes = np.fromiter((-1 if value is None else len(value) for _, value in changes), np.int64, len(changes))
-    ends = np.cumsum(key_sizes + np.maximum(value_sizes, 0) + _RECORD_OVERHEAD_BYTES)
-    batches, first = [], 0
-    while first < len(changes):
-        before = int(ends[first - 1]) if first else 0
-        end = max(first + 1, int(np.searchsorted(ends, before + _BATCH_ROOM_BYTES, side="right")))
-        body = _encode(changes[first:end], key_sizes[first:end], value_sizes[first:end])
-        batches.append(
-            NewBatch(count=end - first, body=body, base_timestamp_ms=timestamp_ms, max_timestamp_ms=timestamp_ms)
-        )
-        first = end
-    return batches
+    kept = [change for change in changes if change[1] is not None]
+    gone = [change for change in changes if change[1] is None]
+    return [*_batches(kept, timestamp_ms), *_batches(gone, timestamp_ms)]
 
 
 def decode_changes(batch: RecordBatch, *, from_offset: int = 0) -> list[Entry]:
@@ -53,18 +48,61 @@ def decode_changes(batch: RecordBatch, *, from_offset: int = 0) -> list[Entry]:
     Raises:
         StateError: a damaged record, or one without a key; state built without it would be wrong.
     """
+    looks = look(batch, 0)
+    if looks is not None and not looks.null_keys:
+        try:
+            frame = read([batch], OPAQUE, looks)
+        except NATIVE_ERRORS:
+            return _one_by_one(batch, from_offset)  # not all alike, or damaged: it tells which
+        if from_offset > batch.base_offset:
+            frame = frame.filter(pl.col(POSITION) >= from_offset)
+        return list(zip(frame[KEY].to_list(), frame[column_name(0)].to_list(), strict=True))
+    return _one_by_one(batch, from_offset)
+
+
+def decode_all(batches: Sequence[RecordBatch], *, from_offset: int = 0) -> Iterator[Entry]:
+    """Entries of several batches, in order."""
+    for batch in batches:
+        yield from decode_changes(batch, from_offset=from_offset)
+
+
+def _one_by_one(batch: RecordBatch, from_offset: int) -> list[Entry]:
     entries: list[Entry] = []
     for record in scan(batch):
         if record.offset < from_offset:
             continue
-        key = getattr(record, "key", None)
-        if key is None:
+        if isinstance(record, Damaged) or record.key is None:
+            found = record.message if isinstance(record, Damaged) else "it has no key"
             raise StateError(
-                f"changelog record at offset {record.offset}: {getattr(record, 'message', 'it has no key')}.",
+                f"changelog record at offset {record.offset}: {found}.",
                 mend="Only streamflow may write to a changelog topic; reset the workflow's state.",
             )
-        entries.append((key, record.value))  # type: ignore[union-attr]
+        entries.append((record.key, record.value))
     return entries
+
+
+def _batches(changes: Sequence[Entry], timestamp_ms: int) -> list[NewBatch]:
+    if not changes:
+        return []
+    key_sizes = np.fromiter((len(key) for key, _ in changes), np.int64, len(changes))
+    value_sizes = np.fromiter((-1 if value is None else len(value) for _, value in changes), np.int64, len(changes))
+    ends = np.cumsum(key_sizes + np.maximum(value_sizes, 0) + _RECORD_OVERHEAD_BYTES)
+    batches, first = [], 0
+    while first < len(changes):
+        before = int(ends[first - 1]) if first else 0
+        end = int(np.searchsorted(ends, before + BATCH_BYTES_MAX, side="right"))
+        if end == first:
+            raise StateError(
+                f"the entry of key {changes[first][0][:60]!r} takes {int(ends[first]) - before} bytes, more than the "
+                f"{BATCH_BYTES_MAX} that a changelog record may have.",
+                mend="Keep less per key: a shorter window, fewer fields, or a finer key.",
+            )
+        body = _encode(changes[first:end], key_sizes[first:end], value_sizes[first:end])
+        batches.append(
+            NewBatch(count=end - first, body=body, base_timestamp_ms=timestamp_ms, max_timestamp_ms=timestamp_ms)
+        )
+        first = end
+    return batches
 
 
 def _encode(changes: Sequence[Entry], key_sizes: Int64s, value_sizes: Int64s) -> bytes:
@@ -103,9 +141,3 @@ def _interleave(columns: Sequence[tuple[NDArray[np.uint8], Int64s | int]], count
         moved = ends[:, i] - np.cumsum(sizes[:, i])
         out[np.repeat(moved, sizes[:, i]) + np.arange(len(content))] = content
     return out.tobytes()
-
-
-def decode_all(batches: Sequence[RecordBatch], *, from_offset: int = 0) -> Iterator[Entry]:
-    """Entries of several batches, in order."""
-    for batch in batches:
-        yield from decode_changes(batch, from_offset=from_offset)

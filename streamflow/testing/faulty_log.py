@@ -139,7 +139,7 @@ class FaultyLog:
 
 
 class _FaultyProducer:
-    """The producer of a FaultyLog. After Fenced or CommitUnknown only `abort` and `close` work, as the contract says."""
+    """The producer of a FaultyLog. After Fenced or CommitUnknown only `abort` and `close` work: the contract."""
 
     def __init__(self, log: FaultyLog, inner: Producer) -> None:
         self._log, self._inner = log, inner

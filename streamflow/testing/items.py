@@ -39,8 +39,8 @@ def items_from_frame(frame: pl.DataFrame, schema: Schema) -> list[object]:
     payload = [c for c in frame.columns if not c.startswith("@") or c == PAYLOAD]
     encoded = encoder(spec).encode(frame.select(payload))
     if encoded.bad:
-        row, code, message = encoded.bad[0]
-        raise ItemError(f"row {row} cannot be shown as JSON: {message}", item_code=code)
+        bad = encoded.bad[0]
+        raise ItemError(f"row {bad.row} cannot be shown as JSON: {bad.message}", item_code=bad.code)
     values: list[object] = []
     for batch in encoded.batches:
         opened = open_batch(build_batch(batch, base_offset=0, compression="none"))

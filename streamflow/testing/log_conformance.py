@@ -498,7 +498,9 @@ class LogConformance:
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Poll a condition that a remote log may need a moment for; the scenario's own limit ends it."""
-    while not await holds():
+    while True:
+        if await holds():
+            return
         await asyncio.sleep(0.01)
 
 

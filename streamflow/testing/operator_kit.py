@@ -10,6 +10,7 @@ import bisect
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -137,7 +138,9 @@ class KitBuild:
     def projection(
         self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
     ) -> Projection:
-        return compile_projection(expressions, self.scope(port), expect=expect or {})
+        projection, findings = compile_projection(expressions, self.scope(port), expect=expect)
+        assert projection is not None, findings
+        return projection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,7 @@ class Ran:
         return items_of(Batch(self.outputs[port], self.schemas[port]))
 
 
-class NodeRefused(AssertionError):
+class NodeRefusedError(AssertionError):
     """The node reported errors for its parameters; they are its text."""
 
 
@@ -204,16 +207,16 @@ def run_node(
 ) -> Ran:
     """Run a node over rows (items for port `in`, or `Arrival`s).
 
-    `schema`: of the items, one for all ports or by port. `cuts`: a step ends before each of these arrivals (and at the end
-    of each bounded execution). `aborted`: steps (from 0) that are run, rolled back and run again by a new operator.
-    `options` are those of `KitBuild`. Raises NodeRefused, and AssertionError where rows are not accounted for.
+    `schema`: of the items, one for all ports or by port. `cuts`: a step ends before each of these arrivals (and at the
+    end of each bounded execution). `aborted`: steps (from 0) that are run, rolled back and run again by a new operator.
+    `options` are those of `KitBuild`. Raises NodeRefusedError, and AssertionError where rows are not accounted for.
     """
     rows = [a if isinstance(a, Arrival) else Arrival(item=a) for a in arrivals]
     given = {p.name: schema for p in node.input_ports()} if isinstance(schema, Type) else dict(schema)
     build = KitBuild(inputs=given, extent=extent, **options)
     outputs = node.output_schemas(build)  # type: ignore[arg-type]
     if errors := [f for f in build.findings if f.severity == "error"]:
-        raise NodeRefused("\n".join(map(str, errors)))
+        raise NodeRefusedError("\n".join(map(str, errors)))
     build.outputs = outputs
     ctx = context or KitContext()
     ran = Ran(schemas=outputs, stores=ctx.stores, findings=build.findings)
@@ -260,7 +263,7 @@ def _steps(rows: Sequence[Arrival], extent: Extent, cuts: Sequence[int]) -> list
         last = {a.execution: at for at, a in enumerate(rows)}
         stops |= {at + 1 for at in last.values()}
     edges = [0, *sorted(stops)]
-    return [(a, b) for a, b in zip(edges, edges[1:]) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def _step(

@@ -30,11 +30,11 @@ ITEM_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRING
 
 
 def error_schema(schema: Schema) -> Schema:
-    """What leaves by a node's error port: the items that failed, with a field `error`. Items that are no records stay."""
+    """What leaves by a node's error port: items that failed, with a field `error`. Items that are no records stay."""
     if schema.kind != "record":
         return schema
     kept = tuple(f for f in schema.fields if f.name != "error")
-    return replace(schema, fields=(*kept, Field(name="error", type=ITEM_ERROR)))
+    return replace(schema, name="", fields=(*kept, Field(name="error", type=ITEM_ERROR)))
 
 
 def _documented(name: str, doc: str, fields: list[tuple[str, Type, str]]) -> Schema:
@@ -42,9 +42,7 @@ def _documented(name: str, doc: str, fields: list[tuple[str, Type, str]]) -> Sch
         kind="record",
         name=name,
         doc=doc,
-        fields=tuple(
-            Field(name=n, type=t, doc=d, has_default=t.nullable, default=None) for n, t, d in fields
-        ),
+        fields=tuple(Field(name=n, type=t, doc=d, has_default=t.nullable, default=None) for n, t, d in fields),
     )
 
 
@@ -72,8 +70,8 @@ DEAD_LETTER: Final[Schema] = _documented(
 
 DATA_ITEM: Final[Schema] = _documented(
     "streamflow.DataItem",
-    "The generic form of an item on an internal topic, for payloads without a schema. Topics of typed items have a record "
-    "of their own, with the payload inline and of the rest only what something downstream uses.",
+    "The generic form of an item on an internal topic, for payloads without a schema. Topics of typed items have a "
+    "record of their own, with the payload inline and of the rest only what something downstream uses.",
     [
         ("id", STRING, "The item: execution, node and path."),
         ("execution", STRING, "What one trigger item caused: its source and offset."),

@@ -1,11 +1,11 @@
 """The plan as plain data. A worker needs nothing else: no workflow document, no Python objects but node classes.
 
-    Topology
-    ├── stages: what runs between topics. A task is a stage and a partition.
-    │   ├── inputs: topics (or one source) read; each stands for a node id whose output the rows are
-    │   ├── nodes: in topological order, each with the wires that feed its ports
-    │   └── sinks: topics written, each behind the node whose port it drains
-    └── topics: every topic read or written, with its settings and why it exists
+Topology
+├── stages: what runs between topics. A task is a stage and a partition.
+│   ├── inputs: topics (or one source) read; each stands for a node id whose output the rows are
+│   ├── nodes: in topological order, each with the wires that feed its ports
+│   └── sinks: topics written, each behind the node whose port it drains
+└── topics: every topic read or written, with its settings and why it exists
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class NodePlan:
     params: Mapping[str, object] = field(default_factory=dict)  # plain JSON, as in a document
     inputs: Mapping[str, Schema] = field(default_factory=dict)
     outputs: Mapping[str, Schema] = field(default_factory=dict)  # with `error` where something is wired to it
-    wires: Mapping[str, tuple[Wire, ...]] = field(default_factory=dict)  # input port -> what feeds it, in document order
+    wires: Mapping[str, tuple[Wire, ...]] = field(
+        default_factory=dict
+    )  # input port -> what feeds it, in document order
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)
     keep: tuple[str, ...] = ()  # fields of `out` kept as @nodes.<id>.<field>
     extent: Extent = "item"
@@ -139,7 +141,9 @@ class Topology:
     base_folder: str = ""
     partitions_default: int = 4  # of user topics that have to be created
     registry: str = ""  # folder or URL of the schema registry; "" is `schemas` beside the workflow
-    schemas: Mapping[str, Schema] = field(default_factory=dict)  # what the nodes' SchemaRefs name, resolved when compiled
+    schemas: Mapping[str, Schema] = field(
+        default_factory=dict
+    )  # what the nodes' SchemaRefs name, resolved when compiled
 
     def topic(self, name: str) -> TopicPlan:
         return next(t for t in self.topics if t.name == name)

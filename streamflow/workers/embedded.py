@@ -15,7 +15,7 @@ from streamflow.runtime.build import Functions
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Task
-from streamflow.runtime.topics import ensure_topics, stage_width
+from streamflow.runtime.topics import ensure_topics, register_schemas, stage_width
 from streamflow.sdk.errors import Stopped
 from streamflow.sdk.log import Log
 from streamflow.sdk.registry import NodeRegistry
@@ -76,14 +76,22 @@ class EmbeddedWorker:
         """Run to the end. Raises what a task could not recover from; everything committed stays committed."""
         started = time.monotonic()
         topics = await ensure_topics(self._topology, self._log)
+        if self._registry is not None:
+            register_schemas(self._topology, self._registry)
         partitions = {name: info.partitions for name, info in topics.items()}
         with ThreadPoolExecutor(self._threads, thread_name_prefix="streamflow") as executor:
             for stage in self._topology.stages:
                 if any(i.source for i in stage.inputs):
                     self._tasks.append(
                         SourceTask(
-                            self._topology, stage, self._log, executor, nodes=self._nodes,
-                            functions=self._functions, registry=self._registry, policy=self._policy,
+                            self._topology,
+                            stage,
+                            self._log,
+                            executor,
+                            nodes=self._nodes,
+                            functions=self._functions,
+                            registry=self._registry,
+                            policy=self._policy,
                         )  # fmt: skip
                     )
                     continue

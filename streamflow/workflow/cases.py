@@ -13,6 +13,8 @@ from streamflow.workflow.model import TestCase, WorkflowDocument
 from streamflow.workflow.tree import Tree, parse, plain
 
 KEYS = ("name", "input", "expect")
+# What a case may expect besides items of nodes: dead letters as {node, code, item}, and that the workflow stops.
+EXPECT_BESIDES_NODES = ("dead_letters", "stopped")
 _FORM = "Write {name: …, input: {trigger: [items]}, expect: {node: [items]}}."
 
 
@@ -106,7 +108,9 @@ def _items(
     for name, (place, inner) in tree.mapping.items():
         places[(key, name)] = place
         if inner.sequence is None:
-            if inner.value is not BROKEN:
+            if (key, name, inner.value) == ("expect", "stopped", True):
+                made[name] = ()
+            elif inner.value is not BROKEN:
                 findings.report(inner.place, "SF112", f"{key}.{name}: expected a list, found {spell(inner.value)}.")
             continue
         made[name] = tuple(plain(one, (key, name, at), places) for at, one in enumerate(inner.sequence))

@@ -48,6 +48,15 @@ CODES: dict[str, str] = {
     "SF142": "What a node produces should go somewhere (a warning).",
     "SF143": "A connection's type must agree with its port and its condition.",
     "SF144": "A test case may only name triggers as input, and nodes and ports that exist.",
+    # What nodes find in their parameters once they know their items (`streamflow.nodes.checks`)
+    "SF250": "Parameters of a node must go together.",
+    "SF251": "A parameter may only name fields that the items have.",
+    "SF252": "A field or an expression must have a type that the node can work with.",
+    "SF253": "Two fields may not have one name.",
+    "SF254": "A node that acts on a whole execution needs executions that end.",
+    "SF255": "Items must fit the schema that they are written with.",
+    "SF256": "A file that a parameter names must be readable.",
+    "SF257": "A name must be one that a field or a port can have.",
 }
 
 
@@ -120,19 +129,23 @@ def _excerpt(line: str, column: int, *, width: int = 120) -> tuple[str, int]:
     return shown, at - start
 
 
-def render_codes() -> str:
-    """The reference page of diagnostics, as Markdown."""
-    rows = "\n".join(f"| `{code}` | {rule} |" for code, rule in sorted(all_codes().items()))
+def render_codes(*tables: Mapping[str, str]) -> str:
+    """The reference page of diagnostics, as Markdown: the rules of documents and those of `tables` (code -> rule)."""
+    rules = dict(CODES)
+    for table in tables:
+        if taken := rules.keys() & table.keys():
+            raise ValueError(f"diagnostic codes {', '.join(sorted(taken))} have two meanings")
+        rules |= table
+    rows = "\n".join(f"| `{code}` | {_capital(rule)} |" for code, rule in sorted(rules.items()))
     return (
         "# Diagnostics\n\n"
-        "Every finding has a place, a code, what was found, and the nearest right thing. Codes are stable.\n"
-        "This page is generated: `python -m streamflow.workflow.diagnostics --write`.\n\n"
+        "What `streamflow check` finds. Every finding has a place (file, line, column), a code, what was found, and\n"
+        "the nearest right thing. Codes are stable: SF1xx are about the document and its graph, SF20x, SF22x and SF23x\n"
+        "about schemas and topics, SF21x about expressions, SF25x about what a node does with its items.\n\n"
+        "This page is generated from the tables in the code.\n\n"
         f"| code | rule |\n|---|---|\n{rows}\n"
     )
 
 
-def all_codes() -> dict[str, str]:
-    """Codes of documents and of expressions."""
-    from streamflow.expressions import problems
-
-    return {**CODES, **problems.CODES}
+def _capital(rule: str) -> str:
+    return rule[:1].upper() + rule[1:] + ("" if rule.endswith(".") else ".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -16,14 +15,9 @@ from streamflow.workflow.forms import HeaderForm, NodeForm
 from streamflow.workflow.model import Metadata, NodeEntry, WorkflowDocument, WorkflowPolicies
 from streamflow.workflow.tree import Tree, plain
 
-ID_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]*"
 SECTIONS = ("nodes", "connections", "tests")
 NODE_KEYS = ("id", "type", "parameters", "on_error", *param_types(NodeForm))
 _NODE_FORM = "Write {type: kind, parameter: value, …}."
-
-
-def is_id(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def read_document(
@@ -52,8 +46,6 @@ def read_document(
     )
     tests = read_cases(entries["tests"][1], findings) if "tests" in entries else []
     name_at = entries["workflow"][1].text if "workflow" in entries else tree.place
-    if header.workflow and not is_id(header.workflow):
-        findings.report(name_at, "SF113", f"{spell(header.workflow)} is no workflow id.", _id_mend(header.workflow))
     document = WorkflowDocument(
         name=header.workflow,
         description=header.description,
@@ -61,7 +53,7 @@ def read_document(
         nodes=tuple(nodes),
         connections=tuple(connections),
         policies=header.policies.policies() if header.policies else WorkflowPolicies(),
-        vars=header.vars,
+        vars=header.vars or {},
         registry=header.registry,
         tests=tuple(tests),
         base_folder=base_folder,
@@ -70,12 +62,6 @@ def read_document(
         incomplete=faulty,
     )
     return document, findings
-
-
-def _id_mend(text: str) -> str:
-    fixed = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
-    fixed = fixed if is_id(fixed) else f"_{fixed}"
-    return f"Write {fixed!r}." if is_id(fixed) else "Use letters, digits, '_' and '-', not beginning with a digit."
 
 
 def _header(entries: Mapping[str, tuple[Place, Tree]], place: Place, findings: Findings) -> HeaderForm:
@@ -129,8 +115,6 @@ def _nodes(tree: Tree, findings: Findings) -> list[NodeEntry]:
 
 def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEntry:
     """One node. What is wrong is reported and left out; without a type it stays, so that its wires are no surprise."""
-    if not is_id(node_id):
-        findings.report(place, "SF113", f"{spell(node_id)} is no node id.", _id_mend(node_id))
     entries = tree.mapping
     if entries is None:
         if tree.value is not BROKEN:
@@ -150,7 +134,7 @@ def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEnt
         type=kind,
         params=RawParams(values=values, places=places, place=place),
         name=form.name,
-        credentials=form.credentials,
+        credentials=form.credentials or {},
         disabled=form.disabled,
         notes=form.notes,
         position=(form.position[0], form.position[1]) if form.position else None,

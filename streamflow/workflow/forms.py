@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy
@@ -93,8 +92,8 @@ class NodeForm:
     disabled: bool = param(default=False, help="A disabled node passes its input through.")
     notes: str = param(default="", help="Remarks for readers.", multiline=True)
     position: tuple[float, ...] = param(default=(), help="Place on the canvas: [x, y].")
-    credentials: Mapping[str, str] = param(
-        default=MappingProxyType({}), help="Ids of stored credentials by what they are for. Never secrets themselves."
+    credentials: Mapping[str, str] | None = param(
+        default=None, help="Ids of stored credentials by what they are for. Never secrets themselves."
     )
     metadata: MetadataForm | None = param(default=None, help="What tools show about the node.")
     retry: RetryForm | None = param(default=None, help="How often an item that failed here is tried again at once.")
@@ -112,9 +111,7 @@ class HeaderForm:
     description: str = param(default="", help="What the workflow is for.", multiline=True)
     version: Json = param(default="", help="Version of the workflow as its author counts.")
     policies: PoliciesForm | None = param(default=None, help="Defaults for all nodes, and how tasks run.")
-    vars: Mapping[str, Json] = param(
-        default=MappingProxyType({}), help="Constants: expressions read them as `vars.<name>`."
-    )
+    vars: Mapping[str, Json] | None = param(default=None, help="Constants: expressions read them as `vars.<name>`.")
     registry: str = param(
         default="", help="Schema registry: a folder or a URL. Left out: `schemas` beside the workflow."
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from streamflow.sdk.node import Node
 from streamflow.sdk.params import spell
 from streamflow.workflow.findings import Findings
-from streamflow.workflow.model import Connection, NodeEntry, WorkflowDocument
+from streamflow.workflow.model import NodeEntry, WorkflowDocument
 from streamflow.workflow.ports import Wiring, output_names
 
 # Kinds of these categories are for what they produce; others may be there for what they do.
@@ -25,7 +25,10 @@ def check_graph(document: WorkflowDocument, nodes: Mapping[str, Node], wiring: W
     triggers = [entry for entry in document.nodes if entry.id in nodes and not nodes[entry.id].input_ports()]
     if not triggers and built_all:
         findings.report(
-            document.nodes[0].place, "SF138", "the workflow has no trigger: nothing starts it.", "Add one, such as event."
+            document.nodes[0].place,
+            "SF138",
+            "the workflow has no trigger: nothing starts it.",
+            "Add one, such as event.",
         )
         return
     into: dict[str, set[str]] = defaultdict(set)
@@ -37,9 +40,11 @@ def check_graph(document: WorkflowDocument, nodes: Mapping[str, Node], wiring: W
             continue
         if not into[entry.id] and node.input_ports():
             findings.report(
-                entry.place, "SF136", f"node {spell(entry.id)} is connected to nothing before it: no trigger reaches it.",
+                entry.place,
+                "SF136",
+                f"nothing is connected to node {spell(entry.id)}: no trigger reaches it.",
                 f"Connect it, such as `{_somebody(document, entry)} -> {entry.id}`, or remove it.",
-            )  # fmt: skip
+            )
             continue
         _check_inputs(document, entry, node, wiring, findings)
         _check_outputs(entry, node, flow, findings)
@@ -61,15 +66,15 @@ def _somebody(document: WorkflowDocument, entry: NodeEntry) -> str:
     return ids[at - 1] if at else ids[-1]
 
 
-def _check_inputs(
-    document: WorkflowDocument, entry: NodeEntry, node: Node, wiring: Wiring, findings: Findings
-) -> None:
+def _check_inputs(document: WorkflowDocument, entry: NodeEntry, node: Node, wiring: Wiring, findings: Findings) -> None:
     """Every input port has a wire. Only where all its wires are sound: a faulty one may be the missing one."""
-    wires: list[Connection] = [c for c in wiring.connections if c.target == entry.id]
-    if len(wires) != sum(c.target == entry.id for c in document.connections):
+    if entry.id in wiring.missed:
         return
+    wires = [c for c in wiring.connections if c.target == entry.id]
     ports = [p.name for p in node.input_ports()]
-    fed = {c.target_port for c in wires} | ({ports[0]} if any(e.fallback == entry.id for e in document.nodes) else set())
+    fed = {c.target_port for c in wires} | (
+        {ports[0]} if any(e.fallback == entry.id for e in document.nodes) else set()
+    )
     for port in ports:
         if port not in fed and not entry.disabled:
             findings.report(
@@ -116,9 +121,7 @@ def _check_cycles(document: WorkflowDocument, flow: set[tuple[str, str]], findin
             (c.place for c in document.connections if (c.source, c.target) == (cycle[-1], following)),
             next(e for e in document.nodes if e.id == cycle[-1]).policy_place,
         )
-        findings.report(
-            place, "SF135", f"the connections make a cycle: {shown}.", "Remove one of them."
-        )
+        findings.report(place, "SF135", f"the connections make a cycle: {shown}.", "Remove one of them.")
         cyclic |= set(cycle)
         left -= set(cycle)
 

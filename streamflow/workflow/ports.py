@@ -17,18 +17,18 @@ class Wiring:
     """Connections with their ports, and what was found on the way.
 
     `meant`: (source, target) of all connections, also of faulty ones as far as it is plain what they mean, so that one
-    misspelt name does not make a node unreachable too. `certain` is false where it is not plain.
+    misspelt name does not make a node unreachable too. `certain` is false where it is not plain. `missed`: nodes that a
+    faulty connection was meant to feed.
     """
 
     connections: list[Connection] = field(default_factory=list)
     meant: set[tuple[str, str]] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set)
     certain: bool = True
     findings: Findings = field(default_factory=Findings)
 
 
-def resolve(
-    document: WorkflowDocument, nodes: Mapping[str, Node]
-) -> tuple[tuple[Connection, ...], list[Diagnostic]]:
+def resolve(document: WorkflowDocument, nodes: Mapping[str, Node]) -> tuple[tuple[Connection, ...], list[Diagnostic]]:
     """The document's connections with both ports filled in; those that are wrong are left out.
 
     Where a node could not be built its end of a connection stays as written. Fallbacks are not among them.
@@ -41,6 +41,7 @@ def wire(document: WorkflowDocument, nodes: Mapping[str, Node]) -> Wiring:
     made = Wiring()
     known = {entry.id for entry in document.nodes}
     seen: dict[tuple[object, ...], Connection] = {}
+    faulty_ends: set[Place] = set()  # of `a -> b.port -> c`: the second arrow begins where the first one was wrong
     for connection in document.connections:
         ends = (
             _node(connection.source, connection, "place", known, made),
@@ -51,10 +52,17 @@ def wire(document: WorkflowDocument, nodes: Mapping[str, Node]) -> Wiring:
         else:
             made.certain = False
         if ends != (connection.source, connection.target):
+            made.missed.add(ends[1])
             continue
-        source_port = _source_port(connection, nodes.get(connection.source), made.findings)
+        source_findings = Findings()
+        source_port = _source_port(connection, nodes.get(connection.source), source_findings)
+        if connection.place not in faulty_ends or not connection.place.line:
+            made.findings += source_findings
         target_port = _target_port(connection, nodes.get(connection.target), made.findings)
+        if target_port is None:
+            faulty_ends.add(connection.target_place)
         if source_port is None or target_port is None:
+            made.missed.add(connection.target)
             continue
         full = replace(connection, source_port=source_port, target_port=target_port)
         same = (full.source, source_port, full.target, target_port, full.condition)
@@ -116,7 +124,11 @@ def _source_port(connection: Connection, node: Node | None, findings: Findings) 
             place, "SF132", f"{who} has no output port {connection.index}.", f"It has {len(names)}: {', '.join(names)}."
         )
         return None
-    return _default("out", names, connection.source, who, "output", place, findings)
+    if (usual := _usual("out", names)) is None:
+        findings.report(
+            place, "SF133", f"{who} has {len(names)} output ports: say which.", _one_of(connection.source, names)
+        )
+    return usual
 
 
 def _target_port(connection: Connection, node: Node | None, findings: Findings) -> str | None:
@@ -142,17 +154,17 @@ def _target_port(connection: Connection, node: Node | None, findings: Findings) 
             place.moved(len(connection.target) + 1), "SF132", f"{who} has no input port {spell(port)}.", mend
         )
         return None
-    return _default("in", names, connection.target, who, "input", place, findings)
+    if (usual := _usual("in", names)) is None:
+        findings.report(
+            place, "SF133", f"{who} has {len(names)} input ports: say which.", _one_of(connection.target, names)
+        )
+    return usual
 
 
-def _default(
-    usual: str, names: Sequence[str], node: str, who: str, what: str, place: Place, findings: Findings
-) -> str | None:
+def _usual(usual: str, names: Sequence[str]) -> str | None:
     """The port that is meant where none is named."""
-    if usual in names:
-        return usual
-    if len(names) == 1:
-        return names[0]
-    ports = ", ".join(f"{node}.{name}" for name in names[:12])
-    findings.report(place, "SF133", f"{who} has {len(names)} {what} ports: say which.", f"Write one of {ports}.")
-    return None
+    return usual if usual in names else names[0] if len(names) == 1 else None
+
+
+def _one_of(node: str, names: Sequence[str]) -> str:
+    return f"Write one of {', '.join(f'{node}.{name}' for name in names[:12])}."

@@ -185,7 +185,19 @@ class _Reader:
             return Tree(BROKEN, place, place)
         if event.style is None:
             return Tree(_scalar(event.value), place, place, plain=True)
-        return Tree(event.value, place, self._text_place(place, event))
+        return Tree(self._joined(event.value, place), place, self._text_place(place, event))
+
+    def _joined(self, text: str, place: Place) -> object:
+        """Text with escaped surrogate pairs (as JSON writes them) made whole; half a pair is no text."""
+        if not any("\ud800" <= char <= "\udfff" for char in text):
+            return text
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self.findings.report(
+                place, "SF101", "this is no YAML: half of a surrogate pair is no character.", "Remove it."
+            )
+            return BROKEN
 
     def _text_place(self, place: Place, event: ScalarEvent) -> Place:
         if event.style in ("'", '"'):
@@ -217,7 +229,8 @@ class _Reader:
         if tree.value is BROKEN:
             return None
         if not isinstance(event, ScalarEvent):
-            self.findings.report(tree.place, "SF112", "a key must be text.", "Quote it.")
+            if not any(_is_cut(value) for _, value in entries.values()):
+                self.findings.report(tree.place, "SF112", "a key must be text.", "Quote it.")
             return None
         name = str(event.value)
         if name == "<<" and tree.plain:
@@ -252,7 +265,7 @@ class _Reader:
                 cut = "" if name.count(")") > name.count("(") else cut
                 continue
             cut = ""
-            if value.plain and isinstance(value.value, str) and value.value.count("(") > value.value.count(")"):
+            if _is_cut(value):
                 cut = name
                 self.findings.report(
                     value.place,
@@ -265,14 +278,20 @@ class _Reader:
     def _syntax(self, error: MarkedYAMLError) -> _Refused:
         mark = error.problem_mark or error.context_mark
         place = self.place(mark) if mark is not None else Place(self.file, 1, 1)
+        before = len(self.findings)
+        for opened in self.open:
+            if opened.tree.flow and opened.tree.mapping is not None:
+                self._check_commas(opened.tree)
+        if len(self.findings) > before:
+            return _Refused()
         problem = str(error.problem or error.context or "not YAML")
         line = self.lines[place.line - 1] if 0 < place.line <= len(self.lines) else ""
         mend = "Quote text that has YAML's own characters in it, such as ': ', '#', brackets or a leading quote."
         if "\\t" in problem or line[: place.column].lstrip(" ").startswith("\t"):
             mend = "Indent with spaces, not tabs."
         elif "end of stream" in problem:
-            opened = error.context_mark
-            mend = f"Opened on line {opened.line + 1}." if opened is not None else mend
+            start = error.context_mark
+            mend = f"Opened on line {start.line + 1}." if start is not None else mend
         return self.refuse(place, "SF101", f"this is no YAML: {problem}.", mend)
 
     def _character(self, error: YAMLError) -> _Refused:
@@ -282,6 +301,11 @@ class _Reader:
             before = self.text[:at]
             place = Place(self.file, before.count("\n") + 1, at - (before.rfind("\n") + 1) + 1)
         return self.refuse(place, "SF101", "this is no YAML: a control character stands here.", "Remove it.")
+
+
+def _is_cut(value: Tree) -> bool:
+    """Whether unquoted text ends inside round brackets."""
+    return value.plain and isinstance(value.value, str) and value.value.count("(") > value.value.count(")")
 
 
 def _tag(event: NodeEvent) -> str:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from streamflow.testing.kafka_artifacts import BrokerError, java
 from streamflow.testing.kafka_server import KafkaServer
 
-START = "import sys; from pathlib import Path; from streamflow.cli.dev_kafka import dev_kafka; "
+COMMAND = [sys.executable, "-m", "streamflow.cli.main", "dev", "kafka"]
 READY = re.compile(r"ready kafka://(127\.0\.0\.1:\d+)\n")
 
 
@@ -23,7 +23,7 @@ READY = re.compile(r"ready kafka://(127\.0\.0\.1:\d+)\n")
 def running(data: Path, port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a script would run it: (process, HOST:PORT from its ready line)."""
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{START}sys.exit(dev_kafka({port}, Path({str(data)!r})))"],
+        [*COMMAND, "--port", str(port), "--data", str(data)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -91,7 +91,7 @@ def test_an_old_java_is_refused(says: str, fits: bool, tmp_path: Path, monkeypat
 
 def test_a_missing_java_is_an_error_with_its_mend(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"{START}sys.exit(dev_kafka(None, Path({str(tmp_path)!r})))"],
+        [*COMMAND, "--data", str(tmp_path / "data")],
         env={"PATH": str(tmp_path)},
         cwd=Path(__file__).parents[2],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A file of lines in bounded pieces: whole records only, with the byte offset of each, so that reading can be resumed."""
+"""A file of lines in bounded pieces of whole records, each with its byte offset, so that reading can be resumed."""
 
 from __future__ import annotations
 

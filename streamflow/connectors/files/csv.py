@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from streamflow.connectors.files.blocks import Piece, RecordBlocks, inside_quote
 from streamflow.connectors.files.formats import FileKind, open_file
 from streamflow.connectors.files.reader import Chunk
 from streamflow.model.types import Field, Schema, Type, polars_dtype
+from streamflow.operators.dtypes import field_names
 from streamflow.operators.fitting import default_value
 from streamflow.sdk.errors import CodecError
 
@@ -35,19 +35,6 @@ CSV_KINDS = frozenset(
     )
 )
 _NEWLINE = 0x0A
-
-
-def field_names(header: Sequence[str]) -> list[str]:
-    """Column titles as field names: what is no letter or digit becomes `_`; repeated names are numbered."""
-    names: list[str] = []
-    for at, title in enumerate(header):
-        name = re.sub(r"\W", "_", title.strip(), flags=re.ASCII) or f"column_{at + 1}"
-        name = f"_{name}" if name[0].isdigit() else name
-        unique, number = name, 2
-        while unique in names:
-            unique, number = f"{name}_{number}", number + 1
-        names.append(unique)
-    return names
 
 
 def read_header(blocks: RecordBlocks, delimiter: str) -> list[str]:
@@ -131,8 +118,8 @@ class CsvReader:
         counts = np.add.reduceat(separators, starts, dtype=np.int64) if len(starts) else starts
         blank = (lengths <= 2) & np.isin(raw[starts], (_NEWLINE, 0x0D)) if len(starts) else np.empty(0, np.bool_)
         wrong = (counts != len(self._columns) - 1) & ~blank
-        for at in np.flatnonzero(wrong):
-            bad.append((int(at), f"the line has {counts[at] + 1} cells, the header {len(self._columns)}"))
+        width = len(self._columns)
+        bad.extend((int(at), f"the line has {counts[at] + 1} cells instead of {width}") for at in np.flatnonzero(wrong))
         fine = ~wrong & ~blank
         try:
             piece.data.decode("utf-8")

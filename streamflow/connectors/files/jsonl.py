@@ -43,8 +43,7 @@ class JsonLinesReader:
             return Chunk(items.to_frame(), tuple(bad))
         frame, failures = typed_items(items, self._schema)
         if failures:
-            bad = [(lines[at], "undecodable", f"{self._path}: {why}") for at, why in failures.items()]
-            frame = frame.filter(~pl.Series(range(len(lines))).is_in(list(failures)))
+            bad = [(lines[at], code, f"{self._path}: {why}") for at, (code, why) in failures.items()]
         return Chunk(frame, tuple(bad))
 
 

@@ -50,9 +50,7 @@ def _item_kernel(arguments: Sequence[Argument]) -> Outcome:
         raise TypeError("a constant list is indexed by the general kernel")
     found = values.list.get(position, null_on_oob=True)
     size = values.list.len().cast(pl.Int64)
-    outside = (size <= position) | (size < -position) if not isinstance(position, pl.Series) else (
-        (position >= size) | (position < -size)
-    )
+    outside = (size <= position) | (-size > position)
     return found, errors_where(outside, MISSING_INDEX)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from streamflow.logs.embedded.catalog import Catalog, Partition, Segment, Topic
 from streamflow.logs.embedded.core import Core
 from streamflow.logs.embedded.files import no_space_is_log_full, sync_folder
+from streamflow.logs.embedded.frame import Change
 from streamflow.logs.embedded.journal import FIRST_FRAME_AT, Journal
 from streamflow.logs.embedded.retention import retained_start
 from streamflow.logs.embedded.segments import SegmentWriter
@@ -46,6 +47,11 @@ class Checkpointer:
         Raises LogFull: nothing is lost, the batches stay in the journal; try again when there is space.
         """
         core = self._core
+        if core.catalog.seq < core.journal.first:  # no frame since the last checkpoint
+            if not swaps and not self._has_expired(now_ms):
+                return
+            # A journal is named by its first frame, and others learn of a checkpoint by its new journal: so one is due.
+            core.publish([core.write_frame(Change(), (), None)])
         with no_space_is_log_full(core.layout.topics):
             after, obsolete = self._copy_out(now_ms, swaps)
             write_snapshot(core.layout.snapshot, after, durable=core.durable)
@@ -60,6 +66,13 @@ class Checkpointer:
         with core.state:
             core.switch_journal(journal, FIRST_FRAME_AT)
         self._clean(obsolete)
+
+    def _has_expired(self, now_ms: int) -> bool:
+        return any(
+            retained_start(partition, topic.config, now_ms) > partition.start
+            for topic in self._core.catalog.topics.values()
+            for partition in topic.partitions
+        )
 
     def _copy_out(self, now_ms: int, swaps: tuple[Swap, ...]) -> tuple[Catalog, list[str]]:
         """The catalog as it will be, with all batches in segments, and the paths that nothing names any more."""
@@ -92,14 +105,14 @@ class Checkpointer:
             segments = _swapped(segments, swap)
         wanted = [b for b in partition.tail if b.last >= partition.start]
         if wanted:
-            fresh = not folder.exists()
+            fresh = core.durable and not folder.exists()
             segments = self._segments.append(
                 folder, segments, wanted, core.journal.fd, size_max=topic.config.segment_bytes
             )
             if core.durable:
                 sync_folder(folder)
-                if fresh:
-                    sync_folder(folder.parent)
+                for parent in (folder.parent, folder.parent.parent, core.layout.topics) if fresh else ():
+                    sync_folder(parent)
         new = Partition(start=partition.start, end=partition.end, tail_base=partition.end, segments=segments)
         new.start = retained_start(new, topic.config, now_ms)
         new.segments = tuple(s for s in segments if s.end > new.start)

@@ -21,7 +21,7 @@ from streamflow.logs.embedded.catalog import Segment
 from streamflow.logs.embedded.checkpoint import Swap
 from streamflow.logs.embedded.core import Core
 from streamflow.logs.embedded.files import Handle, read_at, write_all
-from streamflow.logs.embedded.frame import FRAMING_BYTES, is_sealed, place
+from streamflow.logs.embedded.frame import body_is_sound, is_sealed, place
 from streamflow.logs.embedded.index import Index
 from streamflow.logs.embedded.segments import index_path, log_path
 from streamflow.logs.embedded.topics import TopicConfig
@@ -93,12 +93,12 @@ def _stored(folder: Path, segment: Segment) -> Iterator[bytes]:
     position = 0
     while position < segment.size_bytes:
         head = read_at(handle.fd, position, HEADER_SIZE)
-        if not is_sealed(head, 0):
+        stored = read_at(handle.fd, position, parse_header(head).size_bytes) if is_sealed(head, 0) else b""
+        if not stored or not body_is_sound(stored):
             raise LogCorrupt(
                 f"{path}: the record batch at byte {position} fails its check.",
                 mend="Restore this file from a copy of the log's folder; it is not compacted until then.",
             )
-        stored = read_at(handle.fd, position, parse_header(head).size_bytes)
         yield stored
         position += len(stored)
 
@@ -146,7 +146,8 @@ class _Rewriter:
                 write_all(handle.fd, [kept], size)
                 size += len(kept)
                 latest_ms = max(latest_ms, header.max_timestamp_ms)
-        write_all(Handle(index_path(self._folder, new), os.O_RDWR | os.O_CREAT).fd, [index.encode()], 0)
+        entries = Handle(index_path(self._folder, new), os.O_RDWR | os.O_CREAT)
+        write_all(entries.fd, [index.encode()], 0)
         os.fsync(handle.fd)  # what it replaces is removed soon
         if size == 0:
             log_path(self._folder, new).unlink()
@@ -190,5 +191,5 @@ class _Rewriter:
 
 def _with_last_delta(stored: bytes, last_offset_delta: int) -> bytes:
     """`stored` with offsets up to `last_offset_delta`: what was removed at its end still counts as offsets."""
-    covered = stored[FRAMING_BYTES:23] + last_offset_delta.to_bytes(4, "big") + stored[27:]
+    covered = stored[21:23] + last_offset_delta.to_bytes(4, "big") + stored[27:]
     return stored[:17] + int(google_crc32c.value(covered)).to_bytes(4, "big") + covered

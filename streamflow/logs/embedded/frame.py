@@ -5,9 +5,10 @@
     data     record batches in Kafka's format, with their final offsets
 
 Each header holds the CRC of the header before it, so a frame that was lost, doubled or exchanged is noticed. The record
-batches carry their own CRCs; the few bytes of a record batch that Kafka's CRC leaves out (base offset, length) are
-sealed by a CRC of ours in the field `partitionLeaderEpoch`, which means nothing without a broker. So the whole data
-region is covered although nothing is computed over it while the lock is held.
+batches carry their own CRCs. What Kafka's CRC leaves out (base offset, length) is sealed by a CRC of ours over the
+batch's header, in the field `partitionLeaderEpoch`, which means nothing without a broker; it also makes a header
+trustworthy that is read without its records. So all data is covered although nothing is computed over it while the log
+is held.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from typing import NamedTuple
 import google_crc32c
 import orjson
 
+from streamflow.codecs.recordbatch import HEADER_SIZE
+
 _HEADER = struct.Struct("<4sHHIIQII")  # …, CRC of the header follows
 MAGIC = b"SFjf"
 VERSION = 1
 HEADER_BYTES = _HEADER.size + 4
 
-_FRAMING = struct.Struct(">qiibI")  # base offset, length, leader epoch, magic, crc: how every record batch begins
-_SEALED = struct.Struct(">qiI")
-FRAMING_BYTES = _FRAMING.size
+_SEAL_AT, _SEAL_END, _CRC_AT, _CRC_FROM = 12, 16, 17, 21  # of a record batch
 
 
 class BatchRef(NamedTuple):
@@ -113,26 +114,25 @@ def version_of(buffer: bytes, at: int) -> int:
 
 def place(batch: bytes, base: int) -> list[bytes | memoryview]:
     """`batch` at offset `base`, sealed, as buffers to write. Copies nothing but the first bytes."""
-    _, length, _, magic, crc = _FRAMING.unpack_from(batch)
-    seal = google_crc32c.value(_SEALED.pack(base, length, crc))
-    return [_FRAMING.pack(base, length, _signed(seal), magic, crc), memoryview(batch)[FRAMING_BYTES:]]
+    front = base.to_bytes(8, "big") + batch[8:_SEAL_AT]
+    return [front + _seal(front, batch, 0), memoryview(batch)[_SEAL_END:]]
 
 
 def is_sealed(buffer: bytes, at: int) -> bool:
-    """Whether base offset, length and CRC of the record batch at `at` are those that were written."""
-    if len(buffer) - at < FRAMING_BYTES:
+    """Whether the whole header of the record batch at `at` is there and is the one that was written."""
+    if len(buffer) - at < HEADER_SIZE:
         return False
-    base, length, seal, magic, crc = _FRAMING.unpack_from(buffer, at)
-    return bool(magic == 2 and _signed(google_crc32c.value(_SEALED.pack(base, length, crc))) == seal)
+    return buffer[at + _SEAL_AT : at + _SEAL_END] == _seal(buffer[at : at + _SEAL_AT], buffer, at)
 
 
 def body_is_sound(batch: bytes) -> bool:
-    """Whether the CRC of one whole record batch is right; the framing must be sealed."""
-    return bool(google_crc32c.value(batch[FRAMING_BYTES:]) == int.from_bytes(batch[17:21], "big"))
+    """Whether the CRC of one whole record batch is right."""
+    return bool(google_crc32c.value(batch[_CRC_FROM:]) == int.from_bytes(batch[_CRC_AT:_CRC_FROM], "big"))
 
 
-def _signed(crc: int) -> int:
-    return crc - (1 << 32) if crc >> 31 else crc
+def _seal(front: bytes, batch: bytes, at: int) -> bytes:
+    crc = google_crc32c.extend(google_crc32c.value(front), batch[at + _SEAL_END : at + HEADER_SIZE])
+    return int(crc).to_bytes(4, "big")
 
 
 def size_of(batches: Sequence[BatchRef]) -> int:

@@ -12,7 +12,6 @@ import orjson
 
 from streamflow.logs.embedded.files import Handle, read_at, replace_file
 from streamflow.logs.embedded.frame import (
-    FRAMING_BYTES,
     HEADER_BYTES,
     MAGIC,
     VERSION,
@@ -124,8 +123,7 @@ class Journal:
     def _check_batches(self, position: int, change: Change, at: int) -> None:
         for ref in change.batches:
             batch = read_at(self.fd, at, ref.size_bytes)
-            whole = len(batch) == ref.size_bytes and ref.size_bytes >= FRAMING_BYTES
-            if not whole or not is_sealed(batch, 0) or not body_is_sound(batch):
+            if len(batch) < ref.size_bytes or not is_sealed(batch, 0) or not body_is_sound(batch):
                 raise TornError(position, f"a frame whose record batch at byte {at} fails its check")
             if int.from_bytes(batch[:8], "big") != ref.base:
                 raise TornError(position, f"a frame whose record batch at byte {at} has other offsets than described")

@@ -7,7 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -30,6 +30,7 @@ from streamflow.sdk.log import Compression, Producer, RecordBatch, TopicInfo, To
 
 _POLL_S_MIN, _POLL_S_MAX = 0.002, 0.020  # how often to look for what other processes commit
 _READ_TRIES_MAX = 5
+_INLINE_BYTES_MAX = 128 << 10  # reading less than this is quicker than handing it to a thread
 _T = TypeVar("_T")
 
 
@@ -133,6 +134,8 @@ class EmbeddedLog:
         await self._change(prepare)
         # Gives the space back at once. What is left, if this process dies here, the next checkpoint removes.
         await asyncio.to_thread(shutil.rmtree, folders[0], ignore_errors=True)
+        with suppress(OSError):  # not empty: made again already
+            folders[0].parent.rmdir()
 
     async def topics(self) -> Mapping[str, TopicInfo]:
         core = self._following()
@@ -148,7 +151,9 @@ class EmbeddedLog:
             return partition.start, partition.end
 
     async def read(self, at: TopicPartition, offset: int, *, size_bytes_max: int) -> list[RecordBatch]:
-        return self._tried(at, lambda: self._read(at, offset, size_bytes_max))
+        if min(size_bytes_max, self._readable_bytes(at, offset)) <= _INLINE_BYTES_MAX:
+            return self._tried(at, lambda: self._read(at, offset, size_bytes_max))
+        return await asyncio.to_thread(self._tried, at, lambda: self._read(at, offset, size_bytes_max))
 
     async def offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
         return await asyncio.to_thread(self._tried, at, lambda: self._offset_for_time(at, timestamp_ms))
@@ -283,6 +288,13 @@ class EmbeddedLog:
                 core.journal,
             )
 
+    def _readable_bytes(self, at: TopicPartition, offset: int) -> int:
+        """About how much a read from `offset` will decompress; exact only when it is little."""
+        _, partition, tail, _ = self._located(at, offset)
+        if offset < partition.tail_base:
+            return sum(s.size_bytes for s in partition.segments if s.end > offset)
+        return sum(b.size_bytes for b in tail)
+
     def _read(self, at: TopicPartition, offset: int, size_bytes_max: int) -> list[RecordBatch]:
         folder, partition, tail, journal = self._located(at, offset)
         if offset < partition.tail_base:
@@ -306,28 +318,33 @@ class EmbeddedLog:
 
     def _tried(self, at: TopicPartition, read: Callable[[], _T]) -> _T:
         """`read`, again after mending what can be mended, and again when a checkpoint removed files under it."""
-        problem: Exception | None = None
-        for _ in range(_READ_TRIES_MAX):
+        mended: set[tuple[Path, int]] = set()
+        tries = 0
+        while True:
             try:
                 return read()
             except FileNotFoundError as error:
-                problem = LogCorrupt(
-                    f"{at}: {error.filename} is missing.", mend="Restore it from a copy of the log's folder."
-                )
+                tries += 1
+                if tries > _READ_TRIES_MAX:
+                    raise LogCorrupt(
+                        f"{at}: {error.filename} is missing.", mend="Restore it from a copy of the log's folder."
+                    ) from error
             except DamagedError as damaged:
-                problem = LogCorrupt(
-                    f"{damaged.path}: the record batch at byte {damaged.position} fails its check ({at}).",
-                    mend="Restore this file from a copy of the log's folder; records before and after it can be read.",
-                )
-                core, _ = self._need()
-                segment = damaged.segment
-                if segment is None or not mend(
-                    self._layout, core.journal.first, at, segment, path=damaged.path, position=damaged.position
-                ):
-                    raise problem from damaged
-                self._reader.forget(damaged.path)
-        assert problem is not None
-        raise problem
+                place = damaged.path, damaged.position
+                if place in mended or not self._mend(at, damaged):
+                    raise LogCorrupt(
+                        f"{damaged.path}: the record batch at byte {damaged.position} fails its check ({at}).",
+                        mend="Restore this file from a copy of the log's folder; other records can still be read.",
+                    ) from damaged
+                mended.add(place)
+
+    def _mend(self, at: TopicPartition, damaged: DamagedError) -> bool:
+        core, _ = self._need()
+        if damaged.segment is None:
+            return False
+        done = mend(self._layout, core.journal.first, at, damaged.segment, path=damaged.path, position=damaged.position)
+        self._reader.forget(damaged.path)
+        return done
 
 
 def _out_of_range(at: TopicPartition, offset: int, partition: Partition) -> OffsetOutOfRange:

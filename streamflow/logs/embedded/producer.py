@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streamflow.codecs.recordbatch import build
+from streamflow.codecs.recordbatch import HEADER_SIZE, build
 from streamflow.logs.embedded.catalog import Catalog
 from streamflow.logs.embedded.core import Core
 from streamflow.logs.embedded.frame import BatchRef, Change, place
@@ -48,10 +48,10 @@ class EmbeddedProducer:
     async def begin(self) -> None:
         self._check_usable()
         await self._settle()
-        if self._open:
-            raise UsageError(f"producer {self._id!r}: a transaction is open.", mend="Commit or abort it first.")
         self._core.follow()
         self._check_epoch(self._core.catalog)
+        if self._open:
+            raise UsageError(f"producer {self._id!r}: a transaction is open.", mend="Commit or abort it first.")
         self._open = True
 
     async def append(self, at: TopicPartition, batches: Sequence[NewBatch]) -> None:
@@ -62,13 +62,13 @@ class EmbeddedProducer:
         topic = self._core.catalog.topic(at.topic)
         for batch in batches:
             _check_batch(at, batch)
-        if self._size_bytes + sum(len(b.body) for b in batches) > self._bytes_max:
+        total = sum(HEADER_SIZE + len(b.body) for b in batches)
+        if self._size_bytes + total > self._bytes_max:
             raise LogFull(
                 f"producer {self._id!r}: the open transaction is about to exceed {self._bytes_max} bytes.",
                 mend="Abort it and commit more often, or raise transaction_bytes_max.",
             )
         compression = topic.config.compression or self._compression
-        total = sum(len(b.body) for b in batches)
         if total <= _INLINE_BYTES_MAX:
             stored = _store(batches, compression)
         else:

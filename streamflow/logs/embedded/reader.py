@@ -6,6 +6,7 @@ Sequential reading costs no search: the place behind the last batch read is reme
 from __future__ import annotations
 
 import os
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -48,16 +49,19 @@ class Reader:
     """Open files and remembered places, both bounded. Used by any thread; each operation is safe on its own."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, tuple[Handle, Index]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._files: OrderedDict[Path, _OpenSegment] = OrderedDict()
         self._cursors: OrderedDict[tuple[Path, int], int] = OrderedDict()
 
     def close(self) -> None:
-        self._files.clear()
-        self._cursors.clear()
+        with self._lock:
+            self._files.clear()
+            self._cursors.clear()
 
     def forget(self, path: Path) -> None:
         """Drop what is remembered of a segment, because it was mended."""
-        self._files.pop(path, None)
+        with self._lock:
+            self._files.pop(path, None)
 
     def read_tail(self, batches: Sequence[TailBatch], journal: Journal, size_bytes_max: int) -> list[RecordBatch]:
         """The first of `batches`, at least one, up to `size_bytes_max`. Raises DamagedError."""
@@ -89,31 +93,27 @@ class Reader:
 
     def _read_segment(self, folder: Path, segment: Segment, offset: int, size_bytes_max: int) -> list[RecordBatch]:
         path = log_path(folder, segment)
-        position = self._cursors.get((path, offset))
+        position = self._cursor(path, offset)
         if position is None:
             found = next((b for b in self.scan(folder, segment, offset=offset) if b.last >= offset), None)
             if found is None:
                 return []
             position = found.position
-        handle, _ = self._open_file(folder, segment)
+        handle = self._file(folder, segment).handle
         want = min(max(size_bytes_max, _SCAN_BYTES), segment.size_bytes - position)
         data = read_at(handle.fd, position, want)
         out: list[RecordBatch] = []
         at = 0
         expected = segment.base if position == 0 else -1
         while position + at < segment.size_bytes:
-            if len(data) - at < HEADER_SIZE and len(data) < want:
-                raise DamagedError(path, position + at, segment)
-            if len(data) - at < HEADER_SIZE or not is_sealed(data, at):
-                if at and len(data) - at < HEADER_SIZE:
-                    break  # the rest of the buffer holds no whole header
+            if out and len(data) - at < HEADER_SIZE:
+                break
+            if not is_sealed(data, at):
                 raise DamagedError(path, position + at, segment)
             size = parse_header(data, at).size_bytes
-            if at + size > size_bytes_max and out:
+            if out and at + size > min(size_bytes_max, len(data)):
                 break
             if at + size > len(data):
-                if out:
-                    break
                 data = read_at(handle.fd, position, size)  # one batch larger than what was asked for
                 if len(data) < size:
                     raise DamagedError(path, position, segment)
@@ -132,30 +132,52 @@ class Reader:
 
         Raises DamagedError, FileNotFoundError.
         """
-        handle, index = self._open_file(folder, segment)
+        file = self._file(folder, segment)
+        index = file.index(folder, segment)
         position = index.position_of(offset) if time_ms is None else index.position_of_time(time_ms)
-        return _headers(log_path(folder, segment), handle, segment, position)
+        return _headers(file.path, file.handle, segment, position)
 
-    def _open_file(self, folder: Path, segment: Segment) -> tuple[Handle, Index]:
+    def _file(self, folder: Path, segment: Segment) -> _OpenSegment:
         path = log_path(folder, segment)
-        known = self._files.get(path)
-        if known is None:
-            handle = Handle(path, os.O_RDONLY)
+        with self._lock:
+            known = self._files.get(path)
+            if known is None:
+                known = self._files[path] = _OpenSegment(path)
+                if len(self._files) > _FILES_MAX:
+                    self._files.popitem(last=False)
+            else:
+                self._files.move_to_end(path)
+        return known
+
+    def _cursor(self, path: Path, offset: int) -> int | None:
+        with self._lock:
+            return self._cursors.get((path, offset))
+
+    def _remember(self, path: Path, offset: int, position: int) -> None:
+        with self._lock:
+            self._cursors[path, offset] = position
+            if len(self._cursors) > _CURSORS_MAX:
+                self._cursors.popitem(last=False)
+
+
+class _OpenSegment:
+    """An open segment file; its index is read when it is first needed, and again when the segment has grown."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.handle = Handle(path, os.O_RDONLY)
+        self._index: tuple[int, Index] | None = None
+
+    def index(self, folder: Path, segment: Segment) -> Index:
+        known = self._index
+        if known is None or known[0] < segment.size_bytes:
             index = read_index(index_path(folder, segment))
             if index is None:
                 index = Index()
-                for found in _headers(path, handle, segment, 0):
+                for found in _headers(self.path, self.handle, segment, 0):
                     index.add(found.base, found.position, found.max_timestamp_ms)
-            known = (handle, index)
-            self._files[path] = known
-            if len(self._files) > _FILES_MAX:
-                self._files.popitem(last=False)
-        return known
-
-    def _remember(self, path: Path, offset: int, position: int) -> None:
-        self._cursors[path, offset] = position
-        if len(self._cursors) > _CURSORS_MAX:
-            self._cursors.popitem(last=False)
+            known = self._index = segment.size_bytes, index
+        return known[1]
 
 
 def _open(data: bytes, at: int) -> RecordBatch | None:
@@ -175,7 +197,7 @@ def _headers(path: Path, handle: Handle, segment: Segment, position: int) -> Ite
         if len(data) - at < HEADER_SIZE:
             start, at = position, 0
             data = read_at(handle.fd, position, min(_SCAN_BYTES, segment.size_bytes - position))
-        if len(data) - at < HEADER_SIZE or not is_sealed(data, at):
+        if not is_sealed(data, at):
             raise DamagedError(path, position, segment)
         header = parse_header(data, at)
         yield Found(header.base_offset, header.last_offset, position, header.max_timestamp_ms)

@@ -36,7 +36,8 @@ def mend(layout: Layout, open_journal: int, at: TopicPartition, segment: Segment
             sound = len(batch) == ref.size_bytes and is_sealed(batch, 0) and body_is_sound(batch)
             if not sound or int.from_bytes(batch[:8], "big") != ref.base:
                 return False
-            write_all(Handle(path, os.O_WRONLY).fd, [batch], position)
+            damaged = Handle(path, os.O_WRONLY)
+            write_all(damaged.fd, [batch], position)
             return True
     return False
 

@@ -1,0 +1,77 @@
+"""Bytes on the log to columns and back: Kafka record batches, Avro, JSON, plain bytes, schema registries.
+
+`decoder(spec)` and `encoder(spec)` are all that the runtime needs; `recordbatch` is all that a log needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from streamflow.codecs.api import (
+    BadRecord,
+    CodecSpec,
+    Decoded,
+    Decoder,
+    Encoded,
+    Encoder,
+    Marker,
+)
+from streamflow.codecs.avro_check import BadRow
+from streamflow.codecs.avrocodec import AvroReader, AvroWriter
+from streamflow.codecs.bytescodec import BytesReader, BytesWriter
+from streamflow.codecs.decoding import BatchDecoder, ValueReader
+from streamflow.codecs.encoding import BatchEncoder, ValueWriter
+from streamflow.codecs.jsoncodec import json_reader, json_writer
+from streamflow.codecs.markers import encode_marker
+from streamflow.codecs.registry import RegistryUnavailable, SchemaRegistry
+from streamflow.model.batch import KEY, TS
+
+__all__ = [
+    "BadRecord",
+    "BadRow",
+    "CodecSpec",
+    "Decoded",
+    "Decoder",
+    "Encoded",
+    "Encoder",
+    "Marker",
+    "RegistryUnavailable",
+    "SchemaRegistry",
+    "decoder",
+    "encode_marker",
+    "encoder",
+]
+
+
+def decoder(
+    spec: CodecSpec,
+    *,
+    registry: SchemaRegistry | None = None,
+    reserved: Collection[str] = (KEY, TS),
+    columns: Collection[str] | None = None,
+) -> Decoder:
+    """The decoder of a topic. `reserved`: which of `@key`, `@ts`, `@headers` its frames carry beside `@position`.
+
+    `columns`: the payload columns that anything reads; None means all. Values are checked whole either way.
+    Raises SchemaError for a spec that is no schema.
+    """
+    reader: ValueReader
+    if spec.format == "avro":
+        reader = AvroReader(spec, registry)
+    elif spec.format == "json":
+        reader = json_reader(spec.schema)
+    else:
+        reader = BytesReader(spec.schema)
+    return BatchDecoder(reader, reserved, columns)
+
+
+def encoder(spec: CodecSpec, *, registry: SchemaRegistry | None = None) -> Encoder:
+    """The encoder of a topic. Raises SchemaError for a spec that is no schema."""
+    writer: ValueWriter
+    if spec.format == "avro":
+        writer = AvroWriter(spec, registry)
+    elif spec.format == "json":
+        writer = json_writer(spec.schema)
+    else:
+        writer = BytesWriter(spec.schema)
+    return BatchEncoder(writer)

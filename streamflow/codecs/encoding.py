@@ -1,0 +1,74 @@
+"""Frames to record batches: bad rows are set aside first, what is left is encoded in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX, Encoded
+from streamflow.codecs.avro_check import BadRow
+from streamflow.codecs.envelope import HEADER_SIZE
+from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, times
+from streamflow.codecs.pieces import Piece, per_row
+from streamflow.codecs.varints import Sizes
+
+
+class ValueWriter(Protocol):
+    """What a format has to know about values."""
+
+    opaque: bool  # the pieces bring the value's length with them
+
+    def conform(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[BadRow]]:
+        """The frame in the schema's dtypes, and the rows that do not fit it."""
+        ...
+
+    def pieces(self, frame: pl.DataFrame) -> list[Piece]:
+        """The values of a frame without bad rows."""
+        ...
+
+
+class BatchEncoder:
+    """An `Encoder` (see `api`) over a format's `ValueWriter`."""
+
+    def __init__(self, writer: ValueWriter) -> None:
+        self._writer = writer
+
+    def encode(
+        self, frame: pl.DataFrame, *, records_max: int = RECORDS_MAX, size_bytes_max: int = SIZE_BYTES_MAX
+    ) -> Encoded:
+        if not frame.height:
+            return Encoded()
+        frame, bad = self._writer.conform(frame)
+        origin = np.arange(frame.height)
+        if bad:
+            frame, origin = _without(frame, [b.row for b in bad], origin)
+        rows = self._rows(frame)
+        sizes = rows.sizes_max(records_max)
+        room = size_bytes_max - HEADER_SIZE
+        if rows.count and _largest(sizes) > room:
+            large = np.flatnonzero(per_row(sizes, rows.count) > room)
+            message = (
+                f"the record takes more than the {size_bytes_max} bytes that a record batch of its topic may have."
+            )
+            bad = sorted([*bad, *(BadRow(int(origin[i]), "too_large", message) for i in large)], key=lambda b: b.row)
+            frame, _ = _without(frame, large.tolist(), origin)
+            rows = self._rows(frame)
+            sizes = rows.sizes_max(records_max)
+        at = cuts(sizes, rows.count, records_max, size_bytes_max)
+        return Encoded(encode(rows, at, opaque=self._writer.opaque), bad)
+
+    def _rows(self, frame: pl.DataFrame) -> Rows:
+        return Rows(frame.height, key_pieces(frame), times(frame), self._writer.pieces(frame), header_pieces(frame))
+
+
+def _without(frame: pl.DataFrame, rows: Sequence[int], origin: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+    keep = np.ones(frame.height, np.bool_)
+    keep[list(rows)] = False
+    return frame.filter(pl.Series(keep)), origin[keep]
+
+
+def _largest(sizes: Sizes) -> int:
+    return sizes if isinstance(sizes, int) else int(sizes.max())

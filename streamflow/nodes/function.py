@@ -1,0 +1,126 @@
+"""function and code: the user's Python on items or on frames. What it raises costs the item, never the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+
+from streamflow.model.types import ANY, Schema, frame_schema
+from streamflow.nodes.checks import CONTRADICTION, UNREADABLE
+from streamflow.operators.dtypes import record_of_dtypes
+from streamflow.operators.functions import execution_function, FrameFunction, ItemFunction, empty_frame
+from streamflow.sdk.errors import CodecError
+from streamflow.sdk.node import (
+    BuildContext, FunctionRef, Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, Store, param,
+)  # fmt: skip
+from streamflow.sdk.operator import Operator
+
+_HELP = "What the function returned, in the order of the items."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function(Node):
+    """Run a Python function.
+
+    Mode item: the function gets one item as a dict and returns a dict (the new item), a list of dicts (several), or None
+    (none). Mode frame: it gets a polars DataFrame of the fields, with a column `@row` that numbers the rows, and returns
+    as many rows in the same order, or keeps `@row` to say which rows its rows come from (rows that it leaves out are
+    filtered). With `scope: execution` it gets all items of an execution at once and returns any number of rows.
+
+    An item for which the function raises fails with code `exception`. A frame is then halved until the failing rows are
+    found; the others go on. So a function must not remember earlier calls: it may be called again for the same rows.
+    """
+
+    spec: ClassVar = NodeSpec(
+        kind="function",
+        category="transform",
+        outputs=(Port(name="out", help=_HELP),),
+        stores=(Store(name="rows", help="Items of executions that have not ended; for `scope: execution` only."),),
+        needs=("@execution", "@path"),
+        icon="function-square",
+        example='upper: {type: function, function: "mypackage.text:upper", mode: item}',
+    )
+    function: FunctionRef = param(help="`package.module:name` of an installed function.")
+    mode: Literal["item", "frame"] = param(
+        default="item", help="Whether the function takes one item or a frame of them."
+    )
+    schema: SchemaRef | None = param(
+        default=None,
+        help="Schema of what it returns. Left out: untyped in mode item; in mode frame what it makes of an empty frame.",
+    )
+    scope: Literal["rows", "execution"] = param(
+        default="rows",
+        help="What a frame holds: any rows (so each must be computed by itself), or one whole execution.",
+    )
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if "in" not in ctx.inputs:
+            return {}
+        function = ctx.function(self.function, param="function")
+        if self.scope == "execution" and self.mode == "item":
+            ctx.report(
+                CONTRADICTION,
+                "scope execution needs mode frame.",
+                param="scope",
+                mend="Set mode: frame, or leave scope out.",
+            )
+        if self.schema is not None:
+            schema = ctx.schema(self.schema, param="schema")
+            return {} if schema is None else {"out": schema}
+        if self.mode == "item":
+            return {"out": ANY}
+        schema = self._inferred(ctx, function) if function is not None else None
+        return {} if schema is None else {"out": schema}
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        function, schema = ctx.function(self.function), ctx.outputs["out"]
+        if self.mode == "item":
+            return ItemFunction(function, schema)
+        if self.scope == "execution":
+            return execution_function(function, ctx.inputs["in"], schema, bounded=ctx.extent != "item")
+        return FrameFunction(function, schema)
+
+    def _inferred(self, ctx: SchemaContext, function: Callable[..., Any]) -> Schema | None:
+        try:
+            returned = function(empty_frame(ctx.inputs["in"]))
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything; it is reported, not passed over
+            ctx.report(
+                UNREADABLE,
+                f"the function raised {type(error).__name__} for a frame without rows: {error}.",
+                param="function",
+                mend="Make it work for no rows, or give the schema of what it returns.",
+            )
+            return None
+        if not isinstance(returned, pl.DataFrame):
+            ctx.report(
+                UNREADABLE,
+                f"a frame function returns a polars DataFrame; this returns {type(returned).__name__}.",
+                param="function",
+            )
+            return None
+        columns = {n: t for n, t in returned.schema.items() if not n.startswith("@") or n == "@item"}
+        if columns == dict(frame_schema(ctx.inputs["in"])):
+            return ctx.inputs["in"]
+        try:
+            return record_of_dtypes(columns, f"function {self.function.ref}")
+        except CodecError as error:
+            ctx.report(UNREADABLE, error.message, param="function", mend="Cast the column, or give the schema.")
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code(Function):
+    """Run a Python function: the action of the same abilities as `function`."""
+
+    spec: ClassVar = NodeSpec(
+        kind="code",
+        category="action",
+        outputs=(Port(name="out", help=_HELP),),
+        stores=Function.spec.stores,
+        needs=Function.spec.needs,
+        icon="code",
+        example='score: {type: code, function: "mypackage.model:score", mode: frame}',
+    )

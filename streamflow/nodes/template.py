@@ -1,0 +1,38 @@
+"""template: text with values filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from streamflow.model.types import STRING
+from streamflow.nodes.checks import check_names
+from streamflow.nodes.set import make_set, schema_after
+from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, Template, param
+from streamflow.sdk.operator import Operator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateNode(Node):
+    """Put text with `{{ expression }}` inside into a field of the item."""
+
+    spec: ClassVar = NodeSpec(
+        kind="template",
+        category="transform",
+        one_to_one=True,
+        icon="text",
+        example='greeting: {type: template, text: "Dear {{ customer }}, your order {{ id }} is on its way.", field: text}',
+    )
+    text: Template = param(help="The text; each `{{ expression }}` is replaced by its value.", multiline=True)
+    field: str = param(default="text", help="Field that takes the text.", min_length=1)
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if "in" not in ctx.inputs:
+            return {}
+        check_names(ctx, [self.field], param="field")
+        kind = ctx.typeof(ctx.template(self.text), param="text", expect=STRING.optional())
+        return {"out": schema_after(ctx.inputs["in"], {self.field: kind}, None, ())}
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        fields = {self.field: ctx.template(self.text)}
+        return make_set(ctx, fields, {self.field: "text"}, keep=None, remove=())

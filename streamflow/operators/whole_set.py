@@ -1,0 +1,88 @@
+"""Operators that act on all rows of an execution: one shape for executions inside a step and for those that span many.
+
+An execution of extent `item` is wholly inside one step and needs no state. Bounded ones (run, file, request) are kept in
+the store until their trigger says that they have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from streamflow.model.batch import Batch
+from streamflow.model.types import Schema
+from streamflow.operators.errors import fail, join_failed
+from streamflow.operators.execution_rows import ExecutionRows, arrived, by_execution, from_state
+from streamflow.sdk.errors import ItemError
+from streamflow.sdk.operator import Context, Result
+
+
+class Whole(Protocol):
+    """What is done with the rows of an execution."""
+
+    def prepare(self, batch: Batch) -> tuple[Batch, Batch | None]:
+        """Work on rows as they arrive: (rows to keep, rows that failed). May add columns that start with `@:`."""
+        ...
+
+    def finish(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """All kept rows of an execution into rows of the output, in order. Raises ItemError when none can be made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholeSet:
+    """Feeds `Whole` with whole executions. Needs `@execution`; the store is `rows`."""
+
+    whole: Whole
+    source: Schema
+    schema: Schema
+    bounded: bool
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        batch, failed = self.whole.prepare(inputs["in"])
+        if self.bounded:
+            ExecutionRows(ctx.store("rows")).add_all(batch.frame)
+            return Result(failed=failed, absorbed=len(batch))
+        made: list[pl.DataFrame] = []
+        wrong: list[Batch | None] = [failed]
+        absorbed = filtered = 0
+        for _, rows in by_execution(batch.frame):
+            try:
+                done = self.whole.finish(rows)
+            except ItemError as error:
+                wrong.append(fail(self._plain(rows), error.item_code, error.message))
+                continue
+            made.append(done)
+            if done.height:
+                absorbed += max(rows.height - done.height, 0)
+            else:
+                filtered += rows.height
+        frame = arrived(made, self._empty())
+        return Result(
+            outputs={"out": Batch(frame, self.schema)} if frame.height else {},
+            failed=join_failed(wrong),
+            filtered=filtered,
+            absorbed=absorbed,
+        )
+
+    def end(self, execution: str, ctx: Context) -> Result:
+        if not self.bounded:
+            return Result()
+        rows = ExecutionRows(ctx.store("rows")).take(execution)
+        if rows is None:
+            return Result()
+        rows = from_state(rows)
+        try:
+            done = self.whole.finish(rows)
+        except ItemError as error:
+            return Result(failed=fail(self._plain(rows), error.item_code, error.message))
+        return Result(outputs={"out": Batch(done, self.schema)} if done.height else {}, emitted=done.height)
+
+    def _plain(self, rows: pl.DataFrame) -> Batch:
+        return Batch(rows.drop([c for c in rows.columns if c.startswith("@:")]), self.source)
+
+    def _empty(self) -> pl.DataFrame:
+        return pl.DataFrame()

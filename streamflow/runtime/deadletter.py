@@ -1,0 +1,154 @@
+"""Dead letters: what failed, where and why, with the record it came from byte for byte, so that it can be redriven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import polars as pl
+
+from streamflow.codecs import CodecSpec, decoder, encoder
+from streamflow.model.batch import HEADERS_DTYPE, KEY, POSITION, TS
+from streamflow.model.types import frame_schema
+from streamflow.sdk.errors import CodecError
+from streamflow.sdk.log import NewBatch, RecordBatch
+from streamflow.topology.envelopes import DEAD_LETTER
+
+SPEC: Final = CodecSpec(format="avro", schema=DEAD_LETTER, name=DEAD_LETTER.name)
+MESSAGE_CHARS_MAX: Final = 4_000
+# Below Kafka's default for max.message.bytes, with room for what surrounds the value of a record that just fitted it.
+RECORD_BYTES_MAX: Final = 1_040_000
+CUT_SIZE: Final = 16 << 10  # of a key, value or item that has to be cut, in bytes or characters
+
+_ENCODER, _DECODER = encoder(SPEC), decoder(SPEC, reserved=())
+_DTYPES: Final[Mapping[str, pl.DataType]] = frame_schema(DEAD_LETTER) | {"headers": HEADERS_DTYPE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One item or record that failed.
+
+    `topic`, `partition`, `offset`, `key`, `value`, `headers` are those of the record it came from; without one `topic`
+    is empty and `item` holds the item as JSON. `timestamp_ms` is event time. `position`: offset of the dead letter
+    itself, once read from its topic.
+    """
+
+    workflow: str
+    stage: str
+    node: str
+    code: str
+    message: str
+    timestamp_ms: int
+    attempt: int = 1
+    execution: str | None = None
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    item: str | None = None
+    position: int = -1
+
+
+def encode_dead_letters(letters: Sequence[DeadLetter]) -> list[NewBatch]:
+    """Record batches of the letters, in order; the record's key and time are those of the letter.
+
+    A letter that no record can hold is cut: its code stays, its message says what was cut and where the original is.
+    """
+    encoded = _ENCODER.encode(_frame(letters), size_bytes_max=RECORD_BYTES_MAX)
+    if not encoded.bad:
+        return encoded.batches
+    cut = list(letters)
+    for bad in encoded.bad:
+        if bad.code != "too_large":
+            raise CodecError(f"dead letter of node {letters[bad.row].node!r}: {bad.code}: {bad.message}")
+        cut[bad.row] = _cut(letters[bad.row])
+    again = _ENCODER.encode(_frame(cut), size_bytes_max=RECORD_BYTES_MAX)
+    if again.bad:
+        first = again.bad[0]
+        raise CodecError(f"dead letter of node {cut[first.row].node!r}: {first.code}: {first.message}")
+    return again.batches
+
+
+def decode_dead_letters(batches: Sequence[RecordBatch], *, first_offset: int = 0) -> list[DeadLetter]:
+    """Letters at or past `first_offset`, in order.
+
+    Raises:
+        CodecError: a record that is no dead letter; only streamflow may write to that topic.
+    """
+    decoded = _DECODER.decode(batches, first_offset=first_offset)
+    if decoded.bad:
+        first = decoded.bad[0]
+        raise CodecError(f"record at offset {first.offset} is no dead letter: {first.message}")
+    frame = decoded.frame.with_columns(pl.col("timestamp").dt.epoch("ms").cast(pl.Int64))
+    return [_letter(row) for row in frame.iter_rows(named=True)]
+
+
+def _frame(letters: Sequence[DeadLetter]) -> pl.DataFrame:
+    columns: dict[str, pl.Series] = {}
+    for name, dtype in _DTYPES.items():
+        if name == "timestamp":
+            values: list[Any] = [letter.timestamp_ms for letter in letters]
+            columns[name] = pl.Series(name, values, dtype=pl.Int64()).cast(dtype)
+        elif name == "headers":
+            columns[name] = _headers(letters)
+        else:
+            values = [getattr(letter, name) for letter in letters]
+            if dtype == pl.String:
+                values = [None if value is None else _text(value) for value in values]
+            if name == "message":
+                values = [_shortened(value, MESSAGE_CHARS_MAX) for value in values]
+            columns[name] = pl.Series(name, values, dtype=dtype)
+    frame = pl.DataFrame(columns)
+    # A record's time may not be negative; an event time may, and stays so in the letter itself.
+    times = frame["timestamp"].dt.epoch("ms").cast(pl.Int64).clip(lower_bound=0)
+    return frame.with_columns(pl.col("key").alias(KEY), times.alias(TS))
+
+
+def _headers(letters: Sequence[DeadLetter]) -> pl.Series:
+    """Column `headers`. Grouped from flat columns: polars takes far longer to build nested values from Python's."""
+    flat = [(row, _text(key), value) for row, letter in enumerate(letters) for key, value in letter.headers]
+    frame = pl.DataFrame(flat, schema={"row": pl.UInt32(), "key": pl.String(), "value": pl.Binary()}, orient="row")
+    present = frame.group_by("row", maintain_order=True).agg(pl.struct("key", "value").alias("headers"))
+    rows = pl.DataFrame({"row": pl.arange(0, len(letters), dtype=pl.UInt32, eager=True)})
+    column = rows.join(present, on="row", how="left", maintain_order="left")["headers"]
+    return column.fill_null(pl.select(pl.lit([], dtype=HEADERS_DTYPE)).to_series()) if column.null_count() else column
+
+
+def _letter(row: Mapping[str, Any]) -> DeadLetter:
+    fields = {name: row[name] for name in _DTYPES if name not in ("timestamp", "headers")}
+    return DeadLetter(
+        **fields,
+        timestamp_ms=row["timestamp"],
+        headers=tuple((h["key"], h["value"]) for h in row["headers"]),
+        position=row[POSITION],
+    )
+
+
+def _cut(letter: DeadLetter) -> DeadLetter:
+    """The letter with its large parts cut, and told so."""
+    told = []
+    parts: dict[str, Any] = {}
+    for name in ("key", "value", "item"):
+        content = getattr(letter, name)
+        if content is not None and len(content) > CUT_SIZE:
+            parts[name] = content[:CUT_SIZE]
+            told.append(f"{name} of {len(content)} {'characters' if name == 'item' else 'bytes'}")
+    headers = sum(len(k) + len(v or b"") for k, v in letter.headers)
+    if headers > CUT_SIZE:
+        parts["headers"] = ()
+        told.append(f"headers of {headers} bytes")
+    origin = f"{letter.topic}/{letter.partition} offset {letter.offset}" if letter.topic else "not on a topic"
+    note = f" (cut to fit a record: {', '.join(told)}; the original is {origin})"
+    return replace(letter, message=_shortened(letter.message, MESSAGE_CHARS_MAX - len(note)) + note, **parts)
+
+
+def _shortened(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+
+
+def _text(text: str) -> str:
+    """Text as UTF-8 can hold it; messages of errors may quote halves of surrogate pairs."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

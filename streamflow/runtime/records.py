@@ -1,0 +1,259 @@
+"""What a commit writes besides outputs and state: its ledger and journal records, and the dead letters of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from streamflow.codecs import BadRecord
+from streamflow.codecs.records import Damaged, Headers, Record, from_records, scan
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
+from streamflow.model.positions import OffsetRange, TopicPartition
+from streamflow.runtime.deadletter import DeadLetter, encode_dead_letters
+from streamflow.runtime.emit import SinkRows, Writes
+from streamflow.runtime.graph import NodeCounts
+from streamflow.runtime.journal import JournalRecord, JournalStep
+from streamflow.runtime.ledger import LedgerRecord, SinkCounts, SourceCounts
+from streamflow.runtime.ledger import NodeCounts as LedgerNode
+from streamflow.runtime.program import FailedRows, Stepped, TaskProgram
+from streamflow.sdk.log import NewBatch, RecordBatch
+from streamflow.topology.plan import StagePlan, Topology
+
+
+@dataclass(slots=True)
+class DeadWrites:
+    """Dead letters ready to be appended."""
+
+    writes: Writes = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, other: DeadWrites) -> None:
+        for at, batches in other.writes.items():
+            self.writes.setdefault(at, []).extend(batches)
+        self.count += other.count
+
+
+def _dead_topic(stage: StagePlan) -> TopicPartition:
+    return TopicPartition(stage.dead_letter, 0)
+
+
+def dead_letters(
+    topology: Topology,
+    stage: StagePlan,
+    done: Sequence[Stepped],
+    fetched: Mapping[int, tuple[TopicPartition, Sequence[RecordBatch]]],
+) -> DeadWrites:
+    """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
+
+    `fetched`: record batches by index of the step that they were read for.
+    """
+    letters: list[DeadLetter] = []
+    for index, step in enumerate(done):
+        if step.bad or step.dead:
+            at, batches = fetched[index]
+            letters += [_undecodable(topology, stage, step, at, bad) for bad in step.bad]
+            for failed in step.dead:
+                letters += _failed(topology, stage, failed, at, batches)
+    return _encoded(stage, letters)
+
+
+def encode_source_failures(
+    topology: Topology, stage: StagePlan, bad: Sequence[tuple[bytes, str, str]], now_ms: int
+) -> DeadWrites:
+    """Dead letters of a trigger that is no topic: raw bytes that did not decode."""
+    node = stage.inputs[0].node
+    letters = [
+        DeadLetter(
+            workflow=topology.workflow, stage=stage.id, node=node, code=code, message=message, timestamp_ms=now_ms,
+            value=raw,
+        )
+        for raw, code, message in bad
+    ]  # fmt: skip
+    return _encoded(stage, letters)
+
+
+def _encoded(stage: StagePlan, letters: Sequence[DeadLetter]) -> DeadWrites:
+    if not letters:
+        return DeadWrites()
+    return DeadWrites({_dead_topic(stage): encode_dead_letters(letters)}, len(letters))
+
+
+def _undecodable(topology: Topology, stage: StagePlan, step: Stepped, at: TopicPartition, bad: BadRecord) -> DeadLetter:
+    return DeadLetter(
+        workflow=topology.workflow,
+        stage=stage.id,
+        node=step.node,
+        code=bad.code,
+        message=bad.message,
+        topic=at.topic,
+        partition=at.partition,
+        offset=bad.offset,
+        timestamp_ms=bad.timestamp_ms,
+        key=bad.key,
+        value=bad.value,
+        headers=tuple(bad.headers),
+    )
+
+
+def _failed(
+    topology: Topology, stage: StagePlan, failed: FailedRows, at: TopicPartition, batches: Sequence[RecordBatch]
+) -> list[DeadLetter]:
+    frame, n = failed.rows.frame, len(failed.rows)
+    originals = _originals(batches, set(failed.offsets.drop_nulls().to_list()))
+    nulls = [None] * n
+    executions = frame[EXECUTION].to_list() if EXECUTION in frame.columns else nulls
+    keys = frame[KEY].to_list() if KEY in frame.columns else nulls
+    times = frame[TS].to_list() if TS in frame.columns else nulls
+    items = _items(failed.rows, failed.offsets)
+    letters = []
+    rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), failed.offsets.to_list(), strict=True)
+    for i, ((node, code, message), offset) in enumerate(rows):
+        record = originals.get(offset)
+        letters.append(
+            DeadLetter(
+                workflow=topology.workflow,
+                stage=stage.id,
+                node=node,
+                code=code,
+                message=message,
+                execution=executions[i],
+                topic=at.topic if record is not None else "",
+                partition=at.partition if record is not None else -1,
+                offset=record.offset if record is not None else -1,
+                timestamp_ms=record.timestamp_ms if record is not None else (times[i] or 0),
+                key=record.key if record is not None else keys[i],
+                value=record.value if record is not None else None,
+                headers=tuple(record.headers) if record is not None else (),
+                item=items[i],
+            )
+        )
+    return letters
+
+
+def _items(rows: Batch, offsets: pl.Series) -> list[str | None]:
+    """The failing items as JSON, for rows that no single record stands for."""
+    if offsets.null_count() == 0:
+        return [None] * len(rows)
+    payload = rows.payload()
+    if rows.schema.kind != "record":
+        return [None if v is None else v.decode(errors="backslashreplace") for v in payload.to_series().to_list()]
+    return payload.select(pl.struct(pl.all()).struct.json_encode()).to_series().to_list()
+
+
+def _originals(batches: Sequence[RecordBatch], offsets: set[int]) -> dict[int, Record]:
+    """The records at these offsets; only batches that hold one are taken apart."""
+    found: dict[int, Record] = {}
+    for batch in batches:
+        if not any(batch.base_offset <= o <= batch.last_offset for o in offsets):
+            continue
+        for record in scan(batch):
+            if not isinstance(record, Damaged) and record.offset in offsets:
+                found[record.offset] = record
+    return found
+
+
+def commit_records(
+    topology: Topology,
+    stage: StagePlan,
+    partition: int,
+    steps: Sequence[JournalStep],
+    done: Sequence[Stepped],
+    program: TaskProgram,
+    dead: DeadWrites,
+) -> Writes:
+    """The ledger and journal record of a commit."""
+    now_ms = steps[-1].now_ms if steps else 0
+    ledger = LedgerRecord(
+        stage=stage.id,
+        partition=partition,
+        sources=_sources(steps, done),
+        nodes=tuple(_node(n, c) for n, c in program.take_counts().items() if c.rows_in or c.emitted),
+        sinks=_sinks(done),
+        dead_letters=dead.count,
+    )
+    journal = JournalRecord(stage=stage.id, partition=partition, steps=tuple(steps))
+    return {
+        TopicPartition(stage.ledger, partition): [_one(ledger.encode(), now_ms)],
+        TopicPartition(stage.journal, partition): [_one(journal.encode(), now_ms)],
+    }
+
+
+def source_records(
+    stage: StagePlan, at: TopicPartition, first: int, rows: int, markers: int, dead: int, continued: int, now_ms: int
+) -> Writes:
+    """The ledger record of a source task: what it read and wrote. Its journal is the position it commits."""
+    node = stage.inputs[0].node
+    total = rows + dead + continued
+    ledger = LedgerRecord(
+        stage=stage.id,
+        partition=0,
+        sources=(
+            SourceCounts(
+                node=node, at=at, range=OffsetRange(first, first + total), records=total, rows=rows,
+                dead_lettered=dead, continued=continued,
+            ),
+        ),
+        sinks=(SinkCounts(node=node, at=at, rows=rows, markers=markers),),
+        dead_letters=dead,
+    )  # fmt: skip
+    return {TopicPartition(stage.ledger, 0): [_one(ledger.encode(), now_ms)]}
+
+
+def _one(value: bytes, timestamp_ms: int) -> NewBatch:
+    headers: Headers = []
+    return from_records([Record(offset=0, timestamp_ms=timestamp_ms, key=None, value=value, headers=headers)])
+
+
+def _sources(steps: Sequence[JournalStep], done: Sequence[Stepped]) -> tuple[SourceCounts, ...]:
+    """Steps of one input after each other become one range."""
+    merged: dict[TopicPartition, SourceCounts] = {}
+    for step, made in zip(steps, done, strict=True):
+        before = merged.get(step.at)
+        counts = (made.rows_in + made.markers, made.rows, made.markers, made.source_dead, made.source_continued)
+        if before is not None:
+            old = (before.records, before.rows, before.markers, before.dead_lettered, before.continued)
+            counts = tuple(a + b for a, b in zip(old, counts, strict=True))  # type: ignore[assignment]
+        records, rows, markers, dead, continued = counts
+        merged[step.at] = SourceCounts(
+            node=made.node,
+            at=step.at,
+            range=OffsetRange(before.range.first if before else step.range.first, step.range.end),
+            records=records,
+            rows=rows,
+            markers=markers,
+            dead_lettered=dead,
+            continued=continued,
+        )
+    return tuple(merged.values())
+
+
+def _sinks(done: Iterable[Stepped]) -> tuple[SinkCounts, ...]:
+    totals: dict[tuple[str, TopicPartition], SinkRows] = {}
+    for made in done:
+        for place, count in made.sinks.items():
+            total = totals.setdefault(place, SinkRows())
+            total.rows += count.rows
+            total.markers += count.markers
+            total.dead_lettered += count.dead_lettered
+    return tuple(
+        SinkCounts(node=node, at=at, rows=c.rows, markers=c.markers, dead_lettered=c.dead_lettered)
+        for (node, at), c in totals.items()
+    )
+
+
+def _node(node: str, c: NodeCounts) -> LedgerNode:
+    return LedgerNode(
+        node=node,
+        rows_in=c.rows_in,
+        forwarded=c.forwarded,
+        filtered=c.filtered,
+        absorbed=c.absorbed,
+        dead_lettered=c.dead_lettered,
+        to_error_port=c.to_error_port,
+        continued=c.continued,
+        rows_out=c.rows_out,
+        emitted=c.emitted,
+        ports=c.ports,
+    )

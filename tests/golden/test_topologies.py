@@ -1,0 +1,84 @@
+"""Every folder in topologies/ is an example that must do what its expected output says.
+
+`golden.yaml` (optional) names what to send first. `expected/<topic>.jsonl` holds the topic's records in order of
+(partition, offset): key and value. STREAMFLOW_UPDATE_GOLDEN=1 writes them anew; then read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from streamflow.cli.main import app
+
+ROOT = Path(__file__).parents[2] / "topologies"
+FOLDERS = sorted(p.parent.name for p in ROOT.glob("*/workflow.yaml"))
+UPDATE = bool(os.environ.get("STREAMFLOW_UPDATE_GOLDEN"))
+
+
+def call(*args: object, ok: bool = True) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    assert (result.exit_code == 0) is ok, (
+        f"streamflow {args}: exit {result.exit_code}\n{result.output}\n{result.exception!r}"
+    )
+    return result.stdout
+
+
+def records(topic: str, log: Path) -> list[dict[str, object]]:
+    lines = call("tail", topic, "--from", "earliest", "--no-follow", "--json", "--log", log).splitlines()
+    found = sorted((json.loads(line) for line in lines), key=lambda r: (r["partition"], r["offset"]))
+    return [{"key": r["key"], "value": r["value"]} for r in found]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_an_example_gives_its_expected_output(name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / name, tmp_path / name)
+    log, workflow = tmp_path / "log", folder / "workflow.yaml"
+    plan = YAML(typ="safe").load((folder / "golden.yaml").read_text()) if (folder / "golden.yaml").exists() else {}
+    for sent in plan.get("send", []):
+        options = [o for k in ("schema", "key", "format") if k in sent for o in (f"--{k}", sent[k])]
+        options = [folder / o if str(o).endswith(".avsc") else o for o in options]
+        call("send", sent["topic"], folder / sent["file"], *options, "--log", log, ok=not sent.get("refuses", False))
+    call("run", workflow, "--until-end", "--log", log)
+    topics = json.loads(call("plan", workflow, "--json"))["topics"]
+    wanted = [t["name"] for t in topics if t["kind"] in ("sink", "dead_letter")]
+    assert wanted
+    for topic in wanted:
+        got = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records(topic, log))
+        golden = ROOT / name / "expected" / f"{topic}.jsonl"
+        if UPDATE:
+            golden.parent.mkdir(exist_ok=True)
+            golden.write_text(got)
+        assert got.splitlines() == golden.read_text().splitlines(), f"{topic} differs from {golden.name}"
+    audit = json.loads(call("audit", workflow, "--log", log, "--json"))
+    assert audit["ok"], audit
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_an_example_passes_its_own_cases(name: str) -> None:
+    document = YAML(typ="safe").load((ROOT / name / "workflow.yaml").read_text())
+    if "tests" not in document:
+        pytest.skip("this example has no cases")
+    call("test", ROOT / name / "workflow.yaml")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_second_run_adds_nothing(name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / name, tmp_path / name)
+    log, workflow = tmp_path / "log", folder / "workflow.yaml"
+    call("run", workflow, "--until-end", "--log", log)
+    before = call("topics", "--json", "--log", log)
+    call("run", workflow, "--until-end", "--log", log)
+    kept = [t for t in json.loads(before) if not t["topic"].endswith((".ledger", ".journal"))]
+    after = [
+        t
+        for t in json.loads(call("topics", "--json", "--log", log))
+        if not t["topic"].endswith((".ledger", ".journal"))
+    ]
+    assert kept == after
