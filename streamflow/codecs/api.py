@@ -1,4 +1,6 @@
-"""What the runtime sees of a codec: batches in, a frame out, and the other way round. Names only; see `decoder` and `encoder`."""
+"""What the runtime sees of a codec: batches in, a frame out, and the other way round. Names only; see `decoder` and
+`encoder`.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,10 @@ RECORDS_MAX, SIZE_BYTES_MAX = 30_000, 900_000
 class CodecSpec:
     """How the values of a topic are written.
 
-    `schema` is the type of items: the reader's when decoding, the writer's when encoding. `name` is the full name of the Avro
-    record. `avro` is the Avro schema as the topic's owner wrote it, when there is one: a `Type` does not say whether null
-    stands first or last in its union, and bytes depend on it. It must describe the same type as `schema`.
+    `schema` is the type of items: the reader's when decoding, the writer's when encoding. `name` is the full name of
+    the Avro record. `avro` is the Avro schema as the topic's owner wrote it, when there is one: a `Type` does not say
+    whether null stands first or last in its union, and bytes depend on it. It must describe the same type as
+    `schema`.
     """
 
     format: Format
@@ -38,7 +41,9 @@ class CodecSpec:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that is no item: what it was, a stable code, and why. Where a batch is damaged, `value` is what was found."""
+    """A record that is no item: what it was, a stable code, and why. Where a batch is damaged, `value` is what was
+    found.
+    """
 
     offset: int
     timestamp_ms: int
@@ -61,7 +66,9 @@ class Marker:
 
 @dataclass(slots=True)
 class Decoded:
-    """Items of some record batches. `frame` has the payload columns, `@position`, and the reserved columns asked for."""
+    """Items of some record batches. `frame` has the payload columns, `@position`, and the reserved columns asked
+    for.
+    """
 
     frame: pl.DataFrame
     bad: list[BadRecord] = field(default_factory=list)

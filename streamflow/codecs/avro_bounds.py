@@ -1,8 +1,8 @@
 """A strict walk over the bytes of one Avro value, before the fallback's decoder may touch them.
 
-fastavro trusts its input: five bytes that announce an array of a billion nulls make it build one, a union branch of -1 picks the
-last. The walk builds nothing, stops at the first byte that cannot be right, and limits items that take no bytes. What passes
-decodes in memory and time proportional to its length.
+fastavro trusts its input: five bytes that announce an array of a billion nulls make it build one, a union branch of
+-1 picks the last. The walk builds nothing, stops at the first byte that cannot be right, and limits items that take
+no bytes. What passes decodes in memory and time proportional to its length.
 """
 
 from __future__ import annotations

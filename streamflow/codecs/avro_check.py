@@ -25,8 +25,8 @@ class BadRow:
 def conform(frame: pl.DataFrame, node: Node) -> tuple[pl.DataFrame, list[BadRow]]:
     """The frame with every payload column in the dtype of its type, and the rows that do not fit the schema.
 
-    A column of another dtype is cast; rows whose value is lost by that are bad (`does_not_fit`). A column that is missing is
-    null in every row.
+    A column of another dtype is cast; rows whose value is lost by that are bad (`does_not_fit`). A column that is
+    missing is null in every row.
     """
     bad: dict[int, BadRow] = {}
     columns: list[pl.Series] = []

@@ -53,7 +53,7 @@ def decode_each(values: Sequence[bytes], node: Node, *, start: int = 0) -> Value
         except ValueError as error:
             errors[i] = f"not a value of the schema: {error}"
             continue
-        record = fastavro.schemaless_reader(io.BytesIO(value[start:] if start else value), schema)
+        record: Any = fastavro.schemaless_reader(io.BytesIO(value[start:] if start else value), schema)
         rows.append(tuple(record[name] for name in fields))
     dtypes = {column_name(i): raw_dtype(n) for i, (_, n) in enumerate(node.fields) if not n.is_empty}
     columns = zip(*rows, strict=True) if rows else [() for _ in fields]

@@ -1,9 +1,9 @@
 """How a schema is shown to the native readers, and what is made of what they return.
 
-Both native readers (polars, fastavro) are shown a *raw* schema that has the same bytes: every integer is a `long` (polars
-cuts wider numbers to 32 bits silently), booleans are longs too (a byte other than 0 and 1 shows as another number), enums are
-their index, maps are arrays of records, fields without bytes are left out, and no logical types. `raw_dtype` is the dtype of
-what comes back and `raised` turns it into the model's dtypes, all in polars expressions.
+Both native readers (polars, fastavro) are shown a *raw* schema that has the same bytes: every integer is a `long`
+(polars cuts wider numbers to 32 bits silently), booleans are longs too (a byte other than 0 and 1 shows as another
+number), enums are their index, maps are arrays of records, fields without bytes are left out, and no logical types.
+`raw_dtype` is the dtype of what comes back and `raised` turns it into the model's dtypes, all in polars expressions.
 """
 
 from __future__ import annotations
@@ -77,13 +77,20 @@ def raw_dtype(node: Node) -> pl.DataType:
         return pl.List(raw_dtype(node.element))
     if node.kind == "map":
         assert node.element is not None
-        value = {} if node.element.is_empty else {"value": raw_dtype(node.element)}
-        return pl.List(pl.Struct({"key": pl.String()} | value))
+        entry: dict[str, pl.DataType] = {"key": pl.String()}
+        if not node.element.is_empty:
+            entry["value"] = raw_dtype(node.element)
+        return pl.List(pl.Struct(entry))
     if node.kind == "record":
         return pl.Struct({name: raw_dtype(n) for name, n in node.fields if not n.is_empty})
     if node.kind == "union":
         return pl.Struct({f"b{i}": raw_dtype(b) for i, b in enumerate(node.branches)})
-    simple = {"float": pl.Float32(), "double": pl.Float64(), "string": pl.String(), "null": pl.Null()}
+    simple: dict[str, pl.DataType] = {
+        "float": pl.Float32(),
+        "double": pl.Float64(),
+        "string": pl.String(),
+        "null": pl.Null(),
+    }
     return simple.get(node.kind, pl.Binary())
 
 
@@ -169,7 +176,9 @@ def column_name(i: int) -> str:
 
 
 def raise_frame(node: Node, raw: pl.DataFrame) -> pl.DataFrame:
-    """Payload columns of record `node` from raw columns named by `column_name`; columns that start with `@` are kept."""
+    """Payload columns of record `node` from raw columns named by `column_name`; columns that start with `@` are
+    kept.
+    """
     columns: list[pl.Expr] = []
     for i, (name, n) in enumerate(node.fields):
         source = pl.col(column_name(i))
@@ -179,7 +188,7 @@ def raise_frame(node: Node, raw: pl.DataFrame) -> pl.DataFrame:
             source = raised(n, source).cast(polars_dtype(n.type))
         columns.append(source.alias(name))
     kept = [c for c in raw.columns if c.startswith("@")]
-    return raw.select(*columns, *kept)
+    return raw.select_seq(*columns, *kept)
 
 
 def _empty_value(node: Node) -> pl.Series:

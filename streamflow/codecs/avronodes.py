@@ -1,8 +1,8 @@
 """An Avro schema as a tree of nodes: what the model's types leave out because only bytes know it.
 
-A `Type` says that a value may be null; the bytes also depend on *where* null stands in the union. A node keeps that, with
-the model type beside it, and everything that encodes or decodes walks nodes. Parsing is bounded: a schema from a registry
-is as foreign as a record. Recursive schemas are refused: a column cannot hold a type of unbounded depth.
+A `Type` says that a value may be null; the bytes also depend on *where* null stands in the union. A node keeps that,
+with the model type beside it, and everything that encodes or decodes walks nodes. Parsing is bounded: a schema from a
+registry is as foreign as a record. Recursive schemas are refused: a column cannot hold a type of unbounded depth.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class _Parser:
         if default is not None and default not in symbols:
             raise SchemaError(f"{at}: enum {full}: default {_show(default)} is none of its symbols.")
         t = Type(kind="enum", name=full, symbols=symbols, aliases=aliases, doc=doc)
-        # The default of an enum serves readers only; a Type has no place for it, so it travels as a field default would.
+        # An enum's default serves readers only; a Type has no place for it, so it travels as a field's would.
         if default is not None:
             t = replace(t, fields=(Field(name="default", type=Type(kind="string"), default=default, has_default=True),))
         self.known[full] = node = Node("enum", t)

@@ -1,8 +1,8 @@
 """Avro schema JSON to the model's types and back.
 
-What Avro says and a `Type` cannot: where null stands in its union (see `Node`), and unknown logical types (ignored, as Avro
-asks). `any` is Avro bytes with logicalType `json`. Recursive schemas, decimals of more than 38 digits and schemas beyond the
-bounds of `avronodes` are refused.
+What Avro says and a `Type` cannot: where null stands in its union (see `Node`), and unknown logical types (ignored,
+as Avro asks). `any` is Avro bytes with logicalType `json`. Recursive schemas, decimals of more than 38 digits and
+schemas beyond the bounds of `avronodes` are refused.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ def schema_from_avro(avro: object, *, what: str = "schema") -> Schema:
 def schema_to_avro(schema: Schema, *, name: str = "") -> dict[str, Any]:
     """The Avro JSON of a type. `name` is the full name of the outermost record, else its own or `Item`.
 
-    Types without a name get one from where they stand (`Order_lines`); a name used for two different types gets a number.
+    Types without a name get one from where they stand (`Order_lines`); a name used for two different types gets a
+    number.
     """
     avro = _Writer().type(schema.required(), name or schema.name or NAME_DEFAULT, override=name, depth=0)
     return avro if isinstance(avro, dict) else {"type": avro}
 
 
-def canonical(avro: object) -> str:
+def canonical(avro: Any) -> str:
     """The parsing canonical form: equal for schemas that read the same bytes."""
     return str(to_parsing_canonical_form(fastavro.parse_schema(avro)))
 
 
-def rabin(avro: object) -> bytes:
+def rabin(avro: Any) -> bytes:
     """The CRC-64-AVRO fingerprint of a schema, 8 bytes little-endian as single-object encoding stores it."""
     return bytes.fromhex(str(fingerprint(canonical(avro), "CRC-64-AVRO")))
 

@@ -24,7 +24,9 @@ _scratch = threading.local()
 
 
 def compress(body: bytes, compression: Compression) -> bytes:
-    """`body` as Kafka's readers of every language expect it (LZ4: frames of independent blocks; snappy: Xerial blocks)."""
+    """`body` as Kafka's readers of every language expect it (LZ4: frames of independent blocks; snappy: Xerial
+    blocks).
+    """
     if compression == "none":
         return body
     if compression == "lz4":

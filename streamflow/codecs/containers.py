@@ -30,7 +30,9 @@ def container(header: bytes, count: int, *body: bytes) -> bytes:
 
 
 def written(frame: pl.DataFrame) -> Bytes:
-    """The rows of a frame as polars writes them: every column, also nested ones, as `["null", T]`, without the container."""
+    """The rows of a frame as polars writes them: every column, also nested ones, as `["null", T]`, without the
+    container.
+    """
     buffer = io.BytesIO()
     frame.rechunk().write_avro(buffer)  # it panics on columns that are chunked differently
     view = buffer.getbuffer()

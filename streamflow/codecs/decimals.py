@@ -33,8 +33,7 @@ def decimal_from_bytes(raw: pl.Series, precision: int, scale: int) -> pl.Series:
         return pl.Series(raw.name, [], dtype=pl.Decimal(precision, scale))
     numbers = pl.read_avro(io.BytesIO(container(header, len(raw), table.tobytes())))["d"]
     limit = 10**precision
-    physical = numbers.to_physical()
-    if int(physical.max()) >= limit or int(physical.min()) <= -limit:  # type: ignore[call-overload]
+    if not numbers.to_physical().is_between(-limit, limit, closed="none").all():
         raise ValueError(f"a decimal of more than {precision} digits")
     numbers = numbers.cast(pl.Decimal(precision, scale))
     if raw.null_count():

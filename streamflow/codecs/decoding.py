@@ -1,7 +1,7 @@
 """Record batches to frames: the native read where it holds, the slow path where it does not, one result.
 
-Order of attempts: all batches that look alike in one native call; each of them alone; record by record. Whatever the path, an
-offset ends in exactly one place: the frame, `bad`, or `markers`.
+Order of attempts: all batches that look alike in one native call; each of them alone; record by record. Whatever the
+path, an offset ends in exactly one place: the frame, `bad`, or `markers`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class ValueReader(Protocol):
         ...
 
     def finish(self, raw: pl.DataFrame, prefix: bytes) -> tuple[pl.DataFrame, Errors]:
-        """Payload columns from natively read ones; columns that start with `@` stay. Rows with errors may hold anything."""
+        """Payload columns from natively read ones; columns that start with `@` stay. Rows with errors may hold
+        anything.
+        """
         ...
 
     def prefix(self, value: bytes) -> bytes:
@@ -144,9 +146,8 @@ class BatchDecoder:
         """Bad rows of a native read, with the bytes they came from."""
         for batch in run:
             if any(batch.base_offset <= offset <= batch.last_offset for offset in lost):
-                for one in scan(batch):
-                    if isinstance(one, Record) and one.offset in lost:
-                        bad.append(_bad(one, *lost[one.offset]))
+                found = (one for one in scan(batch) if isinstance(one, Record) and one.offset in lost)
+                bad.extend(_bad(one, *lost[one.offset]) for one in found)
 
     def _slow(self, batch: RecordBatch, bad: list[BadRecord]) -> pl.DataFrame:
         """Record by record; values of one prefix together."""
@@ -192,7 +193,8 @@ class BatchDecoder:
         if HEADERS in self._empty.columns and HEADERS not in frame.columns:
             none = pl.Series(HEADERS, [[]], dtype=HEADERS_DTYPE).new_from_index(0, frame.height)
             frame = frame.with_columns(none)
-        return frame.select(self._empty.columns)
+        columns = self._empty.columns
+        return frame if frame.columns == columns else frame[columns]
 
 
 _RESERVED: Final[dict[str, Any]] = {KEY: pl.Binary(), TS: pl.Int64(), HEADERS: HEADERS_DTYPE}

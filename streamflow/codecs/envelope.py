@@ -1,12 +1,13 @@
 """Kafka's record batch, format v2: the one envelope that both logs store and all codecs read.
 
-Only headers are touched here; no record is decoded (see `records.py` for that). Layout of the 61-byte header, big-endian:
+Only headers are touched here; no record is decoded (see `records.py` for that). Layout of the 61-byte header,
+big-endian:
 
     base offset 8 | length 4 | leader epoch 4 | magic 1 | CRC-32C 4 | attributes 2 | last offset delta 4
     base timestamp 8 | max timestamp 8 | producer id 8 | producer epoch 2 | base sequence 4 | record count 4
 
-The CRC covers everything from the attributes on, so a log may patch the base offset and the leader epoch of a stored batch
-without touching it. Format: https://kafka.apache.org/documentation/#recordbatch
+The CRC covers everything from the attributes on, so a log may patch the base offset and the leader epoch of a stored
+batch without touching it. Format: https://kafka.apache.org/documentation/#recordbatch
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ def check_crc(buffer: bytes | bytearray | memoryview, at: int, header: Header) -
         found = google_crc32c.value(bytes(covered))  # it takes nothing but bytes; the copy is a memcpy
     if found != header.crc:
         raise LogCorrupt(
-            f"record batch at byte {at} (offset {header.base_offset}): CRC is {found:08x}, header says {header.crc:08x}."
+            f"record batch at byte {at} (offset {header.base_offset}): CRC is {found:08x}, "
+            f"header says {header.crc:08x}."
         )
 
 
@@ -160,7 +162,8 @@ def open_batch(buffer: bytes | bytearray | memoryview, at: int = 0) -> RecordBat
         body = decompress(stored, header.compression)
     if header.count * RECORD_BYTES_MIN > len(body):
         raise LogCorrupt(
-            f"record batch at byte {at} (offset {header.base_offset}): {header.count} records cannot fit {len(body)} bytes."
+            f"record batch at byte {at} (offset {header.base_offset}): "
+            f"{header.count} records cannot fit {len(body)} bytes."
         )
     return RecordBatch(
         base_offset=header.base_offset,

@@ -1,9 +1,9 @@
 """Whole record batches as columns: the envelope and the value of every record, read in one native call.
 
-A Kafka v2 record has the layout of an Avro record {length, attributes, timestampDelta, offsetDelta, key, valueLength, value,
-headerCount}, since both use zigzag varints and length-prefixed bytes. Bodies of several batches are read at once. It works
-only where all records look alike: all keys null or none, no headers, one framing prefix, canonical values. `read` proves that
-it did (see `avro_measure`) or refuses.
+A Kafka v2 record has the layout of an Avro record {length, attributes, timestampDelta, offsetDelta, key, valueLength,
+value, headerCount}, since both use zigzag varints and length-prefixed bytes. Bodies of several batches are read at
+once. It works only where all records look alike: all keys null or none, no headers, one framing prefix, canonical
+values. `read` proves that it did (see `avro_measure`) or refuses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from streamflow.codecs.avro_measure import Measured, MismatchError, check_tags, measure
+from streamflow.codecs.avro_measure import Measured, MismatchError, byte_lengths, check_tags, measure
 from streamflow.codecs.avro_shape import column_name, raw_columns
 from streamflow.codecs.avronodes import Node
 from streamflow.codecs.containers import container, header_of
@@ -72,26 +72,27 @@ def read(batches: Sequence[RecordBatch], node: Node, looks: Look) -> pl.DataFram
     if raw.height != count:
         raise MismatchError("fewer records than announced")
     ts_delta, off = raw["ets"].to_numpy(), raw["eoff"].to_numpy()
-    _check(raw, node, looks, ts_delta, off, body)
+    _check(raw, node, looks, body)
     position, ts = _positions(batches, counts, off), _times(batches, counts, ts_delta)
     key = pl.Series([None], dtype=pl.Binary).new_from_index(0, count) if looks.null_keys else raw["ekey"]
     values = [raw[column_name(i)] for i, (_, n) in enumerate(node.fields) if not n.is_empty]
     return pl.DataFrame([*values, key.alias(KEY), pl.Series(TS, ts), pl.Series(POSITION, position)])
 
 
-def _check(raw: pl.DataFrame, node: Node, looks: Look, ts_delta: Any, off: Any, body: bytes) -> None:
+def _check(raw: pl.DataFrame, node: Node, looks: Look, body: bytes) -> None:
     """Every record takes the bytes it announces, and all together take the whole body."""
+    lengths = byte_lengths(raw)
     if looks.null_keys:
         if not (raw["ekey"] == -1).all():
             raise MismatchError("null keys among others")
         key_size: Any = 1
     else:
-        key_length = raw["ekey"].bin.size().to_numpy().astype(np.int64)
-        key_size = key_length + sizes_of(key_length)
+        key_size = lengths["ekey"] + sizes_of(lengths["ekey"])
     if raw["eheaders"].to_numpy().any() or raw["eattr"].to_numpy().any():
         raise MismatchError("records with headers or attributes")
     _check_prefix(raw, looks.prefix)
-    parts = [measure(raw[column_name(i)], n) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
+    names = {column_name(i): n for i, (_, n) in enumerate(node.fields) if not n.is_empty}
+    parts = [measure(raw[name], n, lengths.get(name)) for name, n in names.items()]
     value_size = sum((p.size for p in parts), start=len(looks.prefix))
     if node is not OPAQUE:
         announced = raw["evlen"].to_numpy()
@@ -99,7 +100,7 @@ def _check(raw: pl.DataFrame, node: Node, looks: Look, ts_delta: Any, off: Any, 
             raise MismatchError("a value shorter or longer than announced")
         value_size = value_size + sizes_of(announced)
     length = raw["elen"].to_numpy()
-    head = 1 + sizes_of(ts_delta) + sizes_of(off) + key_size
+    head = 1 + sizes_of(raw["ets"].to_numpy()) + sizes_of(raw["eoff"].to_numpy()) + key_size
     if not (length == head + value_size + 1).all():
         raise MismatchError("a record shorter or longer than announced")
     whole = length + sizes_of(length)

@@ -1,7 +1,7 @@
 """Rows to record batches: the envelope around values that are given as pieces, all rows in one go.
 
-Batches come out dense (offset deltas 0..count-1), none above the limits. A frame is encoded once and its bytes are cut where
-batches end, so what a batch holds never depends on how often the encoder ran.
+Batches come out dense (offset deltas 0..count-1), none above the limits. A frame is encoded once and its bytes are
+cut where batches end, so what a batch holds never depends on how often the encoder ran.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from streamflow.sdk.log import NewBatch
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What goes into records, row by row. `value`: pieces of the value without prefix, None entries are not possible."""
+    """What goes into records, row by row. `value`: pieces of the value without prefix, None entries are not
+    possible.
+    """
 
     count: int
     keys: list[Piece]
@@ -124,7 +126,7 @@ def encode(rows: Rows, at: Sequence[int], *, opaque: bool) -> list[NewBatch]:
     if not rows.count:
         return []
     starts = np.array(at[:-1], np.int64)
-    counts = np.diff(np.array(at, np.int64))
+    counts: Ints = np.array(at[1:], np.int64) - starts
     single = len(counts) == 1
     off: Any = np.arange(rows.count, dtype=np.int64)
     off = off if single else off - np.repeat(starts, counts)

@@ -1,10 +1,10 @@
 """Avro's schema resolution over whole columns: data written by one schema, read as another.
 
-Fields are matched by name or by the reader's aliases; numbers widen, strings and bytes convert; a field that the writer lacks
-takes the reader's default. What the rules allow only for some values (null where the reader has none, a symbol or branch it
-does not know) is decided row by row. Source: Avro specification, "Schema Resolution". Three readings of it are ours: names of
-records, enums and fixed are compared only to choose a branch of a union; timestamps of other units convert instead of being
-reinterpreted; a decimal may grow in precision.
+Fields are matched by name or by the reader's aliases; numbers widen, strings and bytes convert; a field that the
+writer lacks takes the reader's default. What the rules allow only for some values (null where the reader has none, a
+symbol or branch it does not know) is decided row by row. Source: Avro specification, "Schema Resolution". Three
+readings of it are ours: names of records, enums and fixed are compared only to choose a branch of a union; timestamps
+of other units convert instead of being reinterpreted; a decimal may grow in precision.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def check(writer: Schema, reader: Schema) -> list[str]:
 
 
 def resolve(frame: pl.DataFrame, writer: Schema, reader: Schema) -> pl.DataFrame:
-    """Payload columns of `reader` from those of `writer`; reserved columns are kept. Raises SchemaError if a row has none."""
+    """Payload columns of `reader` from those of `writer`; reserved columns are kept. Raises SchemaError if a row
+    has none.
+    """
     resolved, bad = resolve_rows(frame, writer, reader)
     if bad is not None and bad.any():
         raise SchemaError(

@@ -1,7 +1,8 @@
 """Columns to JSON texts, in the forms that `json_read` takes back.
 
-What JSON has no word for becomes text in polars first (times, bytes, decimals); maps, unions and `any` need Python objects, and
-are the reason why a row is built at all. orjson writes it: polars' own JSON writer is no faster once rows hold text.
+What JSON has no word for becomes text in polars first (times, bytes, decimals); maps, unions and `any` need Python
+objects, and are the reason why a row is built at all. orjson writes it: polars' own JSON writer is no faster once
+rows hold text.
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ def parse_error(value: bytes) -> str:
 
 
 class AnyReader(BytesReader):
-    """JSON text as it is, once it is known to be JSON: bad bytes must be found at the source, not where they are used."""
+    """JSON text as it is, once it is known to be JSON: bad bytes must be found at the source, not where they are
+    used.
+    """
 
     def finish(self, raw: pl.DataFrame, prefix: bytes) -> tuple[pl.DataFrame, Errors]:
         frame, _ = super().finish(raw, prefix)

@@ -1,7 +1,7 @@
 """Records of the runtime's own on internal topics: progress of an upstream task, not items.
 
-A marker stands alone in its record batch, has no key, and one header that names its type. Batches of more than one record are
-never looked into, so markers cost nothing where there are none.
+A marker stands alone in its record batch, has no key, and one header that names its type. Batches of more than one
+record are never looked into, so markers cost nothing where there are none.
 """
 
 from __future__ import annotations

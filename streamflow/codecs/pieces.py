@@ -1,8 +1,9 @@
 """Bytes of rows from columns: polars writes the simple ones, numpy puts the rest between them.
 
-A row is a sequence of pieces. A *column* piece is written by polars, together with all other column pieces of the rows, as
-`["null", T]`: one tag byte in front of each value, of which a mask keeps those that the schema has. A *stream* piece is bytes
-of all rows back to back with a size per row (arrays, unions, decimals: what polars cannot write). `assemble` joins them.
+A row is a sequence of pieces. A *column* piece is written by polars, together with all other column pieces of the
+rows, as `["null", T]`: one tag byte in front of each value, of which a mask keeps those that the schema has. A
+*stream* piece is bytes of all rows back to back with a size per row (arrays, unions, decimals: what polars cannot
+write). `assemble` joins them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Tag = Literal["drop", "keep", "flip", "only"]
 class Piece:
     """Bytes of one part of each row. `size`: bytes a row in the result. Either `column` or `data` is set.
 
-    `tag`: what becomes of polars' tag byte: dropped; kept (null is branch 0); flipped (null is branch 1); or the byte 0 of a
-    null *is* the piece. `skip`: bytes behind the tag of a value to drop as well (the length of a fixed).
+    `tag`: what becomes of polars' tag byte: dropped; kept (null is branch 0); flipped (null is branch 1); or the byte
+    0 of a null *is* the piece. `skip`: bytes behind the tag of a value to drop as well (the length of a fixed).
     """
 
     size: Sizes
@@ -136,7 +137,7 @@ def _write_columns(columns: Sequence[Piece], rows: int) -> Bytes:
             keep[at] = False
         for i in range(1, p.skip + 1):
             keep[(at + i) if isinstance(skipped, int) else (at + i)[skipped > 0]] = False
-    return raw[keep]
+    return raw.compress(keep)  # twice as fast as raw[keep]
 
 
 def nullable(present: npt.NDArray[np.bool_], inner: Bytes, size: Sizes, value_tag: int, null_tag: int) -> Piece:

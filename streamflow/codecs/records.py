@@ -34,7 +34,9 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """Where a record should be, and is not. `raw` are the bytes found there, the record's own length prefix left out."""
+    """Where a record should be, and is not. `raw` are the bytes found there, the record's own length prefix left
+    out.
+    """
 
     offset: int
     raw: bytes

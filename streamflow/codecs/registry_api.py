@@ -1,7 +1,8 @@
 """What a schema registry does: names for schemas, and numbers that stand in front of values.
 
-A subject is what a schema belongs to (`<topic>-value`), with versions 1, 2, …; an id names a schema in the whole registry and
-stands in front of every value with Confluent framing. Registering is idempotent: the same schema has the same id.
+A subject is what a schema belongs to (`<topic>-value`), with versions 1, 2, …; an id names a schema in the whole
+registry and stands in front of every value with Confluent framing. Registering is idempotent: the same schema has the
+same id.
 """
 
 from __future__ import annotations

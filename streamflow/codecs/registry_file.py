@@ -1,8 +1,8 @@
 """A schema registry in a folder, for those who run no server: readable files, safe for several processes at once.
 
-`<subject>.avsc` holds the newest version of a subject, for people and other tools; `registry.json` holds every version ever
-registered, and is the truth. Both are replaced whole, never written in place. Compatibility is BACKWARD, as a server's default:
-a new version must be able to read what the one before wrote.
+`<subject>.avsc` holds the newest version of a subject, for people and other tools; `registry.json` holds every
+version ever registered, and is the truth. Both are replaced whole, never written in place. Compatibility is BACKWARD,
+as a server's default: a new version must be able to read what the one before wrote.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ _TYPE: Final = "application/vnd.schemaregistry.v1+json"
 class HttpRegistry:
     """A `SchemaRegistry` behind a URL. Answers that cannot change (ids) are kept; others are asked each time.
 
-    `username` and `password`: basic authentication; `token`: a bearer token. `client` replaces the connection, such as one with
-    a client certificate; it is not closed here.
+    `username` and `password`: basic authentication; `token`: a bearer token. `client` replaces the connection, such
+    as one with a client certificate; it is not closed here.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from streamflow.compiler.codes import MIXED_EXTENTS, ONE_ROW_EXECUTION, SPREAD_EXECUTION
 from streamflow.compiler.graph import Graph, GraphNode
+from streamflow.model.batch import EXECUTION
 from streamflow.model.policies import Extent
 from streamflow.sdk.node import ReadsSource, Repartitions
 from streamflow.sdk.places import Diagnostic
@@ -34,6 +35,7 @@ def extents(graph: Graph) -> tuple[Mapping[str, Extent], list[Diagnostic]]:
         found[node_id] = "item" if "item" in reach[node_id] else min(reach[node_id])
         if node.node.spec.whole_set and node_id not in graph.broken:
             findings.extend(_check(graph, node, reach[node_id]))
+        findings.extend(_unrelated(graph, node))
     return found, findings
 
 
@@ -68,9 +70,7 @@ def _check(graph: Graph, node: GraphNode, reach: frozenset[Extent]) -> list[Diag
                 mend="Use one node for each trigger.",
             )
         ]
-    if reach == {"item"}:
-        if several_rows(graph, node.id):
-            return []
+    if reach == {"item"} and not several_rows(graph, node.id):
         return [
             Diagnostic(
                 place=node.place,
@@ -81,15 +81,45 @@ def _check(graph: Graph, node: GraphNode, reach: frozenset[Extent]) -> list[Diag
             )
         ]
     for above in sorted(graph.ancestors(node.id)):
-        spreads = graph.nodes[above].node
-        if isinstance(spreads, Repartitions) and spreads.partitions() != 1:
+        if _spreads(graph, above, reach):
+            mend = f"Put it before {above!r}"
             return [
                 Diagnostic(
                     place=node.place,
                     code=SPREAD_EXECUTION,
-                    message=f"node {node.id!r} ({node.kind}) acts on all rows of a {min(reach)}, but {above!r} spreads "
-                    "them over several partitions.",
-                    mend=f"Put it before {above!r}, or give {above!r} one partition.",
+                    message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution ({min(reach)}), but "
+                    f"{above!r} spreads them over several partitions.",
+                    mend=f"{mend}." if reach == {"item"} else f"{mend}, or give {above!r} one partition.",
                 )
             ]
     return []
+
+
+def _spreads(graph: Graph, node_id: str, reach: frozenset[Extent]) -> bool:
+    """Whether a node takes the rows of one execution apart."""
+    node = graph.nodes[node_id].node
+    if not isinstance(node, Repartitions):
+        return False
+    # Rows of an item are together within a step only until they go through a topic.
+    return several_rows(graph, node_id) if reach == {"item"} else node.partitions() != 1
+
+
+def _unrelated(graph: Graph, node: GraphNode) -> list[Diagnostic]:
+    """Ports that are combined by execution, fed by different triggers: no execution is ever at both."""
+    ports: dict[str, set[str]] = {}
+    for edge in graph.into(node.id):
+        above = graph.ancestors(edge.source) | {edge.source}
+        ports.setdefault(edge.target_port, set()).update(n for n in above if not graph.into(n))
+    if len(ports) < 2 or EXECUTION not in node.node.spec.needs or set.intersection(*ports.values()):
+        return []
+    fed = "; ".join(f"{port} by {', '.join(sorted(t))}" for port, t in ports.items())
+    return [
+        Diagnostic(
+            place=node.place,
+            code=MIXED_EXTENTS,
+            message=f"node {node.id!r} ({node.kind}) brings rows of one execution together, but its ports are fed by "
+            f"different triggers ({fed}).",
+            mend="Join them by key with a window, or feed the ports from one trigger.",
+            severity="warning",
+        )
+    ]

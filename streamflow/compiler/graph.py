@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, Top
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Place
 
+_PATH = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 ERROR_PORT = "error"
 RECORDS_PORT = "records"  # what a publish or repartition node hands to its sink
 
@@ -51,8 +53,9 @@ class GraphNode:
         return isinstance(self.node, Repartitions)
 
     def place_of(self, param: str) -> Place:
-        """Where a parameter stands; `param` is dotted, such as `fields.total`."""
-        return self.raw.at(*(int(p) if p.isdigit() else p for p in param.split("."))) if param else self.place
+        """Where a parameter stands; `param` is a path such as `fields.total` or `by[0].value`."""
+        parts = (index or name for name, index in _PATH.findall(param))
+        return self.raw.at(*(int(p) if p.isdigit() else p for p in parts)) if param else self.place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

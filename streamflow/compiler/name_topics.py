@@ -17,7 +17,7 @@ from streamflow.compiler.codes import FEEDBACK, TOPIC_COLLISION, TOPIC_ENCODINGS
 from streamflow.compiler.envelope import Envelopes
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
-from streamflow.model.types import ANY, BYTES, Field, Schema, Type
+from streamflow.model.types import BYTES, Field, Schema, Type
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import DEAD_LETTER
@@ -33,7 +33,6 @@ KEPT: Final[Mapping[str, str]] = MappingProxyType(
     {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"} | _EVENT_TIME
 )
 COMPACTED: Final[Mapping[str, str]] = MappingProxyType({"cleanup.policy": "compact"} | _EVENT_TIME)
-_JSON: Final = CodecSpec(format="json", schema=ANY)
 _BYTES: Final = CodecSpec(format="bytes", schema=BYTES)
 
 
@@ -182,8 +181,8 @@ class _Namer:
                 TopicPlan(
                     name=names.ledger_topic(self.workflow, group.id),
                     kind="ledger",
-                    codec=_JSON,
-                    why=f"What became of every row of stage {group.id!r}, by commit, for `audit`.",
+                    codec=_BYTES,
+                    why=f"What became of every row of stage {group.id!r}, by commit, for `audit` (schemas/ledger.avsc).",
                     config=KEPT,
                 ),
                 head,
@@ -192,8 +191,8 @@ class _Namer:
                 TopicPlan(
                     name=names.journal_topic(self.workflow, group.id),
                     kind="journal",
-                    codec=_JSON,
-                    why=f"What stage {group.id!r} read, and in which order, so that a replay gives the same.",
+                    codec=_BYTES,
+                    why=f"What stage {group.id!r} read, and in which order, for replays (schemas/journal.avsc).",
                     config=KEPT,
                 ),
                 head,

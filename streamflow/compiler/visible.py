@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, NodeTypes
+from streamflow.model.batch import EXECUTION
 from streamflow.model.types import Schema
 
 
@@ -28,8 +29,10 @@ def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) ->
 
 
 def makes_new_items(graph: Graph, node_id: str, types: NodeTypes) -> bool:
-    """Whether a node's items stand for no single item before it: it acts on whole sets and changes their schema."""
-    return graph.nodes[node_id].node.spec.whole_set and types.primary() not in types.inputs.values()
+    """Whether a node's items stand for no single item before it: it acts on executions and changes their schema."""
+    spec = graph.nodes[node_id].node.spec
+    acts_on_sets = spec.whole_set or (EXECUTION in spec.needs and spec.category == "split")  # aggregate, batch
+    return acts_on_sets and types.primary() not in types.inputs.values()
 
 
 def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:

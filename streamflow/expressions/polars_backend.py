@@ -214,7 +214,8 @@ class PolarsProgram:
     def _coalesce(self, node: Coalesce) -> Lowered:
         parts = [self._lower(a) for a in node.args]
         if not any(p.errors for p in parts[1:]):
-            return _derived(pl.coalesce([p.expr for p in parts]), parts)
+            parts = [self._register(p) if p.size > _INLINE_SIZE_MAX else p for p in parts]
+            return _derived(_coalesced([p.expr for p in parts]), parts)
         parts = [self._register(p, always=True) for p in parts]
 
         def decide(frame: pl.DataFrame, errors: Errors) -> pl.Series | None:
@@ -228,7 +229,7 @@ class PolarsProgram:
             return result
 
         # A failed argument may hold a value in its register: it must not hide that nothing was found.
-        return self._decided(pl.coalesce([p.expr for p in parts]), parts, decide)
+        return self._decided(_coalesced([p.expr for p in parts]), parts, decide)
 
     def _try(self, node: Try) -> Lowered:
         value, fallback = self._lower(node.value), self._lower(node.fallback)
@@ -292,6 +293,11 @@ def _derived(expr: pl.Expr, parts: Sequence[Lowered]) -> Lowered:
         tuple(dict.fromkeys(e for p in parts for e in p.errors)),
         sum(p.size for p in parts),
     )
+
+
+def _coalesced(parts: Sequence[pl.Expr]) -> pl.Expr:
+    # Not pl.coalesce: of an all-null column and a literal it makes one value, which then does not fit the frame's height.
+    return functools.reduce(lambda found, part: pl.when(part.is_not_null()).then(part).otherwise(found), reversed(parts))
 
 
 def _combined(names: Sequence[str], errors: Errors) -> pl.Series | None:

@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
+from streamflow.nodes.aggregate import AggregateNode
+from streamflow.nodes.batch import BatchNode
 from streamflow.nodes.event import Event
 from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.function import Code, Function
 from streamflow.nodes.if_ import If
+from streamflow.nodes.limit import Limit
 from streamflow.nodes.manual import Manual
+from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
 from streamflow.nodes.pass_ import Pass
 from streamflow.nodes.publish import Publish
 from streamflow.nodes.rename import Rename
 from streamflow.nodes.repartition import Repartition
 from streamflow.nodes.set import Set
+from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
 from streamflow.nodes.switch import Switch
 from streamflow.nodes.template import TemplateNode
+from streamflow.nodes.write_file import WriteFile
 from streamflow.sdk.node import Node
 from streamflow.sdk.registry import NodeRegistry, plugin_kinds
 
 BUILTIN: tuple[type[Node], ...] = (
+    AggregateNode,
+    BatchNode,
     Code,
     Event,
     File,
     Filter,
     Function,
     If,
+    Limit,
     Manual,
+    Merge,
     NoOp,
     Pass,
     Publish,
     Rename,
     Repartition,
     Set,
+    Sort,
     Split,
     StopAndError,
     Switch,
     TemplateNode,
+    WriteFile,
 )
 
 

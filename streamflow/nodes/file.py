@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,8 +16,8 @@ from streamflow.model.types import Schema
 from streamflow.nodes.checks import CONTRADICTION, UNREADABLE, WRONG_TYPE, base_folder, report_key, trigger_type
 from streamflow.operators.errors import label
 from streamflow.operators.times import TIME_KINDS
-from streamflow.sdk.errors import StreamflowError
-from streamflow.sdk.expression import Expression, Scope
+from streamflow.sdk.errors import StreamflowError, UsageError
+from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, param
 from streamflow.sdk.source import Source
 
@@ -96,7 +97,7 @@ class File(Node):
                 null_values=self.null_values,
                 header=self.header,
                 per_file=self.execution == "file",
-                projection=compile_projection(expressions, Scope(item=schema, vars=ctx.vars)) if expressions else None,
+                projection=_projection(expressions, Scope(item=schema, vars=ctx.vars)),
                 labels={n: label(n, e) for n, e in expressions.items()},
                 pace=self.pace,
             )
@@ -137,3 +138,13 @@ class File(Node):
             null_values=self.null_values,
             header=self.header,
         )
+
+
+def _projection(expressions: Mapping[str, Expression], scope: Scope) -> Projection | None:
+    """Key and time over the rows that are read; they were checked when the workflow was compiled."""
+    if not expressions:
+        return None
+    projection, findings = compile_projection(expressions, scope)
+    if projection is None:
+        raise UsageError(f"the plan holds an expression that does not compile: {findings[0]}", mend="Compile it again.")
+    return projection

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from streamflow.model.types import ANY, Schema, frame_schema
+from streamflow.model.types import ANY, Schema, frame_schema, polars_dtype
 from streamflow.nodes.checks import CONTRADICTION, UNREADABLE
 from streamflow.operators.dtypes import record_of_dtypes
-from streamflow.operators.functions import execution_function, FrameFunction, ItemFunction, empty_frame
+from streamflow.operators.functions import FrameFunction, ItemFunction, empty_frame, execution_function
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.node import (
-    BuildContext, FunctionRef, Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, Store, param,
+    BuildContext,
+    FunctionRef,
+    Node,
+    NodeSpec,
+    Port,
+    SchemaContext,
+    SchemaRef,
+    Schemas,
+    Store,
+    param,
 )  # fmt: skip
 from streamflow.sdk.operator import Operator
 
@@ -86,7 +95,7 @@ class Function(Node):
     def _inferred(self, ctx: SchemaContext, function: Callable[..., Any]) -> Schema | None:
         try:
             returned = function(empty_frame(ctx.inputs["in"]))
-        except Exception as error:  # noqa: BLE001 - a user's function may raise anything; it is reported, not passed over
+        except Exception as error:  # a user's function may raise anything; it is reported, not passed over
             ctx.report(
                 UNREADABLE,
                 f"the function raised {type(error).__name__} for a frame without rows: {error}.",
@@ -105,10 +114,15 @@ class Function(Node):
         if columns == dict(frame_schema(ctx.inputs["in"])):
             return ctx.inputs["in"]
         try:
-            return record_of_dtypes(columns, f"function {self.function.ref}")
+            made = record_of_dtypes(columns, f"function {self.function.ref}")
         except CodecError as error:
             ctx.report(UNREADABLE, error.message, param="function", mend="Cast the column, or give the schema.")
             return None
+        # A dtype does not tell an enum or JSON text from plain text: what passed through keeps its type.
+        old = {
+            f.name: f.type.optional() for f in ctx.inputs["in"].fields if polars_dtype(f.type) == columns.get(f.name)
+        }
+        return replace(made, fields=tuple(replace(f, type=old.get(f.name, f.type)) for f in made.fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

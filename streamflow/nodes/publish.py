@@ -12,7 +12,7 @@ from streamflow.nodes.checks import CONTRADICTION, MISFIT, WRONG_TYPE, check_key
 from streamflow.operators.errors import join_failed, label
 from streamflow.operators.fitting import Misfit
 from streamflow.operators.keys import can_be_key
-from streamflow.operators.records import RecordColumns, Shaping, shape_items
+from streamflow.operators.records import RecordColumns, Shaping, Typing, shape_items
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, SchemaRef, Schemas, TopicWrite, param
 from streamflow.sdk.operator import Context, Operator, Result
@@ -24,7 +24,7 @@ _RETENTION = "retention.ms"
 class PublishOperator:
     """Payload of the topic's schema, `@key` and `@headers`, as output `records`."""
 
-    shaping: Shaping
+    shaping: Shaping | Typing
     columns: RecordColumns | None
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:

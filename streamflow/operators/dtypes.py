@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from streamflow.model.types import (
-    BOOL, BYTES, DATE, DOUBLE, FLOAT, INT, LONG, NULL, STRING, TIME_US, Field, Schema, Type, array_of,
+    BOOL,
+    BYTES,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    INT,
+    LONG,
+    NULL,
+    STRING,
+    TIME_US,
+    Field,
+    Schema,
+    Type,
+    array_of,
 )  # fmt: skip
 from streamflow.sdk.errors import CodecError
 

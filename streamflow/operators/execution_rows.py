@@ -20,6 +20,7 @@ from streamflow.sdk.operator import NO_ROW
 from streamflow.sdk.state import StateStore
 
 _NUMBER = struct.Struct(">Q")
+_COUNTS = struct.Struct(">QQ")  # entries, rows
 _CHUNK_ROWS_MAX = 50_000  # so that an entry stays far below what a changelog record may hold
 
 
@@ -32,12 +33,15 @@ class ExecutionRows:
     def add(self, execution: str, frame: pl.DataFrame) -> None:
         """Keep rows of one execution behind those kept before."""
         head = self._head(execution)
-        counter = head + b"#"
-        number = int.from_bytes(self._store.get(counter) or b"\0", "big")
+        number, rows = self._counts(head)
         for start in range(0, frame.height, _CHUNK_ROWS_MAX):
             self._store.put(head + b"r" + _NUMBER.pack(number), encode(frame.slice(start, _CHUNK_ROWS_MAX)))
             number += 1
-        self._store.put(counter, _NUMBER.pack(number))
+        self._store.put(head + b"#", _COUNTS.pack(number, rows + frame.height))
+
+    def count(self, execution: str) -> int:
+        """How many rows of an execution are kept."""
+        return self._counts(self._head(execution))[1]
 
     def add_all(self, frame: pl.DataFrame) -> None:
         """Keep rows of any executions."""
@@ -54,6 +58,10 @@ class ExecutionRows:
             self._store.delete(key)
         self._store.delete(head + b"#")
         return pl.concat([decode(value) for _, value in entries], how="diagonal")
+
+    def _counts(self, head: bytes) -> tuple[int, int]:
+        found = self._store.get(head + b"#")
+        return _COUNTS.unpack(found) if found else (0, 0)
 
     def _head(self, execution: str) -> bytes:
         return b"\0".join((execution.encode(), self._part, b""))
@@ -120,10 +128,9 @@ def reserved(frame: pl.DataFrame) -> list[str]:
     return [c for c in frame.columns if c.startswith("@") and c != PAYLOAD]
 
 
-def arrived(frames: list[pl.DataFrame], like: pl.DataFrame) -> pl.DataFrame:
+def arrived(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Rows of several executions of a step, in the order of arrival again."""
-    if not frames:
-        return like.head(0)
+    if len(frames) == 1:
+        return frames[0]
     joined = pl.concat(frames, how="diagonal")
-    by = [ROW, PATH] if PATH in joined.columns else [ROW]
-    return joined.sort(by, maintain_order=True) if len(frames) > 1 else joined
+    return joined.sort([ROW, PATH] if PATH in joined.columns else [ROW], maintain_order=True)

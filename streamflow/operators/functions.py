@@ -55,7 +55,7 @@ class ItemFunction:
                 many = isinstance(returned, list)
                 found = [] if returned is None else returned if many else [returned]
                 texts = [json_bytes(_object(one)) for one in found]
-            except Exception as error:  # noqa: BLE001 - becomes the item's error
+            except Exception as error:  # becomes the item's error
                 wrong[at] = (EXCEPTION, f"function: {_said(error)}")
                 continue
             children.append(texts)
@@ -136,7 +136,7 @@ class FrameFunction:
     ) -> None:
         try:
             made.append((start, self._aligned(call_frame(self.function, batch), len(batch))))
-        except Exception as error:  # noqa: BLE001 - becomes the error of the rows it was raised for
+        except Exception as error:  # becomes the error of the rows it was raised for
             if len(batch) <= 1:
                 wrong[start] = _code_of(error)
                 return

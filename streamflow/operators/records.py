@@ -10,9 +10,10 @@ import polars as pl
 
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, HEADERS, HEADERS_DTYPE, KEY, Batch
 from streamflow.model.types import PAYLOAD, Schema
-from streamflow.operators.errors import evaluate
+from streamflow.operators.errors import evaluate, without
 from streamflow.operators.fitting import Fitting, Misfit, fit_items
 from streamflow.operators.keys import key_bytes
+from streamflow.operators.typed_json import typed_items
 from streamflow.sdk.expression import Projection
 
 
@@ -77,8 +78,25 @@ def _checked(batch: Batch, way: Fitting) -> tuple[Batch, Batch | None]:
     return batch.where(~wrong), batch.with_frame(failed)
 
 
-def shape_items(source: Schema, target: Schema) -> Shaping | list[Misfit]:
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """Untyped JSON items into records, by the rules of JSON topics."""
+
+    schema: Schema
+
+    def run(self, batch: Batch) -> tuple[Batch, Batch | None]:
+        """As `Shaping.run`."""
+        payload, wrong = typed_items(batch.frame[PAYLOAD], self.schema)
+        said = {at: (code, f"schema: {why}") for at, (code, why) in wrong.items()}
+        fine, failed = without(batch, said)
+        frame = fine.frame.select(fine.reserved_columns()).with_columns(payload.get_columns())
+        return Batch(frame, self.schema), failed
+
+
+def shape_items(source: Schema, target: Schema) -> Shaping | Typing | list[Misfit]:
     """How items of `source` become records of `target`, or what does not fit."""
+    if source.kind == "any" and target.kind == "record":
+        return Typing(target)
     if source == target or (source.kind == target.kind and source.kind in ("any", "bytes")):
         return Shaping(Fitting((), (), ()), target)
     if source.kind == "record" and target.kind == "record":

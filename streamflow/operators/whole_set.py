@@ -60,9 +60,9 @@ class WholeSet:
                 absorbed += max(rows.height - done.height, 0)
             else:
                 filtered += rows.height
-        frame = arrived(made, self._empty())
+        frame = arrived(made) if made else None
         return Result(
-            outputs={"out": Batch(frame, self.schema)} if frame.height else {},
+            outputs={"out": Batch(frame, self.schema)} if frame is not None and frame.height else {},
             failed=join_failed(wrong),
             filtered=filtered,
             absorbed=absorbed,
@@ -83,6 +83,3 @@ class WholeSet:
 
     def _plain(self, rows: pl.DataFrame) -> Batch:
         return Batch(rows.drop([c for c in rows.columns if c.startswith("@:")]), self.source)
-
-    def _empty(self) -> pl.DataFrame:
-        return pl.DataFrame()

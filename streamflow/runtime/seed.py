@@ -46,18 +46,24 @@ class InputState:
 
     execution: str = ""  # of the bounded execution that is open here
     ends: dict[str, list[int]] = field(default_factory=dict)  # execution -> upstream tasks that announced its end
+    watermark_ms: int = NO_WATERMARK
 
     def dump(self) -> str:
-        if not self.execution and not self.ends:
+        if self == InputState():
             return ""
-        return orjson.dumps({"execution": self.execution, "ends": self.ends}).decode()
+        known = {"execution": self.execution, "ends": self.ends, "watermark_ms": self.watermark_ms}
+        return orjson.dumps(known).decode()
 
     @classmethod
     def load(cls, text: str) -> InputState:
         if not text:
             return cls()
         stored = orjson.loads(text)
-        return cls(execution=stored["execution"], ends={k: list(v) for k, v in stored["ends"].items()})
+        return cls(
+            execution=stored["execution"],
+            ends={k: list(v) for k, v in stored["ends"].items()},
+            watermark_ms=stored["watermark_ms"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,6 @@ class Seeder:
         self._projection = _projection(plan, vars)
         self._envelope = {e.field: e.column for e in plan.envelope}
         self._keep = {kept_column(plan.node, f): f for f in plan.keep}
-        self._watermark_ms = NO_WATERMARK
         self.state = InputState()
 
     def seed(self, decoded: Decoded) -> tuple[list[Segment], Batch | None]:
@@ -141,8 +146,8 @@ class Seeder:
                 add.append(pl.lit(self._partition, dtype=pl.Int32).alias(PARTITION))
         frame = frame.with_columns(add)
         if WM in self._needs and frame.height:
-            marks = source_watermarks(frame[TS], disorder_ms=0, carried_ms=self._watermark_ms)
-            self._watermark_ms = int(marks[-1])
+            marks = source_watermarks(frame[TS], disorder_ms=0, carried_ms=self.state.watermark_ms)
+            self.state.watermark_ms = int(marks[-1])
             frame = frame.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
         if POSITION not in self._needs:
             frame = frame.drop(POSITION)

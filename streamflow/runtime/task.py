@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -65,8 +65,11 @@ class Task:
         *,
         policy: RunPolicy | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        inputs: Log | None = None,
     ) -> None:
+        """`inputs`: the log to read from, where it is another one than what is written to (a replay)."""
         self._topology, self._program, self._log, self._executor = topology, program, log, executor
+        self._inputs = inputs or log
         self._policy, self._clock_ms = policy or topology.run, clock_ms
         self.stage, self.partition = program.stage, program.partition
         self.group = self.stage.group(topology.workflow)
@@ -106,7 +109,7 @@ class Task:
             await restore(store, self._log, at)
         committed = await self._log.committed(self.group, list(self._program.inputs))
         for at, plan in self._program.inputs.items():
-            start, end = await self._log.offsets(at)
+            start, end = await self._inputs.offsets(at)
             known = committed.get(at)
             self._program.set_state(at, InputState.load(known.metadata if known else ""))
             if known is not None:
@@ -163,14 +166,14 @@ class Task:
             batches = await begun[1]
             if batches:
                 return batches
-        return await self._log.read(at, self.positions[at], size_bytes_max=self._policy.step_bytes_max)
+        return await self._inputs.read(at, self.positions[at], size_bytes_max=self._policy.step_bytes_max)
 
     async def _step(self, at: TopicPartition, batches: list[RecordBatch]) -> None:
         first = self.positions[at]
         limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
         now_ms = self._clock_ms()
         after = batches[-1].last_offset + 1
-        reading = self._log.read(at, after, size_bytes_max=self._policy.step_bytes_max)
+        reading = self._inputs.read(at, after, size_bytes_max=self._policy.step_bytes_max)
         self._prefetched[at] = (after, asyncio.ensure_future(reading))
         await self.process(at, batches, first=first, limit=limit, now_ms=now_ms)
 
@@ -246,7 +249,7 @@ class Task:
         for step in record.steps:
             first = self.positions[step.at]
             while first < step.range.end:
-                batches = await self._log.read(step.at, first, size_bytes_max=self._policy.step_bytes_max)
+                batches = await self._inputs.read(step.at, first, size_bytes_max=self._policy.step_bytes_max)
                 await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms)
                 first = self.positions[step.at]
         await self.commit()
@@ -255,12 +258,12 @@ class Task:
         """Records committed on the inputs that this task has not read."""
         behind = 0
         for at, position in self.positions.items():
-            behind += max(0, (await self._log.offsets(at))[1] - position)
+            behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
 
     async def wait(self, timeout_ms: int) -> None:
         """Until something new is on an input, or the time is over."""
-        await self._log.wait(self.positions, timeout_ms=timeout_ms)
+        await self._inputs.wait(self.positions, timeout_ms=timeout_ms)
 
     async def _close_hooks(self) -> None:
         hooks = self._program.graph.hooks()
@@ -292,5 +295,3 @@ class Task:
     async def _in_thread(self, fn: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: fn(*args))
 
-
-__all__ = ["Mapping", "Task", "TaskMetrics"]

@@ -73,7 +73,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """The known name that `name` most likely stands for, or ""."""
     known = list(names)[:1000]
     folded = {k.lower().replace("-", "_"): k for k in known}
-    found = difflib.get_close_matches(name[:100].lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+    wanted = name[:100].lower().replace("-", "_")
+    letters = sorted(wanted)
+    swapped = [k for k in folded if sorted(k) == letters]  # `fi` is `if` before it is `file`
+    found = swapped or difflib.get_close_matches(wanted, folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else ""
 
 

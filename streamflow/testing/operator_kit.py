@@ -21,9 +21,11 @@ from streamflow.expressions import compile_projection, parse_template, typecheck
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, EXECUTION, KEY, PATH, RESERVED, ROW, TS, Batch
 from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, PAYLOAD, Schema, Type, frame_schema
+from streamflow.nodes import registry
 from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
 from streamflow.sdk.operator import NO_ROW, Commits, EndsExecutions, Operator, Result
+from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.places import Diagnostic, Place
 
 Item = Mapping[str, Any]
@@ -177,6 +179,17 @@ class Ran:
 
 class NodeRefusedError(AssertionError):
     """The node reported errors for its parameters; they are its text."""
+
+
+def make_node(kind: str, /, **params: object) -> Node:
+    """A node of a built-in kind from parameters as a document has them. Raises NodeRefusedError."""
+    found = registry().get(kind)
+    if found is None:
+        raise NodeRefusedError(f"no node kind {kind!r}")
+    node, findings = build(found, RawParams(values=params))
+    if node is None:
+        raise NodeRefusedError("\n".join(map(str, findings)))
+    return node
 
 
 def items_of(batch: Batch) -> list[Any]:

@@ -5,7 +5,9 @@ One place says what they hold; the files in `schemas/` are this, written out (`t
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from streamflow.codecs.avrotypes import schema_to_avro
@@ -161,3 +163,13 @@ FILES: Final = {"dead_letter.avsc": DEAD_LETTER, "data_item.avsc": DATA_ITEM, "e
 def avro_of(schema: Schema) -> dict[str, object]:
     """The Avro JSON of one of the schemas above."""
     return dict(schema_to_avro(schema))
+
+
+def write_files(folder: Path) -> None:
+    """Write the schema files anew."""
+    for name, schema in FILES.items():
+        (folder / name).write_text(file_text(schema), encoding="utf-8")
+
+
+def file_text(schema: Schema) -> str:
+    return json.dumps(avro_of(schema), indent=2, ensure_ascii=False) + "\n"

@@ -59,9 +59,33 @@ class _Item:
 
 
 def layout(boxes: Sequence[Box], links: Sequence[Link], *, gap_x: float, gap_y: float) -> Drawing:
-    """Place boxes so that every link goes to the right."""
-    if not boxes:
-        return Drawing(at={}, routes=(), width=0.0, height=0.0)
+    """Place boxes so that every link goes to the right; what is not connected stands below one another."""
+    at: dict[str, tuple[float, float]] = {}
+    routes: dict[int, tuple[tuple[float, float], ...]] = {}
+    width = height = 0.0
+    for part in _components(boxes, links):
+        inside = [i for i, link in enumerate(links) if link.source in part]
+        top = height + gap_y if height else 0.0
+        drawn = _connected([b for b in boxes if b.id in part], [links[i] for i in inside], gap_x, gap_y)
+        at |= {box: (x, y + top) for box, (x, y) in drawn.at.items()}
+        routes |= {i: tuple((x, y + top) for x, y in route) for i, route in zip(inside, drawn.routes, strict=True)}
+        width, height = max(width, drawn.width), top + drawn.height
+    return Drawing(at=at, routes=tuple(routes[i] for i in range(len(links))), width=width, height=height)
+
+
+def _components(boxes: Sequence[Box], links: Sequence[Link]) -> list[set[str]]:
+    """Boxes that links join, in order of their first box."""
+    joined: dict[str, set[str]] = {b.id: {b.id} for b in boxes}
+    for link in links:
+        left, right = joined[link.source], joined[link.target]
+        if left is not right:
+            left |= right
+            for box in right:
+                joined[box] = left
+    return list({id(part): part for part in joined.values()}.values())
+
+
+def _connected(boxes: Sequence[Box], links: Sequence[Link], gap_x: float, gap_y: float) -> Drawing:
     layer_of = _layers(boxes, links)
     items = {b.id: _Item(b.id, layer_of[b.id], b.height) for b in boxes}
     paths = [_bent(index, link, items) for index, link in enumerate(links)]

@@ -37,7 +37,7 @@ def _stage(stage: StagePlan, names: _Names) -> Iterator[str]:
     nodes = {n.id for n in stage.nodes}
     for entry in stage.inputs:
         if entry.node not in nodes:
-            kind = "items of the topic" if entry.internal else "trigger"
+            kind = "from its topic" if entry.internal else "trigger"
             yield f"    {names.of('node', f'{stage.id}/{entry.node}')}([{_label(entry.node, kind)}])"
     for node in stage.nodes:
         yield f"    {names.of('node', f'{stage.id}/{node.id}')}[{_label(node.id, node.kind)}]"

@@ -12,7 +12,7 @@ from html import escape
 
 from streamflow.topology.digest import digest
 from streamflow.topology.layered import Box, Drawing, Link, layout
-from streamflow.topology.plan import NodePlan, StagePlan, TopicPlan, Topology
+from streamflow.topology.plan import InputPlan, NodePlan, StagePlan, TopicPlan, Topology
 from streamflow.topology.svg_style import DEFS, STYLE
 
 _GAP_X, _GAP_Y = 64.0, 20.0
@@ -21,6 +21,7 @@ _PAD, _TITLE = 18.0, 34.0  # of a stage's frame
 _MARGIN, _HEADING = 28.0, 62.0
 _NODE_HEIGHT, _PORT_HEIGHT, _TOPIC_HEIGHT = 46.0, 22.0, 46.0
 _CHARS_MAX = 30
+_PORT_CHAR = 5.4  # mean width of a character of a port's name
 _FLOW_KINDS = ("source", "sink", "trigger", "repartition")
 
 
@@ -63,10 +64,11 @@ class _Stage:
     drawing: Drawing = field(init=False)
     boxes: dict[str, Box] = field(init=False)
     wires: list[tuple[Link, str]] = field(init=False)  # with the port that it leaves by
+    gap: float = field(init=False)  # between layers: room for the names of ports
 
     def __post_init__(self) -> None:
         nodes = {n.id: n for n in self.plan.nodes}
-        made = [_entry_box(i.node) for i in self.plan.inputs if i.node not in nodes]
+        made = [_entry_box(i) for i in self.plan.inputs if i.node not in nodes]
         leaving = {w.node for n in nodes.values() for ws in n.wires.values() for w in ws}
         sinks = {s.wire.node for s in self.plan.sinks}
         made += [self._node_box(n, last=n.id in sinks and n.id not in leaving) for n in nodes.values()]
@@ -78,7 +80,9 @@ class _Stage:
             (Link(source=s, target=_exit(s), leaves=self.boxes[s].height / 2, enters=8.0), "")
             for s in sorted(sinks & leaving)
         ]
-        self.drawing = layout(made, [link for link, _ in self.wires], gap_x=_GAP_X, gap_y=_GAP_Y)
+        labels = [_text_width(_short(port), _PORT_CHAR) for _, port in self.wires if port not in ("", "out")]
+        self.gap = max(_GAP_X, max(labels, default=0.0) + 44)
+        self.drawing = layout(made, [link for link, _ in self.wires], gap_x=self.gap, gap_y=_GAP_Y)
 
     @property
     def width(self) -> float:
@@ -151,7 +155,7 @@ class _Stage:
         for (link, port), route in zip(self.wires, self.drawing.routes, strict=True):
             points = [(px + x + _PAD, py + y + _TITLE) for px, py in route]
             if port not in ("", "out"):  # straight on under its label first
-                points.insert(1, (points[0][0] + min(_text_width(port, 5.2) + 10, _GAP_X / 2), points[0][1]))
+                points.insert(1, (points[0][0] + _text_width(_short(port), _PORT_CHAR) + 10, points[0][1]))
             style = "wire error" if port == "error" else "wire bare" if link.target.startswith("\0") else "wire"
             parts.append(_wire(points, style))
         parts += self._labels(x, y)
@@ -162,7 +166,7 @@ class _Stage:
                 continue
             bx, by = self._inner(box.id)
             plan = next((n for n in self.plan.nodes if n.id == box.id), None)
-            kind = plan.kind if plan else "items of the topic" if inputs[box.id].internal else "trigger"
+            kind = plan.kind if plan else entry_kind(inputs[box.id])
             role = "entry" if box.id in inputs else "sink" if box.id in sinks else "step"
             parts += _node(box, bx + x, by + y, kind, role)
         return parts
@@ -189,8 +193,14 @@ class _Stage:
         return parts
 
 
-def _entry_box(node: str) -> Box:
-    return Box(id=node, width=max(104.0, _text_width(_short(node), 7.6) + 34), height=_NODE_HEIGHT)
+def _entry_box(entry: InputPlan) -> Box:
+    width = max(_text_width(_short(entry.node), 7.6), _text_width(entry_kind(entry), 6.2)) + 34
+    return Box(id=entry.node, width=max(104.0, width), height=_NODE_HEIGHT)
+
+
+def entry_kind(entry: InputPlan) -> str:
+    """What to call the place where rows enter."""
+    return "from its topic" if entry.internal else "trigger"
 
 
 def _exit(node: str) -> str:

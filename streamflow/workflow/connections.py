@@ -134,6 +134,9 @@ def _from_mapping(item: Tree, findings: Findings) -> list[Connection]:
     entries = item.mapping
     assert entries is not None
     before = len(findings)
+    if not entries.keys() & set(KEYS):
+        findings.report(item.place, "SF115", "this mapping is no connection.", _FORM)
+        return []
     for name, (place, _) in entries.items():
         if name not in KEYS:
             findings.report(place, "SF110", f"unknown key {spell(name)} of a connection.", suggestion(name, KEYS))

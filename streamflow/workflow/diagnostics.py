@@ -139,9 +139,9 @@ def render_codes(*tables: Mapping[str, str]) -> str:
     rows = "\n".join(f"| `{code}` | {_capital(rule)} |" for code, rule in sorted(rules.items()))
     return (
         "# Diagnostics\n\n"
-        "What `streamflow check` finds. Every finding has a place (file, line, column), a code, what was found, and\n"
-        "the nearest right thing. Codes are stable: SF1xx are about the document and its graph, SF20x, SF22x and SF23x\n"
-        "about schemas and topics, SF21x about expressions, SF25x about what a node does with its items.\n\n"
+        "What `streamflow check` finds. Every finding has a place (file, line, column), a code, what was found,\n"
+        "and the nearest right thing. Codes are stable: SF1xx are about the document and its graph, SF20x, SF22x\n"
+        "and SF23x about schemas and topics, SF21x about expressions, SF25x about nodes and their items.\n\n"
         "This page is generated from the tables in the code.\n\n"
         f"| code | rule |\n|---|---|\n{rows}\n"
     )

@@ -12,6 +12,7 @@ from streamflow.workflow.cases import read_cases
 from streamflow.workflow.connections import read_connections
 from streamflow.workflow.findings import Findings
 from streamflow.workflow.forms import HeaderForm, NodeForm
+from streamflow.workflow.ids import as_id, id_mend, is_id
 from streamflow.workflow.model import Metadata, NodeEntry, WorkflowDocument, WorkflowPolicies
 from streamflow.workflow.tree import Tree, plain
 
@@ -21,9 +22,12 @@ _NODE_FORM = "Write {type: kind, parameter: value, …}."
 
 
 def read_document(
-    tree: Tree, *, base_folder: str = "", source: str = ""
+    tree: Tree, *, base_folder: str = "", source: str = "", incomplete: bool = False
 ) -> tuple[WorkflowDocument | None, list[Diagnostic]]:
-    """The document in a tree. It is None only where there is no mapping at all; what is faulty is left out of it."""
+    """The document in a tree. It is None only where there is no mapping at all; what is faulty is left out of it.
+
+    `incomplete`: the tree is known to lack something.
+    """
     findings = Findings()
     entries = tree.mapping
     if entries is None:
@@ -36,18 +40,20 @@ def read_document(
             )
         return None, findings
     header = _header(entries, tree.place, findings)
-    before = len(findings)
-    nodes = _nodes(entries["nodes"][1], findings) if "nodes" in entries else []
     if "nodes" not in entries:
         findings.report(tree.place, "SF111", "missing key 'nodes'.", "Add `nodes:` with one entry a node.")
+    nodes, faulty = _nodes(entries["nodes"][1], findings) if "nodes" in entries else ([], True)
+    before = len(findings)
     connections = read_connections(entries["connections"][1], findings) if "connections" in entries else []
-    faulty = len(findings) > before or any(
-        key in entries and entries[key][1].value is BROKEN for key in ("nodes", "connections")
-    )
+    faulty |= len(findings) > before or any(nearest(key, SECTIONS) for key in entries if key not in SECTIONS)
     tests = read_cases(entries["tests"][1], findings) if "tests" in entries else []
     name_at = entries["workflow"][1].text if "workflow" in entries else tree.place
+    name = header.workflow
+    if name and not is_id(name):  # the document goes on with a sound one, so that no topic name is faulty as well
+        findings.report(name_at, "SF113", f"{spell(name)} is no workflow id.", id_mend(name))
+        name = as_id(name)
     document = WorkflowDocument(
-        name=header.workflow,
+        name=name,
         description=header.description,
         version=str(header.version),
         nodes=tuple(nodes),
@@ -59,7 +65,7 @@ def read_document(
         base_folder=base_folder,
         source=source,
         place=name_at,
-        incomplete=faulty,
+        incomplete=incomplete or faulty,
     )
     return document, findings
 
@@ -93,24 +99,24 @@ def _header(entries: Mapping[str, tuple[Place, Tree]], place: Place, findings: F
     return kept
 
 
-def _nodes(tree: Tree, findings: Findings) -> list[NodeEntry]:
-    """Nodes of a mapping by id, or of a list of nodes with `id`."""
-    made: list[NodeEntry] = []
+def _nodes(tree: Tree, findings: Findings) -> tuple[list[NodeEntry], bool]:
+    """Nodes of a mapping by id, or of a list of nodes with `id`; and whether some had to be left out."""
     if (entries := tree.mapping) is not None:
-        for node_id, (place, inner) in entries.items():
-            made.append(_node(node_id, place, inner, findings))
-    elif (items := tree.sequence) is not None:
-        for item in items:
-            inside = item.mapping or {}
-            named = inside["id"][1] if "id" in inside else None
-            if named is not None and isinstance(named.value, str):
-                made.append(_node(named.value, named.text, item, findings))
-            elif item.value is not BROKEN:
-                findings.report(item.place, "SF111", "a node of a list needs an 'id'.", "Write {id: name, type: kind}.")
-    elif tree.value is not None and tree.value is not BROKEN:
-        mend = "Write one entry a node, `id: {type: kind}`."
-        findings.report(tree.place, "SF112", f"nodes: expected a mapping, found {spell(tree.value)}.", mend)
-    return made
+        return [_node(node_id, place, inner, findings) for node_id, (place, inner) in entries.items()], False
+    if (items := tree.sequence) is None:
+        if tree.value is not BROKEN and tree.value is not None:
+            mend = "Write one entry a node, `id: {type: kind}`."
+            findings.report(tree.place, "SF112", f"nodes: expected a mapping, found {spell(tree.value)}.", mend)
+        return [], tree.value is not None
+    made: list[NodeEntry] = []
+    for item in items:
+        inside = item.mapping or {}
+        named = inside["id"][1] if "id" in inside else None
+        if named is not None and isinstance(named.value, str):
+            made.append(_node(named.value, named.text, item, findings))
+        elif item.value is not BROKEN:
+            findings.report(item.place, "SF111", "a node of a list needs an 'id'.", "Write {id: name, type: kind}.")
+    return made, len(made) < len(items)
 
 
 def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEntry:

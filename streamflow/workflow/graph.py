@@ -17,8 +17,10 @@ _PRODUCING = frozenset(("trigger", "transform", "condition", "split", "merge", "
 
 def check_graph(document: WorkflowDocument, nodes: Mapping[str, Node], wiring: Wiring, findings: Findings) -> None:
     """Report what is wrong with the shape. What hangs on a fault that was reported already is not reported again."""
-    flow = {pair for pair in wiring.meant if pair not in _loops(document)} | _fallbacks(document)
-    cyclic = _check_cycles(document, flow, findings)
+    loops, fallbacks = _loops(document), _fallbacks(document, nodes)
+    sound = {(c.source, c.target) for c in wiring.connections}
+    cyclic = _check_cycles(document, (sound - loops) | fallbacks, findings)
+    flow = (wiring.meant - loops) | fallbacks
     if document.incomplete or not wiring.certain:
         return
     built_all = all(entry.id in nodes for entry in document.nodes)
@@ -54,9 +56,9 @@ def _loops(document: WorkflowDocument) -> set[tuple[str, str]]:
     return {(c.source, c.target) for c in document.connections if c.type == "loop"}
 
 
-def _fallbacks(document: WorkflowDocument) -> set[tuple[str, str]]:
-    known = {entry.id for entry in document.nodes}
-    return {(e.id, e.fallback) for e in document.nodes if e.fallback in known and e.fallback != e.id}
+def _fallbacks(document: WorkflowDocument, nodes: Mapping[str, Node]) -> set[tuple[str, str]]:
+    takes = {entry.id for entry in document.nodes if entry.id not in nodes or nodes[entry.id].input_ports()}
+    return {(e.id, e.fallback) for e in document.nodes if e.fallback in takes and e.fallback != e.id}
 
 
 def _somebody(document: WorkflowDocument, entry: NodeEntry) -> str:

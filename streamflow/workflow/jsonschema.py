@@ -15,9 +15,10 @@ from streamflow.sdk.node import Node
 from streamflow.sdk.param_schema import json_schema
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.workflow.forms import HeaderForm, NodeForm
+from streamflow.workflow.ids import ID_PATTERN
 
 FILE = Path("schemas") / "workflow.schema.json"
-_ID = "^[A-Za-z_][A-Za-z0-9_-]*$"
+_ID = f"^{ID_PATTERN}$"
 _NODE_SPELLING = r"(?:[^\s,\[\]-]|-(?!>))+"
 _GROUP = rf"(?:{_NODE_SPELLING}|\[\s*{_NODE_SPELLING}(?:\s*,\s*{_NODE_SPELLING})*\s*\])"
 _ARROW = rf"^\s*{_GROUP}(?:\s*->\s*{_GROUP})+\s*$"

@@ -59,7 +59,7 @@ def load_text(
                 )
             )
         return None, findings
-    document, found = read_document(tree, base_folder=base_folder, source=source)
+    document, found = read_document(tree, base_folder=base_folder, source=source, incomplete=bool(findings))
     return document, [*findings, *found]
 
 

@@ -94,6 +94,7 @@ class _Open:
     tree: Tree
     name: str = ""  # the key that this collection is the value of
     key: tuple[str | None, Place] | None = None  # (None, …): reported, its value is dropped
+    merged: bool = False  # it has a merge key: what it should hold is not known
 
 
 class _Reader:
@@ -235,6 +236,7 @@ class _Reader:
         name = str(event.value)
         if name == "<<" and tree.plain:
             self.findings.report(tree.place, "SF102", "merge key << is not accepted.", "Write the keys out.")
+            parent.merged = True
             return None
         if name in entries:
             line = entries[name][0].line
@@ -250,9 +252,11 @@ class _Reader:
         return name
 
     def _close(self) -> None:
-        closed = self.open.pop().tree
-        if closed.flow:
-            self._check_commas(closed)
+        closed = self.open.pop()
+        if closed.tree.flow:
+            self._check_commas(closed.tree)
+        if closed.merged:
+            closed.tree.value = BROKEN
 
     def _check_commas(self, tree: Tree) -> None:
         """`{when: max(a, b) > 3}` is `{when: "max(a", "b) > 3": null}` to YAML: report it once, as what was meant."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,10 +13,10 @@ from streamflow.workflow.cases import EXPECT_BESIDES_NODES
 from streamflow.workflow.document import NODE_KEYS
 from streamflow.workflow.findings import Findings
 from streamflow.workflow.graph import check_graph
+from streamflow.workflow.ids import id_mend, is_id
 from streamflow.workflow.model import ERROR_PORT, NodeEntry, WorkflowDocument
 from streamflow.workflow.ports import Wiring, output_names, wire
 
-ID_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]*"
 TOPIC_NAME_MAX = 249  # Kafka's limit
 _LONGEST_SUFFIX = "repartition"  # of what a node may put behind `<workflow>.<node>.`, but for stores
 
@@ -48,28 +47,18 @@ def validate(document: WorkflowDocument, registry: NodeRegistry) -> tuple[dict[s
     return nodes, findings
 
 
-def is_id(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text) is not None
-
-
 def _check_ids(document: WorkflowDocument, findings: Findings) -> None:
     if document.name and not is_id(document.name):
-        findings.report(document.place, "SF113", f"{spell(document.name)} is no workflow id.", _id_mend(document.name))
+        findings.report(document.place, "SF113", f"{spell(document.name)} is no workflow id.", id_mend(document.name))
     first: dict[str, NodeEntry] = {}
     for entry in document.nodes:
         if not is_id(entry.id):
-            findings.report(entry.place, "SF113", f"{spell(entry.id)} is no node id.", _id_mend(entry.id))
+            findings.report(entry.place, "SF113", f"{spell(entry.id)} is no node id.", id_mend(entry.id))
         if first.setdefault(entry.id, entry) is not entry:
             on = f" on line {first[entry.id].place.line}" if first[entry.id].place.line else ""
             findings.report(
                 entry.place, "SF114", f"node id {spell(entry.id)} is already used{on}.", "Rename one of them."
             )
-
-
-def _id_mend(text: str) -> str:
-    fixed = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
-    fixed = fixed if is_id(fixed) else f"_{fixed}"
-    return f"Write {fixed!r}." if is_id(fixed) else "Use letters, digits, '_' and '-', not beginning with a digit."
 
 
 def _build(entry: NodeEntry, registry: NodeRegistry, findings: Findings) -> Node | None:

@@ -49,7 +49,8 @@ def test_it_says_ready_serves_stops_and_keeps_its_topics(tmp_path: Path) -> None
             process.send_signal(stop)
             rest, told = process.communicate(timeout=60)
             assert (process.returncode, rest) == (0, ""), told
-        with pytest.raises(ConnectionRefusedError), socket.create_connection(bootstrap.split(":")):
+        host, _, port = bootstrap.partition(":")
+        with pytest.raises(ConnectionRefusedError), socket.create_connection((host, int(port))):
             pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 from typing import Any
 
 import polars as pl
@@ -42,45 +43,55 @@ _DAYS = [0, 1, -1, 59, 19782, 2932896, -719162, -719163, 2932897, 2**31 - 1, -(2
 _MILLIS = [0, 1, -1, 86_399_999, 1_709_210_096_789, 253402300799999, 253402300800000, -62135596800000, -62135596800001, 2**63 - 1, -(2**63), 9 * 10**15]
 
 
-def _values(t: Type, *, strange: bool) -> st.SearchStrategy[Any]:
+def _letters(random: Random) -> str:
+    return "".join(chr(random.choice((random.randrange(0x250), random.randrange(0xD800), random.randrange(0xE000, 0x110000)))) for _ in range(3))
+
+
+def _value(t: Type, random: Random, *, strange: bool) -> Any:
+    """A value of a type, from its edges more often than not."""
+    if t.nullable and random.random() < 0.2:
+        return None
     match t.kind:
         case "bool":
-            found: st.SearchStrategy[Any] = st.booleans()
+            return random.random() < 0.5
         case "int":
-            found = st.sampled_from([v for v in _LONGS if -(2**31) <= v < 2**31])
+            return random.choice([v for v in _LONGS if -(2**31) <= v < 2**31])
         case "long":
-            found = st.sampled_from(_LONGS) | st.integers(-20, 20)
+            return random.choice([*_LONGS, random.randrange(-20, 20), random.randrange(-20, 20)])
         case "double":
-            found = st.sampled_from(_DOUBLES + (_STRANGE if strange else [])) | st.integers(-40, 40).map(lambda v: v / 4)
+            return random.choice([*_DOUBLES, *(_STRANGE if strange else []), *(random.randrange(-40, 40) / 4 for _ in range(9))])
         case "float":
-            found = st.sampled_from([0.0, -0.0, 0.5, -1.25, 3.0, *(_STRANGE if strange else [])])
+            return random.choice([0.0, -0.0, 0.5, -1.25, 3.0, *(_STRANGE if strange else [])])
         case "string":
-            found = st.sampled_from(_TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+            return random.choice([*_TEXTS, *(_letters(random) for _ in range(4))])
         case "enum":
-            found = st.sampled_from(t.symbols)
+            return random.choice(t.symbols)
         case "bytes":
-            found = st.sampled_from([b"", b"a", b"\xff", b"\x00\x01", "é".encode()])
+            return random.choice([b"", b"a", b"\xff", b"\x00\x01", "é".encode()])
         case "date":
-            found = st.sampled_from(_DAYS)
+            return random.choice(_DAYS)
         case "time":
-            found = st.sampled_from([0, 1_000, 86_399_999_999_000, 45_296_789_000_000])
+            return random.choice([0, 1_000, 86_399_999_999_000, 45_296_789_000_000])
         case "timestamp" | "local":
-            found = st.sampled_from(_MILLIS)
+            return random.choice(_MILLIS)
         case "decimal":
-            found = st.sampled_from([0, 1, -1, 1_100, 999_999_999_999, -123_456])
+            return random.choice([0, 1, -1, 1_100, 999_999_999_999, -123_456])
         case "array":
-            found = st.lists(_values(t.element, strange=strange), max_size=4)
+            return [_value(t.element, random, strange=strange) for _ in range(random.randrange(4))]
         case "map":
-            found = st.dictionaries(st.sampled_from(["a", "b", "é"]), _values(t.element, strange=strange), max_size=3)
+            return {k: _value(t.element, random, strange=strange) for k in ("a", "b", "é") if random.random() < 0.5}
         case _:
-            found = st.fixed_dictionaries({f.name: _values(f.type, strange=strange) for f in t.fields})
-    return (st.none() | found) if t.nullable else found
+            return {f.name: _value(f.type, random, strange=strange) for f in t.fields}
 
 
-def frames(schema: Type, *, strange: bool = True, rows_max: int = 12) -> st.SearchStrategy[pl.DataFrame]:
-    """Frames of a record schema, full of edges."""
-    rows = st.lists(st.fixed_dictionaries({f.name: _values(f.type, strange=strange) for f in schema.fields}), min_size=1, max_size=rows_max)
-    return rows.map(lambda found: frame_of(found, schema))
+def frames(schema: Type, *, strange: bool = True) -> st.SearchStrategy[pl.DataFrame]:
+    """Frames of a record schema, full of edges. From a seed: drawing every value would take most of the time."""
+    return st.builds(lambda seed, rows: random_frame(schema, seed, rows, strange=strange), st.integers(0, 2**32), st.integers(1, 12))
+
+
+def random_frame(schema: Type, seed: int, rows: int, *, strange: bool) -> pl.DataFrame:
+    random = Random(seed)  # noqa: S311
+    return frame_of([_value(schema, random, strange=strange) for _ in range(rows)], schema)
 
 
 def frame_of(rows: list[dict[str, Any]], schema: Type) -> pl.DataFrame:
@@ -177,10 +188,10 @@ def any_expressions(depth: int = 3, fields: frozenset[str] | None = None) -> st.
     """Expressions of any kind that has many functions; and calls whose result depends on their arguments."""
     kinds = [k for k in ("bool", "long", "double", "string", "date", "array<string>", "array<long>", "timestamp") if fields is None or k in _VALUES]
     plain = st.sampled_from(kinds).flatmap(lambda kind: expressions(kind, depth, fields))
-    return plain | st.sampled_from(CALLS["?"]).flatmap(lambda call: _call(call, depth - 1, fields))
+    return plain | st.sampled_from(CALLS["?"]).flatmap(lambda found: call(found, depth - 1, fields))
 
 
 @st.composite
-def _call(draw: st.DrawFn, call: tuple[str, tuple[str, ...]], depth: int, fields: frozenset[str] | None) -> str:
-    name, specs = call
+def call(draw: st.DrawFn, found: tuple[str, tuple[str, ...]], depth: int, fields: frozenset[str] | None) -> str:
+    name, specs = found
     return f"{name}({', '.join(draw(expressions(s, depth, fields)) for s in specs)})"

@@ -15,9 +15,9 @@ from streamflow.expressions.functions.operators import equal
 from streamflow.expressions.json_values import jsonify
 from streamflow.expressions.projection import CompiledProjection
 from streamflow.expressions.values import to_python
-from streamflow.model.types import ANY, PAYLOAD, Type
+from streamflow.model.types import ANY, PAYLOAD, Type, frame_schema
 from streamflow.sdk.expression import ITEM_ERROR_CODES, Expression, Scope
-from tests.property.expression_grammar import JSON_SCHEMA, SCHEMA, any_expressions, frames
+from tests.property.expression_grammar import CALLS, JSON_SCHEMA, SCHEMA, any_expressions, call, frames
 
 Result = tuple[list[Any], list[int]]
 JSON_FIELDS = frozenset(f.name for f in JSON_SCHEMA.fields)
@@ -39,9 +39,7 @@ def result(projection: CompiledProjection, frame: pl.DataFrame) -> Result:
     return to_python(values, projection.types["v"]), [0] * frame.height if errors is None else errors.to_list()
 
 
-@settings(max_examples=400)
-@given(any_expressions(), frames(SCHEMA))
-def test_both_backends_agree(text: str, frame: pl.DataFrame) -> None:
+def agree(text: str, frame: pl.DataFrame) -> None:
     columnar, rowwise = compiled(text, SCHEMA, "auto"), compiled(text, SCHEMA, "python")
     if columnar is None:
         return
@@ -52,7 +50,25 @@ def test_both_backends_agree(text: str, frame: pl.DataFrame) -> None:
     assert set(found[1]) <= {0, *ITEM_ERROR_CODES}
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples * 5)  # type: ignore[union-attr]
+@given(any_expressions(), frames(SCHEMA))
+def test_both_backends_agree(text: str, frame: pl.DataFrame) -> None:
+    agree(text, frame)
+
+
+@pytest.mark.parametrize("name", sorted({name for calls in CALLS.values() for name, _ in calls}))
+def test_both_backends_agree_on_each_function(name: str) -> None:
+    """Method: every signature on plain fields and literals, so that no kernel is left to chance."""
+    calls = [c for found in CALLS.values() for c in found if c[0] == name]
+
+    @settings(max_examples=settings.default.max_examples // 4)  # type: ignore[union-attr]
+    @given(st.sampled_from(calls).flatmap(lambda c: call(c, 0, None)), frames(SCHEMA))
+    def check(text: str, frame: pl.DataFrame) -> None:
+        agree(text, frame)
+
+    check()
+
+
 @given(any_expressions(), frames(SCHEMA), st.lists(st.integers(0, 12), max_size=3))
 def test_a_batch_is_never_observable(text: str, frame: pl.DataFrame, cuts: list[int]) -> None:
     projection = compiled(text, SCHEMA, "auto")
@@ -69,7 +85,7 @@ def test_a_batch_is_never_observable(text: str, frame: pl.DataFrame, cuts: list[
     assert repr((values, codes)) == repr(whole)
 
 
-@settings(max_examples=250)
+@settings(max_examples=settings.default.max_examples * 3)  # type: ignore[union-attr]
 @given(any_expressions(fields=JSON_FIELDS), frames(JSON_SCHEMA, strange=False))
 def test_json_agrees_with_types(text: str, frame: pl.DataFrame) -> None:
     typed, untyped = compiled(text, JSON_SCHEMA, "python"), compiled(text, ANY, "auto")
@@ -110,14 +126,8 @@ def test_hostile_text_is_refused_or_runs(text: str) -> None:
     assert (projection is None) == bool(found)
     references(Expression(text))
     if projection is not None:
-        frame = pl.DataFrame(schema={f.name: _dtype(f.type) for f in SCHEMA.fields})
+        frame = pl.DataFrame(schema=frame_schema(SCHEMA))
         assert projection.run(frame).values.height == 0
-
-
-def _dtype(t: Type) -> pl.DataType:
-    from streamflow.model.types import polars_dtype
-
-    return polars_dtype(t)
 
 
 _TOKENS = st.sampled_from(
@@ -126,7 +136,7 @@ _TOKENS = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=settings.default.max_examples * 5)  # type: ignore[union-attr]
 @given(st.text(max_size=60) | st.lists(_TOKENS, max_size=20).map(" ".join) | st.lists(_TOKENS, max_size=20).map("".join))
 def test_random_text_gives_diagnostics_never_exceptions(text: str) -> None:
     for schema in (SCHEMA, ANY):
@@ -136,15 +146,10 @@ def test_random_text_gives_diagnostics_never_exceptions(text: str) -> None:
     references(Expression(text))
 
 
-def test_every_value_survives_its_column() -> None:
+@given(frames(SCHEMA))
+def test_every_value_survives_the_python_backend(frame: pl.DataFrame) -> None:
     """Passing a field through changes nothing, whatever the type."""
-
-    @settings(max_examples=60)
-    @given(frames(SCHEMA))
-    def check(frame: pl.DataFrame) -> None:
-        for field in SCHEMA.fields:
-            projection = compiled(field.name, SCHEMA, "python")
-            assert projection is not None
-            assert projection.run(frame).values["v"].equals(frame[field.name], null_equal=True)
-
-    check()
+    for field in SCHEMA.fields:
+        projection = compiled(field.name, SCHEMA, "python")
+        assert projection is not None
+        assert projection.run(frame).values["v"].equals(frame[field.name], null_equal=True)

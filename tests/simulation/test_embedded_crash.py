@@ -23,7 +23,7 @@ from streamflow.logs import EmbeddedLog
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.sdk.errors import LogCorrupt
 from streamflow.sdk.log import TopicSpec
-from streamflow.testing.log_conformance import all_records, opened, values
+from streamflow.testing.log_steps import all_records, opened, values
 
 WRITER = Path(__file__).with_name("embedded_log_writer.py")
 ROOT = Path(__file__).parents[2]

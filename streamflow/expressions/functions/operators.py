@@ -284,7 +284,7 @@ FUNCTIONS: tuple[Function, ...] = (
                       kernel=long_kernel(operator.add, lambda a, b, c, d: [a + c, b + d])),
             signature("double double", "double", operator.add, inline="{0} + {1}", expr=operator.add),
             signature("string string", "string", _join_text, inline="{0} + {1}", expr=operator.add),
-            signature("array array", _element, _join_lists, fails=True),
+            signature("array array", _element, _join_lists, alike=True, fails=True),
         ),
         examples=(("1 + 2", "3"), ('"big" + "-" + "order"', '"big-order"'), ("9223372036854775807 + 1", "error: overflow")),
         dynamic=_add_any,

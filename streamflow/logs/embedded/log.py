@@ -9,33 +9,35 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple
 
-from streamflow.logs.embedded.catalog import Catalog, Partition, TailBatch
+from streamflow.logs.embedded.catalog import Catalog
 from streamflow.logs.embedded.compaction import compact
 from streamflow.logs.embedded.core import Core
 from streamflow.logs.embedded.frame import Change
-from streamflow.logs.embedded.journal import Journal
 from streamflow.logs.embedded.layout import PARTITIONS_MAX, TRANSACTIONAL_ID_BYTES_MAX, Layout
 from streamflow.logs.embedded.locks import named_lock
 from streamflow.logs.embedded.producer import EmbeddedProducer, check_offsets
-from streamflow.logs.embedded.reader import DamagedError, Reader
-from streamflow.logs.embedded.repair import mend
+from streamflow.logs.embedded.reading import Reads, out_of_range
 from streamflow.logs.embedded.topics import check_spec
 from streamflow.logs.embedded.waiters import Waiters
 from streamflow.logs.embedded.writer import Ends, Job, Prepared, Writer
 from streamflow.model.positions import Committed, TopicPartition
-from streamflow.sdk.errors import LogBusy, LogCorrupt, LogError, OffsetOutOfRange, TopicExists, UsageError
+from streamflow.sdk.errors import LogBusy, LogError, TopicExists, UsageError
 from streamflow.sdk.log import Compression, Producer, RecordBatch, TopicInfo, TopicSpec
 
 _POLL_S_MIN, _POLL_S_MAX = 0.002, 0.020  # how often to look for what other processes commit
-_READ_TRIES_MAX = 5
 _INLINE_BYTES_MAX = 128 << 10  # reading less than this is quicker than handing it to a thread
-_T = TypeVar("_T")
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+class _Opened(NamedTuple):
+    core: Core
+    writer: Writer
+    reads: Reads
 
 
 class EmbeddedLog:
@@ -73,8 +75,7 @@ class EmbeddedLog:
         self._clock = clock
         self._layout = Layout(self._path)
         self._waiters = Waiters()
-        self._reader = Reader()
-        self._opened: tuple[Core, Writer] | None = None
+        self._opened: _Opened | None = None
 
     # Opening
 
@@ -88,14 +89,15 @@ class EmbeddedLog:
                 Core, self._layout, durable=self._durable, lock_timeout_ms=self._lock_timeout_ms
             )
             core.on_growth = self._waiters.wake
-            self._opened = core, Writer(core, journal_bytes_max=self._journal_bytes_max, clock=self._clock)
+            writer = Writer(core, journal_bytes_max=self._journal_bytes_max, clock=self._clock)
+            self._opened = _Opened(core, writer, Reads(core))
 
     async def close(self) -> None:
         if self._opened is not None:
-            (core, writer), self._opened = self._opened, None
-            await asyncio.to_thread(writer.close)
-            core.close()
-            self._reader.close()
+            opened, self._opened = self._opened, None
+            await asyncio.to_thread(opened.writer.close)
+            opened.core.close()
+            opened.reads.close()
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold the lock `name` of this log, such as a workflow's. Raises LogBusy, naming the process that holds it."""
@@ -124,7 +126,7 @@ class EmbeddedLog:
         return TopicInfo(name=spec.name, partitions=spec.partitions, incarnation=incarnation, config=config)
 
     async def delete_topic(self, name: str) -> None:
-        core, _ = self._need()
+        core = self._need().core
         folders = []
 
         def prepare(catalog: Catalog, _: Ends) -> Prepared:
@@ -151,12 +153,13 @@ class EmbeddedLog:
             return partition.start, partition.end
 
     async def read(self, at: TopicPartition, offset: int, *, size_bytes_max: int) -> list[RecordBatch]:
-        if min(size_bytes_max, self._readable_bytes(at, offset)) <= _INLINE_BYTES_MAX:
-            return self._tried(at, lambda: self._read(at, offset, size_bytes_max))
-        return await asyncio.to_thread(self._tried, at, lambda: self._read(at, offset, size_bytes_max))
+        reads = self._need().reads
+        if min(size_bytes_max, reads.readable_bytes(at, offset)) <= _INLINE_BYTES_MAX:
+            return reads.read(at, offset, size_bytes_max)
+        return await asyncio.to_thread(reads.read, at, offset, size_bytes_max)
 
     async def offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
-        return await asyncio.to_thread(self._tried, at, lambda: self._offset_for_time(at, timestamp_ms))
+        return await asyncio.to_thread(self._need().reads.offset_for_time, at, timestamp_ms)
 
     async def wait(self, positions: Mapping[TopicPartition, int], *, timeout_ms: int) -> None:
         deadline = time.monotonic() + timeout_ms / 1000
@@ -190,7 +193,7 @@ class EmbeddedLog:
             return Prepared(Change(producers=[(transactional_id, catalog.seq + 1)]))
 
         change = await self._change(prepare)
-        core, writer = self._need()
+        core, writer, _ = self._need()
         return EmbeddedProducer(
             core,
             writer,
@@ -204,7 +207,7 @@ class EmbeddedLog:
         def prepare(catalog: Catalog, _: Ends) -> Prepared | None:
             partition = catalog.partition(at)
             if not 0 <= before <= partition.end:
-                raise _out_of_range(at, before, partition)
+                raise out_of_range(at, before, partition)
             if before <= partition.start:
                 return None
             return Prepared(Change(starts=[(at.topic, at.partition, before)]))
@@ -242,12 +245,11 @@ class EmbeddedLog:
 
     async def checkpoint(self) -> None:
         """Move what the journal holds to segments, and free what may go. Happens by itself as the journal grows."""
-        _, writer = self._need()
-        await asyncio.wrap_future(writer.checkpoint())
+        await asyncio.wrap_future(self._need().writer.checkpoint())
 
     async def run_maintenance(self, now_ms: int) -> None:
         """Apply retention and compaction as of `now_ms`. Commits go on meanwhile."""
-        core, writer = self._need()
+        core, writer, _ = self._need()
         await asyncio.wrap_future(writer.checkpoint(now_ms=now_ms))
         try:
             with self.lock("@compaction"):
@@ -259,96 +261,15 @@ class EmbeddedLog:
 
     # Inside
 
-    def _need(self) -> tuple[Core, Writer]:
+    def _need(self) -> _Opened:
         if self._opened is None:
             raise LogError(f"{self._path}: the log is not open.", mend="Open it before use.")
         return self._opened
 
     def _following(self) -> Core:
-        core, _ = self._need()
+        core = self._need().core
         core.follow()
         return core
 
     async def _change(self, prepare: Callable[[Catalog, Ends], Prepared | None]) -> Change:
-        _, writer = self._need()
-        return await asyncio.shield(asyncio.wrap_future(writer.submit(Job(prepare))))
-
-    def _located(self, at: TopicPartition, offset: int) -> tuple[Path, Partition, list[TailBatch], Journal]:
-        """What a read from `offset` needs, taken together; `tail` begins with the batch that holds `offset`."""
-        core = self._following()
-        with core.state:
-            topic, partition = core.catalog.topic(at.topic), core.catalog.partition(at)
-            if not partition.start <= offset <= partition.end:
-                raise _out_of_range(at, offset, partition)
-            first = partition.tail_from(offset)
-            return (
-                self._layout.partition(at, topic.info.incarnation),
-                partition,
-                partition.tail[first : first + 1024],
-                core.journal,
-            )
-
-    def _readable_bytes(self, at: TopicPartition, offset: int) -> int:
-        """About how much a read from `offset` will decompress; exact only when it is little."""
-        _, partition, tail, _ = self._located(at, offset)
-        if offset < partition.tail_base:
-            return sum(s.size_bytes for s in partition.segments if s.end > offset)
-        return sum(b.size_bytes for b in tail)
-
-    def _read(self, at: TopicPartition, offset: int, size_bytes_max: int) -> list[RecordBatch]:
-        folder, partition, tail, journal = self._located(at, offset)
-        if offset < partition.tail_base:
-            found = self._reader.read_segments(folder, partition.segments, offset, size_bytes_max)
-            if found:
-                return found
-        return self._reader.read_tail(tail, journal, size_bytes_max)
-
-    def _offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
-        core = self._following()
-        with core.state:
-            topic, partition = core.catalog.topic(at.topic), core.catalog.partition(at)
-            start, segments, tail = partition.start, partition.segments, list(partition.tail)
-        folder = self._layout.partition(at, topic.info.incarnation)
-        for segment in segments:
-            if segment.max_timestamp_ms >= timestamp_ms and segment.end > start:
-                for found in self._reader.scan(folder, segment, time_ms=timestamp_ms):
-                    if found.max_timestamp_ms >= timestamp_ms and found.last >= start:
-                        return max(found.base, start)
-        return next((max(b.base, start) for b in tail if b.max_timestamp_ms >= timestamp_ms and b.last >= start), None)
-
-    def _tried(self, at: TopicPartition, read: Callable[[], _T]) -> _T:
-        """`read`, again after mending what can be mended, and again when a checkpoint removed files under it."""
-        mended: set[tuple[Path, int]] = set()
-        tries = 0
-        while True:
-            try:
-                return read()
-            except FileNotFoundError as error:
-                tries += 1
-                if tries > _READ_TRIES_MAX:
-                    raise LogCorrupt(
-                        f"{at}: {error.filename} is missing.", mend="Restore it from a copy of the log's folder."
-                    ) from error
-            except DamagedError as damaged:
-                place = damaged.path, damaged.position
-                if place in mended or not self._mend(at, damaged):
-                    raise LogCorrupt(
-                        f"{damaged.path}: the record batch at byte {damaged.position} fails its check ({at}).",
-                        mend="Restore this file from a copy of the log's folder; other records can still be read.",
-                    ) from damaged
-                mended.add(place)
-
-    def _mend(self, at: TopicPartition, damaged: DamagedError) -> bool:
-        core, _ = self._need()
-        if damaged.segment is None:
-            return False
-        done = mend(self._layout, core.journal.first, at, damaged.segment, path=damaged.path, position=damaged.position)
-        self._reader.forget(damaged.path)
-        return done
-
-
-def _out_of_range(at: TopicPartition, offset: int, partition: Partition) -> OffsetOutOfRange:
-    return OffsetOutOfRange(
-        f"{at}: offset {offset} is outside [{partition.start}, {partition.end}].",
-        mend="Start from the first or the last offset that is there.",
-    )
+        return await asyncio.shield(asyncio.wrap_future(self._need().writer.submit(Job(prepare))))

@@ -17,7 +17,7 @@ from streamflow.logs.embedded import core as core_module
 from streamflow.logs.embedded import files
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import LogError, LogFull
-from streamflow.testing.log_conformance import batch, new_topic, opened, put, run, values
+from streamflow.testing.log_steps import batch, new_topic, opened, put, run, values
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def test_commits_that_come_together_share_a_sync(tmp_path: Path, monkeypatch: py
         for producer in producers:
             await producer.begin()
             await producer.append(at, [batch("x")])
-        core, _ = log._need()
+        core = log._need().core
         with core.locked():  # hold the log until all have handed in
             commits = [asyncio.create_task(p.commit()) for p in producers]
             await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from streamflow.logs.embedded.frame import (
     is_sealed,
     place,
 )
-from streamflow.testing.log_conformance import batch
+from streamflow.testing.log_steps import batch
 
 
 def flips(data: bytes) -> list[bytes]:

@@ -14,7 +14,7 @@ from streamflow.logs import EmbeddedLog, open_log
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.sdk.errors import Fenced, LogBusy, LogCorrupt, LogError, LogFull, UnknownTopic, UsageError
 from streamflow.sdk.log import Log, NewBatch, TopicSpec
-from streamflow.testing.log_conformance import all_records, batch, new_topic, opened, put, run, values
+from streamflow.testing.log_steps import all_records, batch, new_topic, opened, put, run, values
 
 
 def test_an_address_is_a_folder_and_others_are_explained() -> None:
@@ -81,7 +81,7 @@ def test_a_commit_waits_for_the_log_no_longer_than_it_was_told(tmp_path: Path) -
         async with opened(one, two):
             at = await new_topic(one)
             producer = await two.producer("p")
-            core, _ = one._need()
+            core = one._need().core
             with core.locked(), pytest.raises(LogBusy, match="another process"):
                 await put(producer, at, batch("a"))
             assert await producer.commit() == {at: 1}

@@ -12,7 +12,7 @@ from streamflow.logs import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import LogCorrupt, OffsetOutOfRange
 from streamflow.sdk.log import NewBatch, TopicSpec
-from streamflow.testing.log_conformance import all_records, batch, new_topic, opened, put, values
+from streamflow.testing.log_steps import all_records, batch, new_topic, opened, put, values
 
 
 def keyed(*pairs: tuple[str, str | None], time_ms: int = 0) -> NewBatch:

@@ -10,7 +10,8 @@ from streamflow.logs import EmbeddedLog
 from streamflow.sdk.errors import CommitUnknown, Fenced, LogFull, UsageError
 from streamflow.sdk.log import Log
 from streamflow.testing.faulty_log import Fault, FaultyLog, seeded_faults
-from streamflow.testing.log_conformance import LogConformance, MakeLog, batch, new_topic, put, run, values
+from streamflow.testing.log_conformance import LogConformance
+from streamflow.testing.log_steps import MakeLog, batch, new_topic, put, run, values
 
 
 class TestAFaultyLogWithoutFaultsIsALog(LogConformance):

@@ -1,0 +1,1 @@
+"""Reprocesses what the log remembers, the way the journal says it was processed."""
