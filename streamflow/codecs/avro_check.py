@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from streamflow.codecs.avronodes import Node
+from streamflow.codecs.evolution import text_of
 from streamflow.model.types import branch_names, polars_dtype
 
 _ROW = "@row_in_frame"
@@ -53,6 +54,8 @@ def conform(frame: pl.DataFrame, node: Node) -> tuple[pl.DataFrame, list[BadRow]
 
 def _cast(column: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Never raises: what does not convert is null. Casts that polars does not know at all make every row null."""
+    if column.dtype == pl.Binary and dtype == pl.String:
+        return text_of(column)
     try:
         return column.cast(dtype, strict=False)
     except pl.exceptions.PolarsError:

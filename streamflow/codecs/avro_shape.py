@@ -192,5 +192,11 @@ def raise_frame(node: Node, raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _empty_value(node: Node) -> pl.Series:
-    value: Any = None if node.kind == "null" else b"" if node.kind == "fixed" else {n: None for n, _ in node.fields}
-    return pl.Series([value], dtype=polars_dtype(node.type))
+    return pl.Series([_only_value(node)], dtype=polars_dtype(node.type))
+
+
+def _only_value(node: Node) -> Any:
+    """The one value of a type without bytes."""
+    if node.kind == "record":
+        return {name: _only_value(n) for name, n in node.fields}
+    return b"" if node.kind == "fixed" else None

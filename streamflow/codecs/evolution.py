@@ -81,7 +81,7 @@ class Resolution:
         columns, bad = _fields(writer, reader, pl.col, "")
         self._columns = [c.alias(f.name) for c, f in zip(columns, reader.fields, strict=True)]
         self._bad = None if bad is None else bad.fill_null(False).alias("bad")
-        self.why = "; ".join(check(writer, reader))
+        self.why = "; ".join(check(writer, reader)) or "it holds bytes that are no UTF-8 text"
 
     def apply(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series | None]:
         """The reader's columns (columns that start with `@` stay), and which rows have no reading."""
@@ -148,7 +148,8 @@ def _plain(w: Type, r: Type, v: pl.Expr, at: str) -> Converted:
         case "record":
             columns, bad = _fields(w, r, v.struct.field, f"{at}.")
             names = [f.name for f in r.fields]
-            value = pl.struct([c.alias(n) for c, n in zip(columns, names, strict=True)]) if columns else pl.struct([])
+            nothing = pl.lit(pl.Series([{}], dtype=pl.Struct([]))).first()
+            value = pl.struct([c.alias(n) for c, n in zip(columns, names, strict=True)]) if columns else nothing
             whole = pl.when(v.is_not_null()).then(value).cast(polars_dtype(r))
             return Converted(whole, None if bad is None else v.is_not_null() & bad)
         case "array" | "map":
@@ -158,13 +159,28 @@ def _plain(w: Type, r: Type, v: pl.Expr, at: str) -> Converted:
         case "time":
             return Converted(v)
         case "string" if w.kind in ("bytes", "any"):
-            value = v.cast(pl.String, strict=False)
+            value = v.map_batches(text_of, return_dtype=pl.String)
             return Converted(value, v.is_not_null() & value.is_null())
     if w.kind in ("date", "timestamp", "local") and r.kind not in ("date", "timestamp", "local"):
         v = v.to_physical()
     elif r.kind == "date" and w.kind == "int":
         v = v.cast(pl.Int32)
     return Converted(v if polars_dtype(w) == polars_dtype(r) else v.cast(polars_dtype(r), strict=False))
+
+
+def text_of(column: pl.Series) -> pl.Series:
+    """Bytes as text; null where they are no UTF-8. polars refuses the whole column for one such value."""
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return pl.Series(column.name, [_text(v) for v in column.to_list()], dtype=pl.String)
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _items(w: Type, r: Type, v: pl.Expr, at: str) -> Converted:

@@ -33,6 +33,11 @@ class GraphNode:
         return self.raw.place
 
     @property
+    def is_written(self) -> bool:
+        """Whether a user wrote it; ids of nodes that the compiler puts in hold a dot."""
+        return "." not in self.id
+
+    @property
     def is_trigger(self) -> bool:
         return self.node.spec.category == "trigger"
 

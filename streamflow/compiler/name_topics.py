@@ -182,7 +182,7 @@ class _Namer:
                     name=names.ledger_topic(self.workflow, group.id),
                     kind="ledger",
                     codec=_BYTES,
-                    why=f"What became of every row of stage {group.id!r}, by commit, for `audit` (schemas/ledger.avsc).",
+                    why=f"What became of the rows of stage {group.id!r}, by commit, for `audit` (schemas/ledger.avsc).",
                     config=KEPT,
                 ),
                 head,

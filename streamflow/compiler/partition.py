@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamflow.compiler.codes import NO_KEY, NOT_INSTALLED
+from streamflow.compiler.codes import COPARTITION, NO_KEY, NOT_INSTALLED
 from streamflow.compiler.graph import Edge, Graph, GraphNode
 from streamflow.sdk.expression import Expression
-from streamflow.sdk.node import Port
+from streamflow.sdk.node import Port, Repartitions
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.places import Diagnostic
 from streamflow.sdk.registry import NodeRegistry
@@ -49,7 +49,39 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                     edges.append(
                         Edge(source=between.id, port="out", target=node.id, target_port=port.name, place=node.place)
                     )
-    return Graph(nodes=nodes, edges=tuple(edges), broken=graph.broken), findings
+    made = Graph(nodes=nodes, edges=tuple(edges), broken=graph.broken)
+    return made, [*findings, *(f for n in graph.nodes.values() for f in _unequal(made, n))]
+
+
+def _unequal(graph: Graph, node: GraphNode) -> list[Diagnostic]:
+    """Inputs that meet by key must be in equal numbers of partitions."""
+    keyed = {p.name for p in node.node.input_ports() if p.keyed}
+    counts: dict[str, int | None] = {}
+    for edge in graph.into(node.id) if len(keyed) > 1 else ():
+        spreads = _nearest_repartition(graph, edge.source)
+        if edge.target_port in keyed and spreads is not None and isinstance(spreads.node, Repartitions):
+            counts[spreads.id] = spreads.node.partitions()
+    if len(set(counts.values())) < 2:
+        return []
+    got = ", ".join(f"{n}: {'as the stage before it' if c is None else c}" for n, c in counts.items())
+    return [
+        Diagnostic(
+            place=node.place,
+            code=COPARTITION,
+            message=f"node {node.id!r} ({node.kind}): what meets by key is in unequal numbers of partitions ({got}).",
+            mend="Give all of these repartitions the same number of partitions.",
+        )
+    ]
+
+
+def _nearest_repartition(graph: Graph, node: str) -> GraphNode | None:
+    """The repartition whose partitions the rows of `node` are in."""
+    while not graph.nodes[node].repartitions:
+        arriving = graph.into(node)
+        if not arriving:
+            return None
+        node = arriving[0].source
+    return graph.nodes[node]
 
 
 def _key_of(node: GraphNode, port: Port) -> Expression | None:

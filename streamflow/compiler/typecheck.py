@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.compiler.codes import NO_SCHEMA, SCHEMAS_DIFFER
+from streamflow.compiler.codes import FUNCTION_UNKNOWN, NO_SCHEMA, SCHEMA_UNKNOWN, SCHEMAS_DIFFER
 from streamflow.compiler.context import InferenceContext
 from streamflow.compiler.graph import ERROR_PORT, RECORDS_PORT, Edge, Graph, GraphNode, NodeTypes, TypedGraph
 from streamflow.compiler.schemas import SchemaLoader
@@ -39,6 +39,11 @@ def typecheck(
     for node_id in graph.order:
         checker.node(graph.nodes[node_id])
     return TypedGraph(graph=graph, types=checker.types), checker.findings
+
+
+def _stands_alone(finding: Diagnostic) -> bool:
+    """Whether a finding is none that an error above could cause."""
+    return finding.code.startswith("SF21") or finding.code in (SCHEMA_UNKNOWN, FUNCTION_UNKNOWN)
 
 
 @dataclass
@@ -156,8 +161,8 @@ class _Checker:
             )
 
     def _settle(self, node: GraphNode, ctx: InferenceContext) -> None:
-        # Below an error only expressions speak: what nodes say of schemas may follow from the error above.
-        heard = [f for f in ctx.findings if node.id not in self.tainted or f.code.startswith("SF21")]
+        # Below an error only expressions and references are heard: what nodes say of schemas may follow from it.
+        heard = [f for f in ctx.findings if node.id not in self.tainted or _stands_alone(f)]
         self.findings.extend(heard)
         if any(f.severity == "error" for f in ctx.findings):
             self.tainted.add(node.id)

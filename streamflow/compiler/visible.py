@@ -39,7 +39,7 @@ def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[
     source = types[edge.source]
     before = {} if makes_new_items(graph, edge.source, source) else dict(source.visible)
     made = source.primary()
-    if edge.port != ERROR_PORT and made is not None:
+    if edge.port != ERROR_PORT and made is not None and graph.nodes[edge.source].is_written:
         before[edge.source] = made
     return before
 

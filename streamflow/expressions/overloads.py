@@ -92,6 +92,8 @@ def _dynamic(function: Function, fitting: Sequence[tuple[Signature, list[str]]],
     else:
         py = _dispatcher(fitting, jsonify_result=result.kind == "any")
     strict = all(s.strict for s, _ in fitting)
+    if strict and any(isinstance(n, Const) and n.value is None for n in nodes):
+        return Const(result.optional(), None)
     bound = Bound(params=(ANY,) * len(nodes), type=result, does=Implementation(py=py), strict=strict, fails=True)
     return fold(Call(result, function.name, bound, tuple(nodes)))
 

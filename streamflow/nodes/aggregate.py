@@ -35,9 +35,9 @@ _COLLECT = Aggregation(function="collect", of=Expression("item"))
 class AggregateNode(Node):
     """Compute values over all items of an execution, for all of them or for each group.
 
-    Nulls are left out of everything but first, last and collect; sum, mean, min and max of nothing are null. Groups come
-    in the order in which their first items came. Without `fields` the items themselves are collected into one list. An
-    execution of which no item gets here gives nothing.
+    Nulls are left out of everything but first, last and collect; sum, mean, min and max of nothing are null. Groups
+    come in the order in which their first items came. Without `fields` the items themselves are collected into one
+    list. An execution of which no item gets here gives nothing.
     """
 
     spec: ClassVar = NodeSpec(

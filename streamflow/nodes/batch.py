@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from streamflow.model.types import ANY, LONG, Field, Schema, Type, array_of
+from streamflow.model.types import ANY, LONG, Schema, array_of, record_of
 from streamflow.nodes.checks import UNBOUNDED, WRONG_TYPE
 from streamflow.operators.batching import BatchOperator
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
@@ -55,9 +55,4 @@ class BatchNode(Node):
 def batch_schema(source: Schema) -> Schema:
     """Schema of a list of items."""
     element = ANY if source.kind == "any" else replace(source, nullable=False)
-    fields = (
-        Field(name="items", type=array_of(element)),
-        Field(name="count", type=LONG),
-        Field(name="index", type=LONG),
-    )
-    return Type(kind="record", fields=fields)
+    return record_of({"items": array_of(element), "count": LONG, "index": LONG})

@@ -34,10 +34,11 @@ _HELP = "What the function returned, in the order of the items."
 class Function(Node):
     """Run a Python function.
 
-    Mode item: the function gets one item as a dict and returns a dict (the new item), a list of dicts (several), or None
-    (none). Mode frame: it gets a polars DataFrame of the fields, with a column `@row` that numbers the rows, and returns
-    as many rows in the same order, or keeps `@row` to say which rows its rows come from (rows that it leaves out are
-    filtered). With `scope: execution` it gets all items of an execution at once and returns any number of rows.
+    Mode item: the function gets one item as a dict and returns a dict (the new item), a list of dicts (several), or
+    None (none). Mode frame: it gets a polars DataFrame of the fields, with a column `@row` that numbers the rows, and
+    returns as many rows in the same order, or keeps `@row` to say which rows its rows come from (rows that it leaves
+    out are filtered). With `scope: execution` it gets all items of an execution at once and returns any number of
+    rows.
 
     An item for which the function raises fails with code `exception`. A frame is then halved until the failing rows are
     found; the others go on. So a function must not remember earlier calls: it may be called again for the same rows.
@@ -58,7 +59,7 @@ class Function(Node):
     )
     schema: SchemaRef | None = param(
         default=None,
-        help="Schema of what it returns. Left out: untyped in mode item; in mode frame what it makes of an empty frame.",
+        help="Schema of what it returns. Left out: untyped in mode item; else that of what it makes of no rows.",
     )
     scope: Literal["rows", "execution"] = param(
         default="rows",

@@ -27,7 +27,7 @@ class Limit(Node):
     offset: int = param(default=0, help="How many are left out before.", ge=0)
     scope: Literal["execution", "stream"] = param(
         default="execution",
-        help="Whether items are counted in each execution, or over all that a task (partition) reads.",
+        help="Whether items are counted in each execution, or over all that a partition brings.",
     )
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:

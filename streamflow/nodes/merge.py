@@ -24,7 +24,7 @@ class Merge(Node):
     """Bring branches together.
 
     - append: all items of all connections to `in`, in the order in which they came into the workflow.
-    - combine_by_key: items of `left` and `right` with equal keys become one, within each execution. Null equals nothing.
+    - combine_by_key: items of `left` and `right` with equal keys become one; null equals nothing.
     - combine_by_position: the first with the first, the second with the second, …
     - combine_all: each with each.
     - choose: the items of one port, or of the other where an execution has none there.
@@ -46,14 +46,14 @@ class Merge(Node):
         default="append", help="How items come together."
     )
     keys: tuple[Expression, ...] = param(
-        default=(), help="combine_by_key: what is equal in items that belong together."
+        default=(), help="combine_by_key: what items that belong together have in common."
     )
     right_keys: tuple[Expression, ...] = param(
         default=(), help="combine_by_key: the same of the right items. Left out: as `keys`."
     )
     join: Literal["inner", "left", "outer"] = param(
         default="inner",
-        help="combine_by_key and combine_by_position: which items without a partner stay: none, those of `left`, or all.",
+        help="combine_by_key and _by_position: which items without a partner stay: none, those of `left`, or all.",
     )
     prefer: Literal["left", "right"] = param(default="left", help="choose: the port that comes first.")
     left_suffix: str = param(default="", help="Put behind names of left fields that right items have too.")

@@ -42,7 +42,7 @@ class Repartition(Node):
         category="keyed",
         one_to_one=True,
         icon="shuffle",
-        example="by-customer: {type: repartition, key: customer, partitions: 8}",
+        example="by-customer: {type: repartition, key: customer, partition_count: 8}",
     )
     key: Expression = param(help="What decides the partition: text, bytes, a number, a bool or a time.")
     partition_count: int | None = param(

@@ -1,8 +1,8 @@
 """Fields computed one after another: an expression may name a field that an earlier one of the same node makes.
 
 `{total: amount * qty, tier: '"gold" if total > 1000 else "standard"'}` reads as people mean it. Expressions are pure,
-so a name of an earlier field stands for that field's expression: it is put in its place, in brackets. `item.total` stays
-the field as the item brought it.
+so a name of an earlier field stands for that field's expression: it is put in its place, in brackets. `item.total`
+stays the field as the item brought it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from streamflow.model.batch import Batch
 from streamflow.nodes.checks import WRONG_TYPE
 from streamflow.operators.errors import evaluate, label
 from streamflow.operators.execution_rows import in_order
-from streamflow.operators.whole_set import WholeSet
+from streamflow.operators.whole_set import CountedSet, WholeSet
 from streamflow.sdk.expression import Expression, Projection
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Operator
@@ -53,7 +53,10 @@ class SortWhole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sort(Node):
-    """Put the items of an execution in order. Equal items keep theirs; NaN is the greatest number."""
+    """Put the items of an execution in order. Equal items keep theirs; NaN is the greatest number.
+
+    With `count` each so many items of the stream are sorted, whatever execution they belong to.
+    """
 
     spec: ClassVar = NodeSpec(
         kind="sort",
@@ -65,6 +68,9 @@ class Sort(Node):
         example="ranked: {type: sort, by: [{value: amount, descending: true}, {value: id}]}",
     )
     by: tuple[SortKey, ...] = param(help="What to sort by, the most important first.", min_length=1)
+    count: int | None = param(
+        default=None, ge=2, le=1_000_000, help="Sort each so many items of a partition. Left out: each execution."
+    )
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:
@@ -89,4 +95,6 @@ class Sort(Node):
             tuple(k.descending for k in self.by),
             tuple(k.nulls == "last" for k in self.by),
         )
+        if self.count is not None:
+            return CountedSet(whole, ctx.inputs["in"], self.count)
         return WholeSet(whole, ctx.inputs["in"], ctx.inputs["in"], ctx.extent != "item")

@@ -89,8 +89,8 @@ class UntypedSplit:
 class Split(Node):
     """Make one item of each element of an array.
 
-    Elements that are records become the items; other elements stand in the field's place. An item whose array is null or
-    empty gives nothing.
+    Elements that are records become the items; other elements stand in the field's place. An item whose array is null
+    or empty gives nothing.
     """
 
     spec: ClassVar = NodeSpec(

@@ -81,7 +81,7 @@ class Switch(Node):
         category="condition",
         outputs=(Port(name="default", help="Items that no case matches; and one port for each case."),),
         icon="list-tree",
-        example="by-country: {type: switch, value: country, cases: [{equals: DE, port: german}, {equals: FR, port: french}]}",
+        example="by-country: {type: switch, value: country, cases: [{equals: DE, port: de}, {equals: FR, port: fr}]}",
     )
     cases: tuple[Case, ...] = param(help="The cases, in order.", min_length=1)
     value: Expression | None = param(default=None, help="What the cases' `equals` are compared with.")

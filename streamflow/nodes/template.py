@@ -21,7 +21,7 @@ class TemplateNode(Node):
         category="transform",
         one_to_one=True,
         icon="text",
-        example='greeting: {type: template, text: "Dear {{ customer }}, your order {{ id }} is on its way.", field: text}',
+        example='greeting: {type: template, text: "Order {{ id }} of {{ customer }} is on its way.", field: text}',
     )
     text: Template = param(help="The text; each `{{ expression }}` is replaced by its value.", multiline=True)
     field: str = param(default="text", help="Field that takes the text.", min_length=1)

@@ -19,9 +19,9 @@ from streamflow.sdk.operator import Operator
 class WriteFile(Node):
     """Write items to files: JSON lines, CSV, Avro or Parquet. (To read files use `file`.)
 
-    `path: out/orders.csv` makes `out/orders-<partition>-<number>.csv`: each task writes files of its own. A file gets its
-    name when it is whole: when it has reached a limit, or when the workflow stops. Every item is in exactly one file,
-    whatever crashes: until then rows are in a hidden file beside it, of which only what was committed counts.
+    `path: out/orders.csv` makes `out/orders-<partition>-<number>.csv`: each task writes files of its own. A file gets
+    its name when it is whole: when it has reached a limit, or when the workflow stops. Every item is in exactly one
+    file, whatever crashes: until then rows are in a hidden file beside it, of which only what was committed counts.
     """
 
     spec: ClassVar = NodeSpec(

@@ -1,7 +1,7 @@
-"""Aggregate functions: state per group, updated by rows in the order of arrival, so that steps cannot be told from the result.
+"""Aggregate functions: state per group, updated by rows in order of arrival, so that steps leave no trace in it.
 
-Sums of whole numbers are exact in 128 bits, so only the final value can overflow. Sums of doubles add strictly one after the
-other (never by halves, as polars does), since another order of addition gives another last digit.
+Sums of whole numbers are exact in 128 bits, so only the final value can overflow. Sums of doubles add strictly one
+after the other (never by halves, as polars does), since another order of addition gives another last digit.
 """
 
 from __future__ import annotations
@@ -83,9 +83,8 @@ class Aggregate:
                 total = value.cast(pl.Float64)
                 mean = total / state["n"].cast(pl.Float64)
                 return mean.zip_with(some, pl.Series([None], dtype=pl.Float64)).alias(self.field)
-            if value.dtype == pl.Int128 and len(value):
-                if int(value.max()) > _LONG_MAX or int(value.min()) < _LONG_MIN:  # type: ignore[call-overload]
-                    raise ItemError(f"fields.{self.field}: the sum does not fit 64 bits", item_code="overflow")
+            if value.dtype == pl.Int128 and not value.is_between(_LONG_MIN, _LONG_MAX).all():
+                raise ItemError(f"fields.{self.field}: the sum does not fit 64 bits", item_code="overflow")
             value = value.cast(dtype).zip_with(some, pl.Series([None], dtype=dtype))
         return value.cast(dtype).alias(self.field)
 

@@ -1,4 +1,4 @@
-"""Rows of two ports into one: by key, by position, all with all, or one port instead of the other; execution by execution."""
+"""Rows of two ports into one, execution by execution: by key, by position, all with all, or one port for the other."""
 
 from __future__ import annotations
 
@@ -87,8 +87,9 @@ class Combine:
                 ("left", self.left, self.left_names, left),
                 ("right", self.right, self.right_names, right),
             ):
-                for field in schema.fields:
-                    columns.append(_gathered(sides.get(side), field.name, at, self.schema, names[field.name]))
+                columns.extend(
+                    _gathered(sides.get(side), f.name, at, self.schema, names[f.name]) for f in schema.fields
+                )
         else:
             columns.append(self._objects(sides, left, right))
         made = pl.DataFrame(columns)
@@ -118,9 +119,9 @@ class Combine:
         for side, schema in (("left", self.left), ("right", self.right)):
             texts = untyped_items(Batch(sides[side], schema)).to_list() if side in sides else []
             values = [orjson.loads(t) if t is not None else None for t in texts]
-            if not all(isinstance(v, dict) for v in values):
+            parsed[side] = [v for v in values if isinstance(v, dict)]
+            if len(parsed[side]) < len(values):
                 raise ItemError(f"{side}: an item is no JSON object", item_code="wrong_type")
-            parsed[side] = values
         items = []
         for a, b in zip(left.to_list(), right.to_list(), strict=True):
             one = parsed["left"][a] if a is not None else {}

@@ -21,6 +21,7 @@ from streamflow.model.types import (
     TIME_US,
     Field,
     Schema,
+    TimeUnit,
     Type,
     array_of,
 )  # fmt: skip
@@ -54,7 +55,7 @@ def type_of(dtype: pl.DataType) -> Type | None:
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return STRING
     if isinstance(dtype, pl.Datetime):
-        unit = "ms" if dtype.time_unit == "ms" else "us"
+        unit: TimeUnit = "ms" if dtype.time_unit == "ms" else "us"
         return Type(kind="timestamp" if dtype.time_zone else "local", unit=unit)
     if isinstance(dtype, pl.Decimal):
         return Type(kind="decimal", precision=dtype.precision or 38, scale=dtype.scale)

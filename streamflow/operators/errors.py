@@ -75,7 +75,7 @@ def split_failed(batch: Batch, done: Evaluated, labels: Mapping[str, str]) -> tu
 
 
 def without(batch: Batch, wrong: Mapping[int, tuple[str, str]]) -> tuple[Batch, Batch | None]:
-    """(rows that are fine, rows that failed): `wrong` has code and message of row numbers within the batch, ascending."""
+    """(rows that are fine, rows that failed). `wrong`: code and message by row number in the batch, ascending."""
     if not wrong:
         return batch, None
     rows = pl.Series(list(wrong), dtype=pl.UInt32)

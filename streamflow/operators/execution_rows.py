@@ -1,8 +1,8 @@
 """Rows of executions that have not ended, kept in a store in the order of arrival.
 
 One entry holds the rows that one step brought: key = execution, NUL, number; value = a head and an Arrow IPC stream,
-compressed. So an entry is written once and never changed, however many steps an execution spans. An execution's id holds
-no NUL byte.
+compressed. So an entry is written once and never changed, however many steps an execution spans. An execution's id
+holds no NUL byte.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def from_state(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def new_rows(old: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
-    """`made` (payload columns) with the reserved columns of rows that stand for the whole of `old`, one execution's rows.
+    """`made` (payload) with reserved columns: rows that stand for the whole of `old`, one execution's rows.
 
-    Row i takes the place (`@row`) of the i-th of the old rows; `@ts` and `@wm` are the latest, `@path` counts the rows so
-    that their order holds, the key is null, and all else is that of the execution's first row.
+    Row i takes the place (`@row`) of the i-th of the old rows; `@ts` and `@wm` are the latest, `@path` counts the
+    rows so that their order holds, the key is null, and all else is that of the execution's first row.
     """
     height = made.height
     columns: list[pl.Series] = []

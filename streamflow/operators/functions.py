@@ -150,7 +150,7 @@ class FrameFunction:
         if ROW not in returned.columns:
             if returned.height != height:
                 raise ItemError(
-                    f"the function returned {returned.height} rows for {height} and no column {ROW} that says which is which",
+                    f"the function returned {returned.height} rows for {height}, and no column {ROW} to align them",
                     item_code=BAD_RESULT,
                 )
             rows = pl.int_range(0, height, dtype=pl.UInt32, eager=True)

@@ -12,7 +12,7 @@ from streamflow.model.types import PAYLOAD, Type
 
 
 def to_items(batch: Batch) -> list[Any]:
-    """Items as dicts of Python values (dates as date and datetime, decimals as Decimal, maps as dict); JSON as parsed."""
+    """Items as dicts of Python values (date, datetime, Decimal, dict for maps); JSON as parsed."""
     if batch.schema.kind != "record":
         values = batch.frame[PAYLOAD].to_list()
         return values if batch.schema.kind == "bytes" else [None if v is None else orjson.loads(v) for v in values]

@@ -1,7 +1,7 @@
 """Operators that act on all rows of an execution: one shape for executions inside a step and for those that span many.
 
-An execution of extent `item` is wholly inside one step and needs no state. Bounded ones (run, file, request) are kept in
-the store until their trigger says that they have ended.
+An execution of extent `item` is wholly inside one step and needs no state. Bounded ones (run, file, request) are kept
+in the store until their trigger says that they have ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import polars as pl
 
-from streamflow.model.batch import Batch
+from streamflow.model.batch import ROW, Batch
 from streamflow.model.types import Schema
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.execution_rows import ExecutionRows, arrived, by_execution, from_state
@@ -83,3 +83,35 @@ class WholeSet:
 
     def _plain(self, rows: pl.DataFrame) -> Batch:
         return Batch(rows.drop([c for c in rows.columns if c.startswith("@:")]), self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedSet:
+    """Feeds `Whole` with each `count` rows of a task, across executions and steps.
+
+    A set is complete at a row: that row is the parent of all that comes out of it. Incomplete sets wait in the store `rows`.
+    """
+
+    whole: Whole
+    schema: Schema
+    count: int
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        batch, failed = self.whole.prepare(inputs["in"])
+        kept, rows = ExecutionRows(ctx.store("rows")), batch.frame
+        if kept.count("") + rows.height < self.count:
+            kept.add("", rows)
+            return Result(failed=failed, absorbed=len(batch))
+        before = kept.take("")
+        if before is not None:
+            rows = pl.concat([before.with_columns(pl.lit(0, pl.UInt32).alias(ROW)), rows], how="diagonal")
+        whole = rows.height // self.count * self.count
+        if whole < rows.height:
+            kept.add("", rows.slice(whole))
+        made = []
+        for start in range(0, whole, self.count):
+            chunk = rows.slice(start, self.count)
+            made.append(self.whole.finish(chunk).with_columns(pl.lit(chunk[ROW][-1], pl.UInt32).alias(ROW)))
+        return Result(
+            outputs={"out": Batch(pl.concat(made), self.schema)}, failed=failed, absorbed=len(batch) - len(made)
+        )

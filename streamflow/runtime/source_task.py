@@ -66,7 +66,8 @@ class SourceTask:
         self._pending: list[NewBatch] = []
         self._dead = DeadWrites()
         self._rows_pending = self._markers = self._continued = self._rows = 0
-        self._position, self._read, self._in_execution = "", False, False
+        self._position, self._read = "", False
+        self._rows_max = _ROWS_MAX
         self._since_s, self._not_before_s = 0.0, 0.0
         self._halt_after_commit: Stopped | None = None
 
@@ -83,14 +84,19 @@ class SourceTask:
         await self._rewind()
 
     async def _rewind(self) -> None:
-        self._pending, self._dead, self._read = [], DeadWrites(), False
+        self._pending, self._dead, self._read, self.done = [], DeadWrites(), False, False
         self._rows_pending = self._markers = self._continued = 0
+        self._not_before_s, self._halt_after_commit = 0.0, None
         committed = (await self._log.committed(self.group, [self._at])).get(self._at)
         self._rows = committed.offset if committed else 0
         self._position = committed.metadata if committed else ""
-        await self._in_thread(self._source.close)
+        await self._in_thread(self._reopen)
+
+    def _reopen(self) -> None:
+        """Go back to the last position that was taken."""
+        self._source.close()
         self._source = self._make_source()
-        await self._in_thread(lambda: self._source.open(self._position))
+        self._source.open(self._position)
 
     async def advance(self) -> bool:
         """Read once from the source and commit when it is time. False: there was nothing."""
@@ -99,26 +105,42 @@ class SourceTask:
         try:
             return await self._advance()
         except CommitUnknown:
-            if self._producer is not None:
-                await self._producer.close()
-            self._producer = await self._log.producer(self.transactional_id)
-            self.metrics.recoveries += 1
-            await self._rewind()
+            await self._recover()
             return True
+
+    async def settle(self) -> None:
+        """Commit what was read. Where the outcome is unknown, go back to what the log holds."""
+        if not self._read:
+            return
+        try:
+            await self.commit()
+        except CommitUnknown:
+            await self._recover()
+
+    async def _recover(self) -> None:
+        if self._producer is not None:
+            await self._producer.close()
+        self._producer = await self._log.producer(self.transactional_id)
+        self.metrics.recoveries += 1
+        await self._rewind()
 
     async def _advance(self) -> bool:
         moved = False
         if not self.done and time.monotonic() >= self._not_before_s and self._halt_after_commit is None:
-            batch = await self._in_thread(lambda: self._source.read(rows_max=_ROWS_MAX, timeout_ms=100))
+            batch = await self._in_thread(lambda: self._source.read(rows_max=self._rows_max, timeout_ms=100))
             moved = await self._in_thread(lambda: self._take(batch))
         full = sum(len(b.body) for b in self._pending) >= self._policy.pending_bytes_max
         due = (time.monotonic() - self._since_s) * 1000 >= self._policy.commit_interval_ms
         if self._read and (full or due or self.done or self._halt_after_commit is not None):
             await self.commit()
+        if self._halt_after_commit is not None and not self._read:
+            self.halted = self._halt_after_commit
         return moved
 
     def _take(self, batch: SourceBatch) -> bool:
         """Encode what was read; it waits for the next commit."""
+        if batch.bad and self._errors.on_error == "stop":
+            return self._narrow(batch)
         moved = bool(batch.frame.height or batch.begins or batch.ends or batch.bad or batch.position != self._position)
         if moved and not self._read:
             self._since_s, self._read = time.monotonic(), True
@@ -135,7 +157,8 @@ class SourceTask:
             self._pending.extend(encoded.batches)
             self._rows_pending += frame.height - len(encoded.bad)
             if encoded.bad:
-                self._fail([(b"", bad.code, f"row {bad.row}: {bad.message}") for bad in encoded.bad], now_ms)
+                failed = [(b"", bad.code, f"row {bad.row}: {bad.message}") for bad in encoded.bad]
+                self._fail(failed, now_ms)
         if batch.bad:
             self._fail(list(batch.bad), now_ms)
         if batch.ends:
@@ -146,11 +169,19 @@ class SourceTask:
         self.metrics.rows_in += frame.height + len(batch.bad)
         return moved
 
+    def _narrow(self, batch: SourceBatch) -> bool:
+        """Policy `stop`: read again in ever smaller pieces, until the failing row is the next one; then halt."""
+        if self._rows_max > 1:
+            self._rows_max //= 2
+        else:
+            _, code, text = batch.bad[0]
+            self._halt_after_commit = Stopped(
+                f"trigger {self.stage.inputs[0].node!r}: {code}: {text} Everything before it is committed."
+            )
+        self._reopen()
+        return True
+
     def _fail(self, bad: list[tuple[bytes, str, str]], now_ms: int) -> None:
-        if self._errors.on_error == "stop":
-            _, code, text = bad[0]
-            self._halt_after_commit = Stopped(f"trigger {self.stage.inputs[0].node!r}: {code}: {text}")
-            return
         if self._errors.on_error == "continue":
             self._continued += len(bad)
             return
@@ -177,12 +208,10 @@ class SourceTask:
         self.metrics.dead += self._dead.count
         self._pending, self._dead, self._read = [], DeadWrites(), False
         self._rows_pending = self._markers = self._continued = 0
-        if self._halt_after_commit is not None:
-            self.halted = self._halt_after_commit
 
     async def drain(self) -> None:
-        if self.halted is None and self._read:
-            await self.commit()
+        if self.halted is None:
+            await self.settle()
         await self.close()
 
     async def close(self) -> None:

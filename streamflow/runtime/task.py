@@ -152,7 +152,9 @@ class Task:
         inputs = list(self._program.inputs)
         for i in range(len(inputs)):
             at = inputs[(self._turn + i) % len(inputs)]
-            if self._stop_at is not None and self._stop_at[0] == at and self.positions[at] >= self._stop_at[1]:
+            # Before a halt only the failing input goes on, up to the failure: rows of others might fail as well, and
+            # two inputs that send each other back would never come to an end.
+            if self._stop_at is not None and (at != self._stop_at[0] or self.positions[at] >= self._stop_at[1]):
                 continue
             batches = await self._read(at)
             if batches:
@@ -198,6 +200,15 @@ class Task:
         self.positions[at] = done.end_offset
         self.metrics.rows_in += done.rows_in
 
+    async def settle(self) -> None:
+        """Commit what is pending. Where the outcome is unknown, go back to what the log holds; see `has_pending`, `lag`."""
+        if not self._pending.steps:
+            return
+        try:
+            await self.commit()
+        except CommitUnknown:
+            await self._recover()
+
     async def commit(self) -> None:
         """Commit outputs, changelogs, ledger, journal and input offsets in one transaction; then stores and hooks.
 
@@ -232,9 +243,9 @@ class Task:
 
     async def drain(self) -> None:
         """Commit what is pending and let outside effects finish; nothing new is fetched."""
-        if self.halted is None and self._producer is not None:
-            if self._pending.steps:
-                await self.commit()
+        if self._producer is not None:
+            if self.halted is None:
+                await self.settle()
             await self._close_hooks()
         await self.close()
 
@@ -267,10 +278,16 @@ class Task:
 
     async def _close_hooks(self) -> None:
         hooks = self._program.graph.hooks()
-        for hook, ctx in hooks:
-            await self._in_thread(hook.closing, ctx)
-        if hooks and any(store.changes() for store in self._program.stores.values()):
-            await self.commit()
+        while hooks:
+            for hook, ctx in hooks:
+                await self._in_thread(hook.closing, ctx)
+            if not any(store.changes() for store in self._program.stores.values()):
+                return
+            try:
+                await self.commit()
+                return
+            except CommitUnknown:
+                await self._recover()  # after which nothing is left to close, or the same once more
 
     async def _recover(self) -> None:
         self.metrics.recoveries += 1

@@ -16,6 +16,7 @@ from streamflow.sdk.params import (
     param_types,
     plain_value,
     short_name,
+    sole_required,
     spec_of,
     unsized,
 )
@@ -76,7 +77,7 @@ def _schema_of_value(annotation: Any, spec: ParamSpec, name: str) -> dict[str, o
         listed: dict[str, object] = {"type": "array", "items": inner}
         if spec.min_length is not None:
             listed["minItems"] = spec.min_length
-        return {"anyOf": [listed, inner]} if inner.get("type") in ("string", _EXPRESSION_SCHEMA["type"]) else listed
+        return {"anyOf": [listed, inner]} if _takes_text(inner) else listed
     if origin in (Mapping, dict):
         mapping: dict[str, object] = {"type": "object"}
         mapping["additionalProperties"] = _schema_of(typing.get_args(annotation)[1], unsized(spec), name)
@@ -84,8 +85,21 @@ def _schema_of_value(annotation: Any, spec: ParamSpec, name: str) -> dict[str, o
             mapping["minProperties"] = spec.min_length
         return mapping
     if is_form(annotation):
-        return json_schema(annotation) | {"additionalProperties": False}
+        form = json_schema(annotation) | {"additionalProperties": False}
+        if not (short := sole_required(annotation)):
+            return form
+        alone = _schema_of(param_types(annotation)[short], _spec_of(annotation, short), short)
+        return {"anyOf": [form, alone]}
     return _schema_of_scalar(str if annotation is SchemaRef else annotation, spec, name)
+
+
+def _takes_text(schema: Mapping[str, Any]) -> bool:
+    kinds = [schema.get("type"), *(s.get("type") for s in schema.get("anyOf", ()))]
+    return any(kind == "string" or (isinstance(kind, list) and "string" in kind) for kind in kinds)
+
+
+def _spec_of(form: type[Any], name: str) -> ParamSpec:
+    return next(spec_of(f) for f in parameters(form) if f.name == name)
 
 
 def _schema_of_scalar(annotation: type, spec: ParamSpec, name: str) -> dict[str, object]:

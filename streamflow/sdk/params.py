@@ -133,6 +133,12 @@ def is_form(annotation: Any) -> bool:
     return isinstance(annotation, type) and dataclasses.is_dataclass(annotation) and bool(parameters(annotation))  # type: ignore[arg-type]
 
 
+def sole_required(form: type[Any]) -> str:
+    """The one parameter of a form that has no default: a scalar in the form's place stands for it. "" if not one."""
+    required = [f.name for f in parameters(form) if f.default is dataclasses.MISSING]
+    return required[0] if len(required) == 1 else ""
+
+
 def optional(annotation: Any) -> tuple[Any, bool]:
     """(`X`, True) for `X | None`, else (annotation, False)."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -270,6 +276,12 @@ class _Builder:
         if is_form(annotation):
             if isinstance(value, annotation):
                 return value
+            if (
+                (short := sole_required(annotation))
+                and value is not None
+                and not isinstance(value, Mapping | list | tuple)
+            ):
+                return self.form(annotation, {short: value}, path)  # `by: amount` is `by: {value: amount}`
             if not isinstance(value, Mapping):
                 return self.wrong(path, "a mapping with " + ", ".join(param_types(annotation)), value)
             return self.form(annotation, value, path)

@@ -58,7 +58,7 @@ class _SchemaNames:
             yield "  none: all items are untyped"
         for schema, name in self._known:
             yield f"  {name}"
-            yield from _wrapped((f"{f.name}: {f.type}" for f in schema.fields), "    ")
+            yield from _wrapped((f"{f.name}: {f.type}" for f in schema.fields), "    ", "    ")
 
 
 def _stage(topology: Topology, stage: StagePlan, names: _SchemaNames) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _input(entry: InputPlan, names: _SchemaNames) -> Iterator[str]:
         details.append(f"event time `{entry.time}`")
     yield f"         {'; '.join(details)}"
     if entry.envelope:
-        yield f"         with {', '.join(e.column for e in entry.envelope)}"
+        yield from _wrapped((e.column for e in entry.envelope), "         with ", "         ")
     if entry.keep:
         yield f"         keeps {', '.join(entry.keep)}"
 
@@ -140,8 +140,9 @@ def _policy(errors: ErrorPolicy) -> str:
 
 def _sink(sink: SinkPlan) -> Iterator[str]:
     how = {"source": "keeps the partition", "key": "partition by key", "single": "one partition"}[sink.partition_by]
-    carried = f", with {', '.join(e.column for e in sink.envelope)}" if sink.envelope else ""
-    yield f"  writes {sink.topic}, {_codec(sink.codec)}, from {sink.wire.node}, {how}{carried}"
+    yield f"  writes {sink.topic}, {_codec(sink.codec)}, from {sink.wire.node}, {how}"
+    if sink.envelope:
+        yield from _wrapped((e.column for e in sink.envelope), "         with ", "         ")
 
 
 def _codec(codec: CodecSpec) -> str:
@@ -153,17 +154,24 @@ def _topics(topics: Sequence[TopicPlan]) -> Iterator[str]:
         count = "" if topic.partitions is None else f", {topic.partitions} partition{'s' * (topic.partitions != 1)}"
         yield f"  {topic.name}   ({topic.kind.replace('_', ' ')}, {_codec(topic.codec)}{count})"
         yield f"    {topic.why}"
-        settings = [f"{k}={v}" for k, v in sorted(topic.config.items()) if not k.startswith("message.timestamp.")]
-        if settings:
-            yield f"    {', '.join(settings)}"
+        if settings := _settings(topic.config):
+            yield f"    {settings}"
 
 
-def _wrapped(parts: Iterator[str], indent: str) -> Iterator[str]:
-    line = indent
+def _settings(config: Mapping[str, str]) -> str:
+    """Settings worth reading: every topic of ours has those about timestamps."""
+    told = {k: v for k, v in config.items() if not k.startswith("message.timestamp.")}
+    if told == {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}:
+        return "kept until deleted"
+    return ", ".join(f"{k}={v}" for k, v in sorted(told.items()))
+
+
+def _wrapped(parts: Iterator[str], first: str, indent: str) -> Iterator[str]:
+    line, begun = first, False
     for part in parts:
-        if len(line) > len(indent) and len(line) + len(part) + 2 > _WRAP:
+        if begun and len(line) + len(part) + 2 > _WRAP:
             yield line.rstrip()
             line = indent
-        line += f"{part}, "
+        line, begun = f"{line}{part}, ", True
     if line.strip():
         yield line.rstrip().removesuffix(",")

@@ -128,7 +128,7 @@ class EmbeddedWorker:
                 self._stop.set()
             elif not moved:
                 if task.has_pending and self._until_end:
-                    await task.commit()
+                    await task.settle()
                 self._idle[task.name] = not task.has_pending and (not isinstance(task, SourceTask) or task.done)
                 await task.wait(self._policy.commit_interval_ms)
             else:

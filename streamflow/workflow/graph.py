@@ -74,9 +74,9 @@ def _check_inputs(document: WorkflowDocument, entry: NodeEntry, node: Node, wiri
         return
     wires = [c for c in wiring.connections if c.target == entry.id]
     ports = [p.name for p in node.input_ports()]
-    fed = {c.target_port for c in wires} | (
-        {ports[0]} if any(e.fallback == entry.id for e in document.nodes) else set()
-    )
+    fed = {c.target_port for c in wires}
+    if any(e.fallback == entry.id for e in document.nodes):
+        fed.update(ports[:1])
     for port in ports:
         if port not in fed and not entry.disabled:
             findings.report(

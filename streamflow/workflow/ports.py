@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamflow.sdk.node import Node
@@ -39,7 +39,7 @@ def resolve(document: WorkflowDocument, nodes: Mapping[str, Node]) -> tuple[tupl
 
 def wire(document: WorkflowDocument, nodes: Mapping[str, Node]) -> Wiring:
     made = Wiring()
-    known = {entry.id for entry in document.nodes}
+    known = dict.fromkeys(entry.id for entry in document.nodes)  # in their order, which messages show
     seen: dict[tuple[object, ...], Connection] = {}
     faulty_ends: set[Place] = set()  # of `a -> b.port -> c`: the second arrow begins where the first one was wrong
     for connection in document.connections:
@@ -81,7 +81,7 @@ def output_names(node: Node) -> list[str]:
     return [p.name for p in node.output_ports()] + ([ERROR_PORT] if node.spec.can_fail else [])
 
 
-def _node(name: str, connection: Connection, at: str, known: set[str], made: Wiring) -> str:
+def _node(name: str, connection: Connection, at: str, known: Collection[str], made: Wiring) -> str:
     """The node that an end of a connection means; "" if that is not plain."""
     if name in known:
         return name

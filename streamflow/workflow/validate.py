@@ -150,7 +150,7 @@ def _check_fallback(
 
 
 def _check_tests(document: WorkflowDocument, nodes: Mapping[str, Node], findings: Findings) -> None:
-    known = {entry.id for entry in document.nodes}
+    known = dict.fromkeys(entry.id for entry in document.nodes)
     for case in document.tests:
         for name in case.input:
             place = case.places.get(("input", name), case.place)

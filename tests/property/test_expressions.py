@@ -61,7 +61,7 @@ def test_both_backends_agree_on_each_function(name: str) -> None:
     """Method: every signature on plain fields and literals, so that no kernel is left to chance."""
     calls = [c for found in CALLS.values() for c in found if c[0] == name]
 
-    @settings(max_examples=settings.default.max_examples // 4)  # type: ignore[union-attr]
+    @settings(max_examples=settings.default.max_examples // 8)  # type: ignore[union-attr]
     @given(st.sampled_from(calls).flatmap(lambda c: call(c, 0, None)), frames(SCHEMA))
     def check(text: str, frame: pl.DataFrame) -> None:
         agree(text, frame)

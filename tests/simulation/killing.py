@@ -19,7 +19,10 @@ from streamflow.codecs import CodecSpec, decoder, encoder
 from streamflow.codecs.avrotypes import schema_from_avro
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
+from streamflow.operators.execution_rows import decode
 from streamflow.sdk.log import TopicSpec
+from streamflow.state.memory import MemoryStore
+from streamflow.state.restore import restore
 
 NUMBER = '{"type": "record", "name": "Number", "fields": [{"name": "n", "type": "long"}]}'
 WORKFLOW = """\
@@ -153,9 +156,6 @@ def outputs(ground: Ground, topic: str) -> dict[int, list[int]]:
 
 def store_rows(ground: Ground) -> dict[int, int]:
     """Rows that wait in the store of `sevens`, by partition, as its changelog has them."""
-    from streamflow.state.memory import MemoryStore
-    from streamflow.state.restore import restore
-
     async def read(log: EmbeddedLog) -> dict[int, int]:
         waiting, topic = {}, "numbers.sevens.rows.changelog"
         for p in range(ground.partitions):
@@ -167,10 +167,8 @@ def store_rows(ground: Ground) -> dict[int, int]:
     return ground.on_log(read)
 
 
-def _rows_in(store: object) -> int:
-    import io
-
-    return sum(pl.read_ipc_stream(io.BytesIO(value)).height for _, value in store.scan())  # type: ignore[attr-defined]
+def _rows_in(store: MemoryStore) -> int:
+    return sum(decode(value).height for key, value in store.scan() if not key.endswith(b"#"))
 
 
 def check(ground: Ground) -> None:

@@ -70,7 +70,7 @@ class AvroReader:
             if self._skip >= block.num_records:
                 self._skip -= block.num_records
                 continue
-            body = block.bytes_.getvalue()
+            body: bytes = block.bytes_.getvalue()  # type: ignore[attr-defined]  # missing in its stub
             frame = decode_block(self._node, block.num_records, body, self._path)
             self._rows, self._skip = frame.slice(self._skip), 0
             return

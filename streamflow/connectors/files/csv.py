@@ -126,7 +126,7 @@ class CsvReader:
         except UnicodeDecodeError:
             for at in np.flatnonzero(fine):
                 try:
-                    record(piece, at).decode("utf-8")
+                    record(piece, int(at)).decode("utf-8")
                 except UnicodeDecodeError as error:
                     bad.append((int(at), f"the line is no UTF-8 text: {error.reason} at byte {error.start}"))
                     fine[at] = False

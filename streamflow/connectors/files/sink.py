@@ -1,9 +1,10 @@
 """The file sink: every committed item in exactly one file, exactly once.
 
 Rows go behind the committed length of a staged file (`.<name>.staged`) as they come. The length that counts stands in
-the store `parts`, in the same transaction as the input's position: bytes behind it are cut off after a crash or an abort.
-When a part is full, or the task stops, the store says `sealed`; after that commit, and not before, the file gets its name
-by an atomic rename. Recovery does what the store says and was not done yet, and removes what it does not name.
+the store `parts`, in the same transaction as the input's position: bytes behind it are cut off after a crash or an
+abort. When a part is full, or the task stops, the store says `sealed`; after that commit, and not before, the file
+gets its name by an atomic rename. Recovery does what the store says and was not done yet, and removes what it does
+not name.
 
     store entry            means
     part                   {number, size_bytes, rows}: the staged file that is being written

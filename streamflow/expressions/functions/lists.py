@@ -48,10 +48,11 @@ def _item_kernel(arguments: Sequence[Argument]) -> Outcome:
     values, position = arguments
     if not isinstance(values, pl.Series):
         raise TypeError("a constant list is indexed by the general kernel")
-    found = values.list.get(position, null_on_oob=True)
     size = values.list.len().cast(pl.Int64)
     outside = (size <= position) | (-size > position)
-    return found, errors_where(outside, MISSING_INDEX)
+    # polars panics on positions near the ends of 64 bits; no list reaches them.
+    near = position.clip(-(2**31), 2**31) if isinstance(position, pl.Series) else max(-(2**31), min(position, 2**31))
+    return values.list.get(near, null_on_oob=True), errors_where(outside, MISSING_INDEX)
 
 
 def _item(types: Sequence[Type]) -> Implementation:

@@ -84,6 +84,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A form of which only one parameter is required."""
+
+    value: Expression = param(help="What to sort by.")
+    descending: bool = param(default=False, help="Greatest first.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Everything(Node):
     """Every annotation that a parameter may have."""
 
@@ -102,6 +110,7 @@ class Everything(Node):
     limits: Mapping[str, int] | None = param(default=None, help="Numbers by name.")
     rules: tuple[Rule, ...] = param(default=(), help="Forms.")
     first: Rule | None = param(default=None, help="One form.")
+    by: tuple[Order, ...] = param(default=(), help="Forms that may be written short.")
     delay_ms: int = param(default=0, ge=0, le=86_400_000, help="Pause.")
 
     def __post_init__(self) -> None:

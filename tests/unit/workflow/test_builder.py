@@ -50,9 +50,13 @@ def test_what_is_built_is_what_its_yaml_says() -> None:
     assert validate(built, REGISTRY)[1] == []
     assert validate(loaded, REGISTRY)[0] == validate(built, REGISTRY)[0]
     assert [str(c) for c in built.connections] == [
-        "placed -> large", "large.true -> priced", "priced -> alert", "large.false -> rest", "priced.error -> rest",
+        "placed -> large",
+        "large.true -> priced",
+        "priced -> alert",
+        "large.false -> rest",
+        "priced.error -> rest",
         "placed -> rest",
-    ]  # fmt: skip
+    ]
 
 
 def test_fans() -> None:
@@ -61,8 +65,13 @@ def test_fans() -> None:
     a >> [b, c["left"]] >> d
     [a, b] >> c
     assert [str(x) for x in wf.document().connections] == [
-        "a -> b", "a -> c.left", "b -> d", "c -> d", "a -> c", "b -> c",
-    ]  # fmt: skip
+        "a -> b",
+        "a -> c.left",
+        "b -> d",
+        "c -> d",
+        "a -> c",
+        "b -> c",
+    ]
 
 
 def test_functions_are_kept_by_reference_and_written_by_name() -> None:
@@ -161,7 +170,13 @@ def test_importing_streamflow_loads_nothing_heavy() -> None:
     code = (
         "import streamflow, sys; print('polars' in sys.modules, 'ruamel.yaml' in sys.modules, streamflow.__version__)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(streamflow.__file__).parents[1])  # fmt: skip
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(streamflow.__file__).parents[1],
+    )
     assert out.stdout.split() == ["False", "False", streamflow.__version__]
     assert streamflow.Workflow is Workflow
 

@@ -45,10 +45,15 @@ def test_order_and_json() -> None:
     assert not has_errors([first])
     assert to_json([FOUND]) == [
         {
-            "file": "w.yaml", "line": 2, "column": 4, "severity": "error", "code": "SF121",
-            "message": "unknown 'x'.", "mend": "Did you mean 'y'?",
+            "file": "w.yaml",
+            "line": 2,
+            "column": 4,
+            "severity": "error",
+            "code": "SF121",
+            "message": "unknown 'x'.",
+            "mend": "Did you mean 'y'?",
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_every_code_of_nodes_has_a_rule() -> None:

@@ -107,7 +107,9 @@ def test_nodes_may_be_a_list() -> None:
 
 
 def test_a_wired_error_port_is_the_error_policy() -> None:
-    document = read(HEAD + "  b: {type: set, fields: {x: y}}\n  c: {type: publish, topic: u}\nconnections: [a -> b, b.error -> c]\n")  # fmt: skip
+    document = read(
+        HEAD + "  b: {type: set, fields: {x: y}}\n  c: {type: publish, topic: u}\nconnections: [a -> b, b.error -> c]\n"
+    )
     assert document.error_policy(document.nodes[1]).on_error == "error_port"
     assert document.error_policy(document.nodes[2]).on_error == "dead_letter"
 
@@ -115,15 +117,20 @@ def test_a_wired_error_port_is_the_error_policy() -> None:
 def test_ports_that_were_not_written_are_filled_in() -> None:
     document = read(
         HEAD + "  b: {type: if, when: x}\n  c: {type: join}\n  d: {type: publish, topic: u}\nconnections:\n"
-        "  - a -> b\n  - {from: b, index: 1, to: c.left}\n  - b.true -> c.right\n  - c -> d\n  - {from: c, type: error, to: d}\n"
-    )  # fmt: skip
+        "  - a -> b\n  - {from: b, index: 1, to: c.left}\n  - b.true -> c.right\n"
+        "  - c -> d\n  - {from: c, type: error, to: d}\n"
+    )
     nodes, found = validate(document, REGISTRY)
     assert found == []
     assert isinstance(nodes["b"], If)
     connections, _ = resolve(document, nodes)
     assert [str(c) for c in connections] == [
-        "a.out -> b.in", "b.false -> c.left", "b.true -> c.right", "c.out -> d.in", "c.error -> d.in",
-    ]  # fmt: skip
+        "a.out -> b.in",
+        "b.false -> c.left",
+        "b.true -> c.right",
+        "c.out -> d.in",
+        "c.error -> d.in",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,10 @@ def test_ports_that_were_not_written_are_filled_in() -> None:
         ("nodes:", ["1:1 SF111", "1:1 SF130"]),
         ("workflow: w\nnodes: {}", ["1:11 SF130"]),
         ("workflow: w\nnodes: 5", ["2:8 SF112"]),
-        ("workflow: 5\nnodes: {a: {type: event, topic: t}, b: {type: publish, topic: u}}\nconnections: [a -> b]", ["1:11 SF112"]),
+        (
+            "workflow: 5\nnodes: {a: {type: event, topic: t}, b: {type: publish, topic: u}}\nconnections: [a -> b]",
+            ["1:11 SF112"],
+        ),
         (HEAD + "  b: {type: publish, topic: u}\nconnections: [a -> b]\nnmae: x", ["6:1 SF110"]),
         (HEAD + "  b: {type: publish}\nconnections: [a -> b]", ["4:3 SF122"]),
         (HEAD + "  b: {tpye: publish, topic: u}\nconnections: [a -> b]", ["4:3 SF111"]),
@@ -146,10 +156,14 @@ def test_ports_that_were_not_written_are_filled_in() -> None:
         (HEAD + "  b: {type: join}\n  c: {type: publish, topic: u}\nconnections: [a -> b.left -> c]", ["4:3 SF137"]),
         (HEAD + "  b: {type: set, fields: {x: y}}\nconnections: [a -> b]", ["4:3 SF142"]),
         (HEAD + "  b: {type: set, fields: {x: y}}\nconnections: [a -> b, b -> b]", ["5:23 SF135"]),
-        (HEAD + "  b: {type: set, fields: {x: y}, on_error: {fallback: c}}\n  c: {type: set, fields: {x: y}}\n  d: {type: publish, topic: u}\nconnections: [a -> b -> d, c -> b]", ["7:28 SF135"]),
+        (
+            HEAD + "  b: {type: set, fields: {x: y}, on_error: {fallback: c}}\n"
+            "  c: {type: set, fields: {x: y}}\n  d: {type: publish, topic: u}\nconnections: [a -> b -> d, c -> b]",
+            ["7:28 SF135"],
+        ),
         (HEAD + "connections: []", ["3:3 SF142"]),
     ],
-)  # fmt: skip
+)
 def test_one_mistake_gives_one_finding(text: str, expected: list[str]) -> None:
     assert codes(text) == expected
 

@@ -1,0 +1,133 @@
+"""Repartitions that the compiler puts in: where rows must meet by key, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from streamflow.compiler import compile_document
+from streamflow.nodes import BUILTIN
+from streamflow.nodes.repartition import Repartition
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
+from streamflow.sdk.places import Diagnostic
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.plan import Topology
+from streamflow.workflow import load_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen(Node):
+    """A keyed node as later versions have them: it passes what it has not seen."""
+
+    spec: ClassVar = NodeSpec(
+        kind="seen", category="keyed", inputs=(Port(name="in", keyed=True),), stores=(Store(name="keys"),)
+    )
+    key: Expression | None = param(default=None, help="What is remembered.")
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if self.key is not None:
+            ctx.typeof(self.key, param="key")
+        return {"out": ctx.inputs["in"]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair(Node):
+    """Two keyed inputs."""
+
+    spec: ClassVar = NodeSpec(
+        kind="pair", category="keyed", inputs=(Port(name="left", keyed=True), Port(name="right", keyed=True))
+    )
+    left_key: Expression = param(help="Key of the left.")
+    right_key: Expression = param(help="Key of the right.")
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        return {"out": ctx.inputs["left"]}
+
+
+REGISTRY = NodeRegistry((*BUILTIN, Seen, Pair))
+
+
+def compiled(nodes: str, wires: str) -> tuple[Topology | None, list[Diagnostic]]:
+    lines = ["workflow: w", "nodes:", *(f"  {n.strip()}" for n in nodes.strip().splitlines())]
+    lines += ["connections:", *(f"  - {w.strip()}" for w in wires.strip().splitlines())]
+    document, found = load_text("\n".join(lines))
+    assert document is not None, [str(f) for f in found]
+    return compile_document(document, REGISTRY)
+
+
+HEAD = "placed: {type: event, topic: orders}\nout: {type: publish, topic: out}\n"
+
+
+def test_a_keyed_port_gets_a_repartition_named_from_ids() -> None:
+    topology, found = compiled(HEAD + "fresh: {type: seen, key: item.id}", "placed -> fresh -> out")
+    assert topology is not None, [str(f) for f in found]
+    assert [s.id for s in topology.stages] == ["placed", "fresh.in"]
+    first, second = topology.stages
+    assert [(n.id, n.kind, dict(n.params)) for n in first.nodes] == [("fresh.in", "repartition", {"key": "item.id"})]
+    assert [n.id for n in second.nodes] == ["fresh", "out"]
+    assert second.inputs[0].topic == first.sinks[0].topic == "w.fresh.in.repartition"
+    assert second.inputs[0].internal
+    assert [s.changelog for s in second.stores] == ["w.fresh.keys.changelog"]
+
+
+@pytest.mark.parametrize(
+    ("between", "wires", "stages"),
+    [
+        ("by: {type: repartition, key: item.id}", "placed -> by -> fresh -> out", 2),
+        ("by: {type: repartition, key: item.other}", "placed -> by -> fresh -> out", 3),
+        (
+            "by: {type: repartition, key: item.id}\nsome: {type: filter, when: item.ok}",
+            "placed -> by -> some -> fresh -> out",
+            2,
+        ),
+        (
+            "by: {type: repartition, key: item.id}\nnew: {type: set, fields: {id: item.other}}",
+            "placed -> by -> new -> fresh -> out",
+            3,
+        ),
+    ],
+)
+def test_rows_that_are_partitioned_right_stay_where_they_are(between: str, wires: str, stages: int) -> None:
+    topology, found = compiled(f"{HEAD}{between}\nfresh: {{type: seen, key: item.id}}", wires)
+    assert topology is not None, [str(f) for f in found]
+    assert len(topology.stages) == stages
+
+
+def test_a_keyed_node_without_a_key_is_told(tmp_path: Path) -> None:
+    topology, found = compiled(HEAD + "fresh: {type: seen}", "placed -> fresh -> out")
+    assert topology is None
+    assert [f.code for f in found] == ["SF233"]
+
+
+def test_an_error_in_a_key_is_told_once() -> None:
+    topology, found = compiled(HEAD + "fresh: {type: seen, key: nodes.nowhere.id}", "placed -> fresh -> out")
+    assert topology is None
+    assert [f.code for f in found] == ["SF211"]
+
+
+PAIR = """placed: {type: event, topic: orders}
+paid: {type: event, topic: payments}
+both: {type: pair, left_key: item.id, right_key: item.order}
+out: {type: publish, topic: out}
+"""
+
+
+def test_each_keyed_port_has_its_own_key() -> None:
+    topology, found = compiled(PAIR, "placed -> both.left\npaid -> both.right\nboth -> out")
+    assert topology is not None, [str(f) for f in found]
+    assert [s.id for s in topology.stages] == ["placed", "paid", "both.left"]
+    assert [i.topic for i in topology.stages[2].inputs] == ["w.both.left.repartition", "w.both.right.repartition"]
+
+
+def test_inputs_that_meet_by_key_need_equal_numbers_of_partitions() -> None:
+    name = next(f.name for f in fields(Repartition) if f.name in ("partition_count", "partitions", "count"))
+    repartitions = f"""a: {{type: repartition, key: item.id, {name}: 3}}
+        b: {{type: repartition, key: item.order, {name}: 5}}"""
+    topology, found = compiled(PAIR + repartitions, "placed -> a -> both.left\npaid -> b -> both.right\nboth -> out")
+    assert topology is None
+    assert [f.code for f in found] == ["SF203"]
+    assert "a: 3, b: 5" in found[0].message
