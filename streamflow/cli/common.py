@@ -1,21 +1,21 @@
-"""What all commands share: where the log is, how results and errors are printed, and exit codes.
-
-Exit codes: 0 fine, 1 the workflow or the data is wrong, 2 usage.
-"""
+"""What commands share: options, loading a workflow, opening a log, running on an event loop."""
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from streamflow.cli.output import fail, note_json, use_color
+
 if TYPE_CHECKING:
-    from streamflow.sdk.log import Log
+    from streamflow.codecs.registry import SchemaRegistry
+    from streamflow.sdk.log import Log, TopicInfo
+    from streamflow.sdk.places import Diagnostic
     from streamflow.topology.plan import Topology
     from streamflow.workflow.model import WorkflowDocument
 
@@ -23,95 +23,140 @@ DEFAULT_LOG = ".streamflow/log"
 T = TypeVar("T")
 
 LogOption = Annotated[
-    str, typer.Option("--log", envvar="STREAMFLOW_LOG", help="A folder, or kafka://HOST:PORT.", show_default=True)
+    str, typer.Option("--log", envvar="STREAMFLOW_LOG", metavar="PATH", help="The log: a folder, or kafka://HOST:PORT.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-FileArgument = Annotated[Path, typer.Argument(help="The workflow: a .yaml file, or a .py file with a `workflow`.")]
+JsonOption = Annotated[bool, typer.Option("--json", callback=note_json, help="Print facts as JSON.")]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="The workflow: a .yaml file, or a .py file with a `workflow` (flow.py:name for another)."
+    ),
+]
+RegistryOption = Annotated[
+    str,
+    typer.Option(
+        "--registry", metavar="PATH", help="Schema registry: a folder or URL. Default: `schemas` in the log's folder."
+    ),
+]
 
-
-def fail(message: str, *, code: int = 1) -> NoReturn:
-    """Print an error and leave."""
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
-
-
-def use_color() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+# What an embedded log keeps in its folder: anything else there means that the folder is not a log.
+_OF_A_LOG = frozenset(("lock", "head", "snapshot", "journal", "topics", "locks", "schemas", "snapshot.new"))
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a fast event loop; errors of ours become exit code 1."""
+    """Run a coroutine to its end on a fast event loop."""
     import uvloop
 
-    from streamflow.sdk.errors import StreamflowError, UsageError
-
-    try:
-        return uvloop.run(work)
-    except UsageError as error:
-        fail(str(error), code=2)
-    except StreamflowError as error:
-        fail(str(error))
-    except BrokenPipeError:
-        # The reader of our output is gone, as in `streamflow tail … | head`: nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+    result: T = uvloop.run(work)
+    return result
 
 
-def table(rows: list[tuple[object, ...]], headers: tuple[str, ...]) -> str:
-    """Left-aligned columns; numbers to the right."""
-    texts = [tuple(f"{c:,}" if isinstance(c, int) and not isinstance(c, bool) else str(c) for c in r) for r in rows]
-    widths = [max(len(h), *(len(r[i]) for r in texts)) if texts else len(h) for i, h in enumerate(headers)]
-    right = [all(isinstance(r[i], int | float) for r in rows) and bool(rows) for i in range(len(headers))]
-    lines = []
-    for cells in (headers, *texts):
-        padded = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)]
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
+def load_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument | None, Topology | None, list[Diagnostic]]:
+    """Load and compile a workflow, with all findings; `cases` adds those of *.test.yaml beside it.
 
-
-def compile_file(file: Path, *, quiet: bool = False) -> tuple[WorkflowDocument, Topology]:
-    """Load and compile a workflow; print what is wrong and leave with 1 if it cannot run, 2 if there is no such file."""
+    Leaves with 2 if the file cannot be read at all.
+    """
     from streamflow.compiler import compile_document
     from streamflow.nodes import registry
-    from streamflow.workflow.diagnostics import render
+    from streamflow.workflow.cases import load_cases, with_cases
     from streamflow.workflow.load import load
 
-    if not Path(str(file).rpartition(".py:")[0] + ".py" if ".py:" in str(file) else file).is_file():
-        fail(f"there is no file {str(file)!r}.", code=2)
-    document, findings = load(file)
-    topology = None
-    if document is not None:
-        topology, more = compile_document(document, registry())
-        findings = [*findings, *more]
-    if findings and not quiet:
+    _check_readable(file)
+    # A Python file may print while it builds its workflow; stdout belongs to the command.
+    with contextlib.redirect_stdout(sys.stderr):
+        document, findings = load(file)
+        if document is None:
+            return None, None, findings
+        if cases:
+            found_cases, found = load_cases(document)
+            document, findings = with_cases(document, found_cases), [*findings, *found]
+        topology, found = compile_document(document, registry())
+    findings = [*findings, *found]
+    if any(f.severity == "error" for f in findings):
+        topology = None
+    return document, topology, findings
+
+
+def compile_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument, Topology]:
+    """Load and compile a workflow. What is wrong with it goes to stderr, and the command leaves if it cannot run."""
+    from streamflow.workflow.diagnostics import render, to_json
+
+    document, topology, findings = load_file(file, cases=cases)
+    if findings:
         print(render(findings, color=use_color()), file=sys.stderr)
-    if document is None or topology is None or any(f.severity == "error" for f in findings):
-        raise typer.Exit(1)
+    if document is None or topology is None:
+        fail(f"{file} cannot run; `streamflow check` tells the same.", diagnostics=to_json(findings))
     return document, topology
 
 
-def open_log_at(address: str) -> Log:
-    from streamflow.logs import open_log
-    from streamflow.sdk.errors import StreamflowError
-
+def _check_readable(file: Path) -> None:
+    stem, _, _ = str(file).rpartition(":")
+    path = Path(stem) if stem.endswith(".py") else file
+    if path.is_dir():
+        inside = path / "workflow.yaml"
+        fail(f"{str(path)!r} is a folder.", mend=f"Name the file: {inside}" if inside.is_file() else "", code=2)
     try:
-        return open_log(address)
-    except StreamflowError as error:
-        fail(str(error), code=2)
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        fail(f"there is no file {str(path)!r}.", code=2)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        fail(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}.", code=2)
 
 
-def schema_registry(log_address: str, named: str = "") -> Any:
-    """The registry that a workflow names, else the folder `schemas` inside an embedded log."""
+def log_exists(address: str) -> bool:
+    """Whether there is a log at the address. A folder that holds something else is none: leaves with 2."""
+    from streamflow.logs import open_log  # raises UsageError for addresses that nothing serves
+
+    open_log(address)
+    folder = Path(address)
+    if folder.exists() and not folder.is_dir():
+        fail(f"--log {address!r} is a file.", mend="Give a folder.", code=2)
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if "head" not in names and not names <= _OF_A_LOG:
+        mend = "Give the folder of a log, or one that is empty or not there yet."
+        fail(f"--log {address!r} is a folder that holds something else: {min(names - _OF_A_LOG)!r}.", mend=mend, code=2)
+    return "head" in names
+
+
+@contextlib.asynccontextmanager
+async def writable_log(address: str) -> AsyncIterator[Log]:
+    """The log at the address, made if it is not there."""
+    from streamflow.logs import open_log
+
+    log_exists(address)
+    log = open_log(address)
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@contextlib.asynccontextmanager
+async def existing_log(address: str) -> AsyncIterator[Log]:
+    """The log at the address. Looking at a log never makes one: leaves with 1 if it is not there."""
+    if not log_exists(address):
+        fail(f"there is no log at {address!r} yet.", mend="`streamflow send` and `streamflow run` make one.")
+    async with writable_log(address) as log:
+        yield log
+
+
+def schema_registry(address: str, named: str = "", base_folder: str = "") -> SchemaRegistry:
+    """The registry that a workflow names (a folder relative to the workflow), else `schemas` inside the log's folder."""
     from streamflow.codecs.registry import FileRegistry, HttpRegistry
 
     if named.startswith(("http://", "https://")):
         return HttpRegistry(named)
-    if named:
-        return FileRegistry(Path(named))
-    if log_address.startswith("kafka://"):
-        return FileRegistry(Path("schemas"))
-    return FileRegistry(Path(log_address) / "schemas")
+    return FileRegistry(Path(base_folder) / named if named else Path(address) / "schemas")
+
+
+def need_topic(topic: str, existing: dict[str, TopicInfo]) -> None:
+    """Leaves with 1 if the topic does not exist, naming the nearest one that does."""
+    if topic not in existing:
+        import difflib
+
+        near = difflib.get_close_matches(topic, existing, 1)
+        fail(f"there is no topic {topic!r}.", mend=f"Did you mean {near[0]!r}?" if near else "")

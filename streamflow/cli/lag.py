@@ -8,11 +8,12 @@ from streamflow.cli.common import (
     JsonOption,
     LogOption,
     compile_file,
-    open_log_at,
-    print_json,
+    existing_log,
     run_async,
-    table,
 )
+from streamflow.cli.output import print_json, table
+
+_COLUMNS = ("stage", "topic", "partition", "position", "end", "lag")
 
 
 def lag(file: FileArgument, log: LogOption = DEFAULT_LOG, json: JsonOption = False) -> None:
@@ -24,10 +25,9 @@ async def _lag(file: FileArgument, address: str, as_json: bool) -> None:
     from streamflow.model.positions import TopicPartition
 
     _, topology = compile_file(file)
-    log = open_log_at(address)
-    await log.open()
-    try:
-        existing, facts = await log.topics(), []
+    rows: list[tuple[str, str, int, int, int, int]] = []
+    async with existing_log(address) as log:
+        existing = await log.topics()
         for stage in topology.stages:
             for entry in stage.inputs:
                 if entry.source or entry.topic not in existing:
@@ -36,21 +36,13 @@ async def _lag(file: FileArgument, address: str, as_json: bool) -> None:
                 committed = await log.committed(stage.group(topology.workflow), parts)
                 for at in parts:
                     start, end = await log.offsets(at)
-                    position = committed[at].offset if at in committed else start
-                    facts.append(
-                        {
-                            "stage": stage.id,
-                            "topic": at.topic,
-                            "partition": at.partition,
-                            "position": position,
-                            "end": end,
-                            "lag": max(0, end - position),
-                        }  # fmt: skip
-                    )
-    finally:
-        await log.close()
+                    begin = start if entry.start == "earliest" else end  # where a task without a position begins
+                    position = max(committed[at].offset, start) if at in committed else begin
+                    rows.append((stage.id, at.topic, at.partition, position, end, max(0, end - position)))
+    total = sum(row[-1] for row in rows)
     if as_json:
-        print_json({"workflow": topology.workflow, "lag": sum(f["lag"] for f in facts), "tasks": facts})  # type: ignore[misc]
-        return
-    columns = ("stage", "topic", "partition", "position", "end", "lag")
-    print(table([tuple(f[c] for c in columns) for f in facts], columns))
+        tasks = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        print_json({"workflow": topology.workflow, "lag": total, "tasks": tasks})
+    else:
+        print(table(rows, _COLUMNS))
+        print(f"lag {total:,}")

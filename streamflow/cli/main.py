@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from streamflow import __version__
 from streamflow.cli.audit import audit
@@ -16,6 +16,7 @@ from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
 from streamflow.cli.lag import lag
 from streamflow.cli.nodes import nodes
+from streamflow.cli.output import told_errors
 from streamflow.cli.plan import plan
 from streamflow.cli.reset import reset
 from streamflow.cli.run import run
@@ -24,14 +25,27 @@ from streamflow.cli.tail import tail
 from streamflow.cli.test import test
 from streamflow.cli.topics import topics
 
+
+class _Commands(typer.core.TyperGroup):
+    """All commands, with one place for what becomes of errors."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with told_errors():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="streamflow",
+    cls=_Commands,
     help="Workflows compiled into Kafka topics and columnar stream tasks, exactly once.",
+    epilog="Exit codes: 0 fine, 1 the workflow or the data is wrong, 2 called wrongly.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: rich alone would take longer to load than all the rest
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, check, plan, run, send, tail, topics, lag, audit, reset, nodes, doctor, test):
+for command in (init, check, test, plan, run, send, tail, topics, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 app.add_typer(dev, name="dev")
@@ -49,15 +63,12 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Options before the command."""
+    """Workflows compiled into Kafka topics and columnar stream tasks, exactly once."""
 
 
 def main() -> None:
-    """Entry point. Ctrl-C ends with 130 as shells expect."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """Entry point."""
+    app()
 
 
 if __name__ == "__main__":

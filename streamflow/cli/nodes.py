@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli.common import JsonOption, fail, print_json, table
+from streamflow.cli.common import JsonOption
+from streamflow.cli.output import fail, print_json, table
 
 
 def nodes(
@@ -16,21 +17,23 @@ def nodes(
 ) -> None:
     """List node kinds, or show one with its parameters, ports and an example."""
     from streamflow.nodes import registry
-    from streamflow.nodes.document import render
-    from streamflow.sdk.params import json_schema
 
     kinds = registry().kinds
     if kind is None:
-        rows = [(k, c.spec.category, (c.__doc__ or "").strip().split("\n")[0]) for k, c in kinds.items()]
+        rows = [(k, c.spec.category, " ".join((c.__doc__ or "").split("\n\n")[0].split())) for k, c in kinds.items()]
         if json:
             print_json([{"kind": k, "category": c, "description": d} for k, c, d in rows])
         else:
-            print(table([tuple(r) for r in rows], ("kind", "category", "what it does")))
+            print(table(rows, ("kind", "category", "what it does")))
         return
     if kind not in kinds:
         near = difflib.get_close_matches(kind, kinds, 1)
-        fail(f"there is no node kind {kind!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        fail(f"there is no node kind {kind!r}.", mend=f"Did you mean {near[0]!r}?" if near else "")
     if json:
+        from streamflow.sdk.param_schema import json_schema
+
         print_json(json_schema(kinds[kind]))
     else:
-        print(render(kinds[kind]))
+        from streamflow.nodes.document import render
+
+        print(render(kinds[kind]).rstrip("\n"))

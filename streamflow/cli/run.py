@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import enum
+import math
 import resource
 import signal
 import sys
@@ -19,47 +21,59 @@ from streamflow.cli.common import (
     JsonOption,
     LogOption,
     compile_file,
-    fail,
-    open_log_at,
-    print_json,
     run_async,
     schema_registry,
-    use_color,
+    writable_log,
 )
+from streamflow.cli.output import counted, fail, note, print_json
+from streamflow.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from streamflow.model.policies import Guarantee
     from streamflow.topology.plan import Topology
     from streamflow.workers.embedded import Progress, RunReport
     from streamflow.workflow.model import WorkflowDocument
+
+
+class _Guarantee(enum.StrEnum):
+    exactly_once = "exactly_once"
+    at_least_once = "at_least_once"
 
 
 def run(
     file: FileArgument,
     log: LogOption = DEFAULT_LOG,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop when the inputs are read to their end.")] = False,
-    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=0)] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that compute; default: one per core.", min=1)] = None,
-    guarantee: Annotated[
-        str | None, typer.Option(help="exactly_once or at_least_once; default: the workflow's.")
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Stop after this many seconds.", min=0)
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads that compute; default: one per core.", min=1, max=1024)
+    ] = None,
+    guarantee: Annotated[_Guarantee | None, typer.Option(help="Default: what the workflow says.")] = None,
     metrics: Annotated[
-        Path | None, typer.Option(help="Write figures to this JSON file each second and at the end.")
+        Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a workflow until it is stopped (Ctrl-C or SIGTERM end it gracefully), or to the end of its inputs."""
-    if guarantee not in (None, "exactly_once", "at_least_once"):
-        fail(f"--guarantee is exactly_once or at_least_once, not {guarantee!r}.", code=2)
+    if duration is not None and not math.isfinite(duration):
+        fail(f"--duration is a number of seconds, not {duration}.", code=2)
     document, topology = compile_file(file)
-    if guarantee:
-        named: Guarantee = "exactly_once" if guarantee == "exactly_once" else "at_least_once"
-        topology = replace(topology, run=replace(topology.run, guarantee=named))
-    report = run_async(_run(document, topology, log, until_end, duration, workers, metrics, json))
+    if guarantee is not None:
+        topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
+    # Functions of the workflow may print; with --json, stdout belongs to the facts.
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        report = run_async(_run(document, topology, log, until_end, duration, workers, metrics))
+    done, rate = report.progress, report.progress.rows_in / max(report.progress.seconds, 1e-9)
     if json:
-        print_json(_facts(report.progress) | {"halted": str(report.halted) if report.halted else None})
+        print_json(_facts(done, report))
+    else:
+        print(
+            f"{counted(done.rows_in, 'record')} in, {done.rows_out:,} out, {counted(done.dead, 'dead letter')}, "
+            f"{done.seconds:.2f} s, {rate:,.0f} records/s, {counted(done.commits, 'commit')}"
+        )
     if report.halted is not None:
-        fail(str(report.halted))
+        fail(report.halted.message, error=report.halted.code, mend=report.halted.mend)
 
 
 async def _run(
@@ -70,76 +84,91 @@ async def _run(
     duration: float | None,
     workers: int | None,
     metrics: Path | None,
-    quiet: bool,
 ) -> RunReport:
+    import asyncio
+
     from streamflow.logs.embedded import EmbeddedLog
     from streamflow.nodes import registry
+    from streamflow.sdk.errors import UsageError
     from streamflow.workers.embedded import EmbeddedWorker
 
-    log = open_log_at(address)
-    show = _Progress(metrics, quiet=quiet)
-    await log.open()
-    try:
+    loop = asyncio.get_running_loop()
+    show = _Progress(metrics)
+    async with writable_log(address) as log:
+        assert isinstance(log, EmbeddedLog)  # the only kind that `open_log` gives so far
+        schemas = schema_registry(address, topology.registry, topology.base_folder)
         worker = EmbeddedWorker(
-            topology, log, nodes=registry(), functions=document.functions,
-            registry=schema_registry(address, topology.registry), threads=workers, until_end=until_end, on_progress=show,
+            topology, log, nodes=registry(), functions=document.functions, registry=schemas, threads=workers,
+            until_end=until_end, on_progress=show,
         )  # fmt: skip
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
-        if duration is not None:
-            loop.call_later(duration, worker.stop)
-        assert isinstance(log, EmbeddedLog), "other logs are run by `streamflow worker`"
+
+        def stop(number: signal.Signals) -> None:
+            # Asked again, the signal does what it does by default: even a task that hangs can be ended.
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+            worker.stop()
+
         with log.lock(topology.workflow):
-            report = await worker.run()
-        show.end(report.progress)
-        return report
-    finally:
-        await log.close()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop, number)
+            if duration is not None:
+                loop.call_later(duration, worker.stop)
+            try:
+                report = await worker.run()
+            except UsageError as error:  # the workflow asks for what cannot be, such as a file that is not there
+                fail(error.message, error=error.code, mend=error.mend)
+            finally:
+                show.end()
+    show.write(_facts(report.progress, report))
+    return report
 
 
 class _Progress:
-    """Prints a line a second: rewritten in place on a terminal, plain otherwise; and the metrics file."""
+    """Shows progress on stderr and keeps the metrics file up to date."""
 
-    def __init__(self, metrics: Path | None, *, quiet: bool) -> None:
-        self._metrics, self._quiet, self._last = metrics, quiet, (time.monotonic(), 0)
-        self._tty = sys.stderr.isatty()
+    def __init__(self, metrics: Path | None) -> None:
+        self._metrics, self._line, self._last = metrics, ProgressLine(), (time.monotonic(), 0)
+        self._told = False
+        if metrics is not None:
+            try:
+                metrics.open("a").close()
+            except OSError as error:
+                fail(f"--metrics {str(metrics)!r} cannot be written: {error.strerror}.", code=2)
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         rate = (progress.rows_in - self._last[1]) / max(now - self._last[0], 1e-9)
         self._last = (now, progress.rows_in)
-        self._write(progress)
-        if not self._quiet:
-            line = (
-                f"{progress.seconds:6.1f} s  {progress.rows_in:>13,} in  {progress.rows_out:>13,} out  "
-                f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}"
-            )
-            print(f"\r{line}" if self._tty else line, end="" if self._tty else "\n", file=sys.stderr, flush=True)
+        self.write(_facts(progress, None))
+        self._line.show(
+            f"{progress.seconds:6.1f} s  {progress.rows_in:>13,} in  {progress.rows_out:>13,} out  "
+            f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}"
+        )
 
-    def end(self, progress: Progress) -> None:
-        self._write(progress)
-        if not self._quiet:
-            rate = progress.rows_in / max(progress.seconds, 1e-9)
-            start = "\r\033[K" if self._tty and use_color() else ("\r" if self._tty else "")
-            print(
-                f"{start}{progress.rows_in:,} records in, {progress.rows_out:,} out, {progress.dead:,} dead letters, "
-                f"{progress.seconds:.2f} s, {rate:,.0f} records/s, {progress.commits:,} commits"
-            )
+    def end(self) -> None:
+        self._line.clear()
 
-    def _write(self, progress: Progress) -> None:
-        if self._metrics is not None:
-            import orjson
+    def write(self, facts: dict[str, object]) -> None:
+        """Replace the metrics file whole: a reader never sees half of it."""
+        if self._metrics is None:
+            return
+        import orjson
 
-            temporary = self._metrics.with_name(self._metrics.name + ".new")
-            temporary.write_bytes(orjson.dumps(_facts(progress), option=orjson.OPT_INDENT_2))
+        temporary = self._metrics.with_name(self._metrics.name + ".new")
+        try:
+            temporary.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
             temporary.replace(self._metrics)
+        except OSError as error:  # figures are no reason to stop a stream
+            if not self._told:
+                note(f"--metrics {str(self._metrics)!r} is not written any more: {error.strerror}.")
+            self._told = True
 
 
-def _facts(progress: Progress) -> dict[str, object]:
+def _facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = usage.ru_utime + usage.ru_stime
     return {
+        "state": "running" if report is None else "halted" if report.halted else "ended",
+        "halted": str(report.halted) if report is not None and report.halted else None,
         "seconds": round(progress.seconds, 3),
         "records_in": progress.rows_in,
         "records_out": progress.rows_out,
@@ -147,7 +176,7 @@ def _facts(progress: Progress) -> dict[str, object]:
         "commits": progress.commits,
         "lag": progress.lag,
         "records_per_s": round(progress.rows_in / max(progress.seconds, 1e-9), 1),
-        "cpu_seconds": round(cpu_s, 3),
-        "memory_peak_bytes": usage.ru_maxrss * 1024,
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "memory_peak_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         "stages": progress.stages,
     }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import typer
 
-from streamflow.cli.common import FileArgument, JsonOption, compile_file, fail, print_json
+from streamflow.cli.common import FileArgument, JsonOption, compile_file
+from streamflow.cli.output import fail, print_json
 
 
 def test(file: FileArgument, json: JsonOption = False) -> None:
@@ -13,18 +17,19 @@ def test(file: FileArgument, json: JsonOption = False) -> None:
     from streamflow.sdk.errors import StreamflowError
     from streamflow.testing.cases import run_case
 
-    document, topology = compile_file(file)
+    document, topology = compile_file(file, cases=True)
     if not document.tests:
-        fail(f"{file}: no test cases: put `tests:` into the workflow or a file *.test.yaml beside it.")
+        fail(f"{file} has no test cases.", mend="Put `tests:` into the workflow, or a file *.test.yaml beside it.")
     results = []
     for case in document.tests:
         try:
-            differences = run_case(case, topology, nodes=registry(), functions=document.functions)
+            with contextlib.redirect_stdout(sys.stderr):  # what functions of the workflow print
+                differences = run_case(case, topology, nodes=registry(), functions=document.functions)
         except StreamflowError as error:
             differences = [str(error)]
-        results.append({"case": case.name, "ok": not differences, "differences": differences})
+        results.append({"case": case.name, "at": str(case.place), "ok": not differences, "differences": differences})
         if not json:
-            print(f"{'ok  ' if not differences else 'FAIL'}  {case.name}")
+            print(f"ok    {case.name}" if not differences else f"FAIL  {case.name}   ({case.place})")
             for line in differences:
                 print("      " + line.replace("\n", "\n      "))
     failed = sum(not r["ok"] for r in results)

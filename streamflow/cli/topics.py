@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streamflow.cli.common import DEFAULT_LOG, JsonOption, LogOption, open_log_at, print_json, run_async, table
+from streamflow.cli.common import DEFAULT_LOG, JsonOption, LogOption, existing_log, run_async
+from streamflow.cli.output import print_json, table
 
 
 def topics(log: LogOption = DEFAULT_LOG, json: JsonOption = False) -> None:
@@ -13,10 +14,8 @@ def topics(log: LogOption = DEFAULT_LOG, json: JsonOption = False) -> None:
 async def _topics(address: str, as_json: bool) -> None:
     from streamflow.model.positions import TopicPartition
 
-    log = open_log_at(address)
-    await log.open()
-    try:
-        facts = []
+    facts = []
+    async with existing_log(address) as log:
         for name, info in sorted((await log.topics()).items()):
             ranges = [await log.offsets(TopicPartition(name, p)) for p in range(info.partitions)]
             facts.append(
@@ -29,8 +28,6 @@ async def _topics(address: str, as_json: bool) -> None:
                     "offsets": [{"start": start, "end": end} for start, end in ranges],
                 }
             )
-    finally:
-        await log.close()
     if as_json:
         print_json(facts)
     else:

@@ -53,7 +53,7 @@ def decompress(stored: memoryview, compression: Compression) -> bytes:
     module = {"lz4": cramjam.lz4, "zstd": cramjam.zstd, "gzip": cramjam.gzip}[compression]
     room = min(limit, _SCRATCH_BYTES)
     while True:
-        scratch = _buffer(room)
+        scratch = memoryview(_buffer(room))[:room]
         try:
             size = module.decompress_into(stored, scratch)
         except cramjam.DecompressionError as error:
@@ -63,8 +63,7 @@ def decompress(stored: memoryview, compression: Compression) -> bytes:
                 raise _too_large(compression, len(stored), limit) from error
             room = min(limit, room * 4)
             continue
-        with memoryview(scratch) as view:
-            return bytes(view[:size])
+        return bytes(scratch[:size])
 
 
 def _buffer(size: int) -> bytearray:

@@ -15,6 +15,9 @@ from streamflow.expressions.tree import Call, Const, Failed, MakeList, MakeRecor
 from streamflow.model.types import ANY, BOOL, DOUBLE, LONG, NULL, STRING, Type, array_of, map_of
 
 
+_SCALARS = frozenset(("bool", "long", "double", "string", "bytes", "date", "time", "timestamp", "local"))
+
+
 class Mismatch(Exception):  # noqa: N818 - turned into a Problem where the place is known
     """No signature takes these arguments, or a value cannot become a wanted type."""
 
@@ -76,6 +79,8 @@ def _argument(spec: str, node: Node) -> Node:
         return convert(node, ANY) if spec == "any" else node
     if node.type.kind == "any":
         return convert(node, specified(spec))
+    if node.type.kind == "null" and not isinstance(node, Const) and spec in _SCALARS:
+        return convert(node, specified(spec))  # always null, but it may fail first
     wanted = accept(spec, node.type)
     return node if wanted is None else convert(node, wanted)
 

@@ -9,7 +9,7 @@ from streamflow.expressions import typecheck
 from streamflow.model.types import BOOL, Schema, Type
 from streamflow.operators.keys import can_be_key
 from streamflow.sdk.expression import Expression, Scope
-from streamflow.sdk.node import SchemaContext
+from streamflow.sdk.node import SchemaContext, Template
 
 CONTRADICTION = "SF250"  # parameters that do not go together
 UNKNOWN_FIELD = "SF251"
@@ -33,6 +33,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def check_condition(ctx: SchemaContext, expression: Expression, *, param: str, port: str = "in") -> None:
     """A condition is a bool (or any, checked as it runs)."""
     ctx.typeof(expression, param=param, port=port, expect=BOOL.optional())
+
+
+def check_template(ctx: SchemaContext, template: Template, *, param: str) -> None:
+    """A template's values can be text."""
+    expression = ctx.template(template)
+    kind = ctx.typeof(expression, param=param)
+    if not can_be_key(kind) and kind.kind != "null":
+        ctx.report(WRONG_TYPE, f"`{expression.text}` is {kind}, not text.", param=param, mend="Use to_json() on it.")
 
 
 def check_key(ctx: SchemaContext, expression: Expression | None, *, param: str = "key", port: str = "in") -> None:

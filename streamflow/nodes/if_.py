@@ -46,7 +46,7 @@ class If(Node):
         ),
         one_to_one=True,
         icon="split",
-        example="large: {type: if, when: 'amount * qty > 500 and country in [\"DE\", \"FR\"]'}",
+        example='large: {type: if, when: \'amount * qty > 500 and country in ["DE", "FR"]\'}',
     )
     when: Expression = param(help="The condition, of type bool.")
 

@@ -56,3 +56,8 @@ def unwrapped(text: str) -> str:
     if text.startswith("{{") and text.endswith("}}") and len(text) >= 4:
         text = text[2:-2].strip()
     return text
+
+
+def as_text(expression: Expression) -> Expression:
+    """The value as text, null as empty text: what a template that is one expression alone stands for."""
+    return Expression(f'coalesce(string({unwrapped(expression.text)}), "")', expression.place)

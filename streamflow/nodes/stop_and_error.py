@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamflow.model.batch import Batch
-from streamflow.model.types import STRING
-from streamflow.nodes.checks import check_condition
+from streamflow.nodes.checks import check_condition, check_template
+from streamflow.nodes.sequence import as_text
 from streamflow.operators.errors import evaluate, fail, join_failed, label
 from streamflow.operators.masks import condition
 from streamflow.sdk.expression import Expression, Projection
@@ -63,11 +63,11 @@ class StopAndError(Node):
             return {}
         if self.when is not None:
             check_condition(ctx, self.when, param="when")
-        ctx.typeof(ctx.template(self.message), param="message", expect=STRING.optional())
+        check_template(ctx, self.message, param="message")
         return {"out": ctx.inputs["in"]}
 
     def operator(self, ctx: BuildContext) -> Operator:
         when = ctx.projection({"when": self.when}) if self.when is not None else None
         labels = {"when": label("when", self.when)} if self.when is not None else {}
-        message = ctx.projection({"message": ctx.template(self.message)}, expect={"message": STRING.optional()})
+        message = ctx.projection({"message": as_text(ctx.template(self.message))})
         return StopOperator(when, message, labels)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamflow.model.types import STRING
-from streamflow.nodes.checks import check_names
+from streamflow.nodes.checks import check_names, check_template
+from streamflow.nodes.sequence import as_text
 from streamflow.nodes.set import make_set, schema_after
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, Template, param
 from streamflow.sdk.operator import Operator
@@ -30,9 +31,9 @@ class TemplateNode(Node):
         if "in" not in ctx.inputs:
             return {}
         check_names(ctx, [self.field], param="field")
-        kind = ctx.typeof(ctx.template(self.text), param="text", expect=STRING.optional())
-        return {"out": schema_after(ctx.inputs["in"], {self.field: kind}, None, ())}
+        check_template(ctx, self.text, param="text")
+        return {"out": schema_after(ctx.inputs["in"], {self.field: STRING}, None, ())}
 
     def operator(self, ctx: BuildContext) -> Operator:
-        fields = {self.field: ctx.template(self.text)}
+        fields = {self.field: as_text(ctx.template(self.text))}
         return make_set(ctx, fields, {self.field: "text"}, keep=None, remove=())

@@ -89,7 +89,8 @@ class WholeSet:
 class CountedSet:
     """Feeds `Whole` with each `count` rows of a task, across executions and steps.
 
-    A set is complete at a row: that row is the parent of all that comes out of it. Incomplete sets wait in the store `rows`.
+    A set is complete at a row: that row is the parent of all that comes out of it. Incomplete sets wait in the store
+    `rows`.
     """
 
     whole: Whole

@@ -13,6 +13,7 @@ from streamflow.codecs import Encoder, encode_marker, encoder
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, Batch
 from streamflow.model.positions import TopicPartition
+from streamflow.model.types import polars_dtype
 from streamflow.operators.partition import partition_for
 from streamflow.runtime.seed import END
 from streamflow.sdk.log import NewBatch
@@ -86,7 +87,10 @@ class Emitter:
     def _emit(self, sink: SinkPlan, encode: Encoder, batch: Batch, done: Emitted) -> None:
         frame = batch.frame
         for entry in sink.envelope:
-            frame = frame.with_columns(pl.col(entry.column).alias(entry.field))
+            # What an earlier node made is absent where all rows came another way.
+            known = entry.column in frame.columns
+            value = pl.col(entry.column) if known else pl.lit(None, dtype=polars_dtype(entry.type))
+            frame = frame.with_columns(value.alias(entry.field))
         total = self._partitions[sink.topic]
         if total == 1:
             self._encode(sink, encode, frame, batch, 0, done)

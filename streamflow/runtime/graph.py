@@ -25,7 +25,7 @@ _WIRE = "@wire"
 
 @dataclass(slots=True)
 class NodeCounts:
-    """Rows of one node since the last commit. in = forwarded + filtered + failed + absorbed; out = children + emitted."""
+    """Rows of one node since the last commit; see `ledger.NodeCounts`."""
 
     rows_in: int = 0
     rows_out: int = 0
@@ -33,6 +33,7 @@ class NodeCounts:
     filtered: int = 0
     absorbed: int = 0
     emitted: int = 0
+    failed_from_state: int = 0
     dead_lettered: int = 0
     to_error_port: int = 0
     continued: int = 0
@@ -109,6 +110,7 @@ class Graph:
             if isinstance(operator, EndsExecutions):
                 result = operator.end(execution, self._contexts[plan.id])
                 self._account(plan, 0, result, 0)
+                self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
                 self._place(plan, result, step, append=True)
         return step.out
 
@@ -202,9 +204,9 @@ class Graph:
                 batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
             )
         if result.failed is not None and len(result.failed):
-            self._fail(plan, result.failed, step)
+            self._fail(plan, result.failed, step, append=append)
 
-    def _fail(self, plan: NodePlan, failed: Batch, step: _Step) -> None:
+    def _fail(self, plan: NodePlan, failed: Batch, step: _Step, *, append: bool) -> None:
         policy, counts, n = plan.errors.on_error, self.counts[plan.id], len(failed)
         if ERROR_NODE not in failed.frame.columns:
             failed = failed.with_frame(failed.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
@@ -221,9 +223,12 @@ class Graph:
             counts.to_error_port += n
             counts.ports["error"] = counts.ports.get("error", 0) + n
             rows = error_items(failed)
-            step.ports[plan.id, "error"] = rows
             if self._tap:
                 self._tap(plan.id, "error", rows)
+            before = step.ports.get((plan.id, "error")) if append else None
+            step.ports[plan.id, "error"] = (
+                rows if before is None else merge_wires([(0, before), (1, rows)], rows.schema)
+            )
         else:
             counts.dead_lettered += n
             step.out.dead.append(failed)
@@ -271,6 +276,9 @@ def error_items(failed: Batch) -> Batch:
     gone = [ERROR_CODE, ERROR_MESSAGE, ERROR_NODE]
     if failed.schema.kind == "record":
         return Batch(frame.with_columns(error.alias("error")).drop(gone), error_schema(failed.schema))
+    if failed.schema.kind == "bytes":
+        named = frame.rename({PAYLOAD: "item"}).with_columns(error.alias("error"))
+        return Batch(named.drop(gone), error_schema(failed.schema))
     texts: list[bytes] = []
     for item, row in zip(frame[PAYLOAD].to_list(), frame.select(error.alias("e"))["e"].to_list(), strict=True):
         value = orjson.loads(item) if item is not None else None

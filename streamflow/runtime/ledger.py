@@ -2,7 +2,7 @@
 
 Each row that enters a node has one fate; rows leave a node as children of rows that came in, or out of state:
 
-    rows_in  = forwarded + filtered + absorbed + waiting + dead_lettered + to_error_port + continued
+    rows_in + failed_from_state = forwarded + filtered + absorbed + waiting + dead_lettered + to_error_port + continued
     rows_out = children + emitted
 """
 
@@ -51,6 +51,7 @@ class NodeCounts:
     continued: int = 0
     rows_out: int = 0  # but for the error port
     emitted: int = 0  # rows out that came from state
+    failed_from_state: int = 0  # of the failed rows, those that had been absorbed before and failed as they came out
     ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -125,7 +126,7 @@ _SOURCE_COUNTS = ("node", "records", "rows", "markers", "dead_lettered", "contin
 _SINK_COUNTS = ("node", "rows", "markers", "dead_lettered")
 _NODE_COUNTS = (
     "node", "rows_in", "forwarded", "filtered", "absorbed", "waiting",
-    "dead_lettered", "to_error_port", "continued", "rows_out", "emitted",
+    "dead_lettered", "to_error_port", "continued", "rows_out", "emitted", "failed_from_state",
 )  # fmt: skip
 
 
@@ -154,8 +155,8 @@ _SOURCE = _record(
 )
 _NODE = _record(
     "NodeCounts",
-    "Rows of a node: rows_in = forwarded + filtered + absorbed + waiting + dead_lettered + to_error_port + continued; "
-    "rows_out = children + emitted.",
+    "Rows of a node: rows_in + failed_from_state = forwarded + filtered + absorbed + waiting + dead_lettered + "
+    "to_error_port + continued; rows_out = children + emitted.",
     [*_counts(_NODE_COUNTS), ("ports", {"type": "map", "values": "long"})],
 )
 _SINK = _record("SinkCounts", "Rows and markers written to a partition of a topic.", [*_PLACE, *_counts(_SINK_COUNTS)])

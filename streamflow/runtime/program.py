@@ -132,7 +132,7 @@ class TaskProgram:
             if len(segment.rows):
                 self._absorb(self.graph.step(plan.node, segment.rows), positions, done)
             if segment.ended:
-                self._absorb(self.graph.end(segment.ended), positions, done)
+                self._absorb(self.graph.end(segment.ended), positions, done, ended_at=segment.at)
                 self._written(self.emitter.ends(segment.ended, now_ms), done)
         return done
 
@@ -163,14 +163,24 @@ class TaskProgram:
         frame = failed.frame.with_columns(pl.lit(plan.node).alias("@error_node"))
         done.dead.append(_located(failed.with_frame(frame), positions))
 
-    def _absorb(self, out: StepOutput, positions: pl.Series, done: Stepped) -> None:
+    def _absorb(self, out: StepOutput, positions: pl.Series, done: Stepped, *, ended_at: int = -1) -> None:
+        """`ended_at`: offset of the marker that made rows come out of state, if it was one."""
         if out.stop_row is not None:
-            at = positions[out.stop_row] if out.stop_row < len(positions) else done.end_offset - 1
-            self._stop(at, out.stop_text, done)
+            self._stop(positions[out.stop_row] if ended_at < 0 else ended_at, out.stop_text, done)
         emitted = self.emitter.emit(out.records)
         self._written(emitted, done)
+        for rows in emitted.dead:
+            self._stop_unwritten(rows, positions, done, ended_at=ended_at)
         for rows in (*out.dead, *emitted.dead):
             done.dead.append(_located(rows, positions))
+
+    def _stop_unwritten(self, rows: Batch, positions: pl.Series, done: Stepped, *, ended_at: int) -> None:
+        """Rows that their topic cannot hold are dead-lettered, unless their node's policy is to stop."""
+        first = rows.frame.sort(ROW).row(0, named=True)
+        node = next((n for n in self.stage.nodes if n.id == first["@error_node"]), None)
+        if node is not None and node.errors.on_error == "stop":
+            at = positions[first[ROW]] if ended_at < 0 else ended_at
+            self._stop(at, f"node {node.id!r}: {first['@error_code']}: {first['@error_message']}", done)
 
     def _written(self, emitted: Emitted, done: Stepped) -> None:
         for to, batches in emitted.writes.items():

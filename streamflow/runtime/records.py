@@ -169,7 +169,7 @@ def commit_records(
         stage=stage.id,
         partition=partition,
         sources=_sources(steps, done),
-        nodes=tuple(_node(n, c) for n, c in program.take_counts().items() if c.rows_in or c.emitted),
+        nodes=tuple(_node(n, c) for n, c in program.take_counts().items() if c.rows_in or c.emitted or c.failed_from_state),
         sinks=_sinks(done),
         dead_letters=dead.count,
     )
@@ -255,5 +255,6 @@ def _node(node: str, c: NodeCounts) -> LedgerNode:
         continued=c.continued,
         rows_out=c.rows_out,
         emitted=c.emitted,
+        failed_from_state=c.failed_from_state,
         ports=c.ports,
     )

@@ -68,10 +68,14 @@ class InputState:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows to push through the graph; then, if `ended` names an execution, tell the graph that it ended."""
+    """Rows to push through the graph; then, if `ended` names an execution, tell the graph that it ended.
+
+    `at`: offset of the marker that ends the segment; -1 for the last one.
+    """
 
     rows: Batch
     ended: str = ""
+    at: int = -1
 
 
 class Seeder:
@@ -108,7 +112,7 @@ class Seeder:
                 self.state.execution = told.get("execution") or f"{self._source}:{marker.offset}"
             else:
                 ended = self._ended(orjson.loads(marker.value))
-            segments.append(Segment(rows, ended))
+            segments.append(Segment(rows, ended, marker.offset))
         segments.append(Segment(self._reserve(frame)))
         return segments, failed
 

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 import orjson
+import polars as pl
 
 from streamflow.codecs import encode_marker, encoder
 from streamflow.codecs.registry import SchemaRegistry
@@ -139,28 +140,28 @@ class SourceTask:
 
     def _take(self, batch: SourceBatch) -> bool:
         """Encode what was read; it waits for the next commit."""
-        if batch.bad and self._errors.on_error == "stop":
-            return self._narrow(batch)
+        frame, now_ms = batch.frame, self._clock_ms()
+        bad, encoded = list(batch.bad), None
+        if frame.height:
+            if TS not in frame.columns:
+                frame = frame.with_columns(pl.lit(now_ms, dtype=pl.Int64).alias(TS))
+            encoded = self._encoder.encode(frame)
+            bad += [(b"", row.code, f"row {row.row}: {row.message}") for row in encoded.bad]
+        if bad and self._errors.on_error == "stop":
+            return self._narrow(bad)
         moved = bool(batch.frame.height or batch.begins or batch.ends or batch.bad or batch.position != self._position)
         if moved and not self._read:
             self._since_s, self._read = time.monotonic(), True
-        frame, now_ms = batch.frame, self._clock_ms()
         if batch.begins:
             self._pending.append(encode_marker(BEGIN, orjson.dumps({"name": batch.begins}), now_ms))
             self._markers += 1
-        if frame.height:
-            if TS not in frame.columns:
-                import polars as pl
-
-                frame = frame.with_columns(pl.lit(now_ms, dtype=pl.Int64).alias(TS))
-            encoded = self._encoder.encode(frame)
+        if encoded is not None:
             self._pending.extend(encoded.batches)
             self._rows_pending += frame.height - len(encoded.bad)
-            if encoded.bad:
-                failed = [(b"", bad.code, f"row {bad.row}: {bad.message}") for bad in encoded.bad]
-                self._fail(failed, now_ms)
-        if batch.bad:
-            self._fail(list(batch.bad), now_ms)
+        if bad and self._errors.on_error == "continue":
+            self._continued += len(bad)
+        elif bad:
+            self._dead.add(encode_source_failures(self._topology, self.stage, bad, now_ms))
         if batch.ends:
             self._pending.append(encode_marker(END, b"{}", now_ms))
             self._markers += 1
@@ -169,23 +170,17 @@ class SourceTask:
         self.metrics.rows_in += frame.height + len(batch.bad)
         return moved
 
-    def _narrow(self, batch: SourceBatch) -> bool:
+    def _narrow(self, bad: list[tuple[bytes, str, str]]) -> bool:
         """Policy `stop`: read again in ever smaller pieces, until the failing row is the next one; then halt."""
         if self._rows_max > 1:
             self._rows_max //= 2
         else:
-            _, code, text = batch.bad[0]
+            _, code, text = bad[0]
             self._halt_after_commit = Stopped(
                 f"trigger {self.stage.inputs[0].node!r}: {code}: {text} Everything before it is committed."
             )
         self._reopen()
         return True
-
-    def _fail(self, bad: list[tuple[bytes, str, str]], now_ms: int) -> None:
-        if self._errors.on_error == "continue":
-            self._continued += len(bad)
-            return
-        self._dead.add(encode_source_failures(self._topology, self.stage, bad, now_ms))
 
     async def commit(self) -> None:
         assert self._producer is not None, "start() comes first"

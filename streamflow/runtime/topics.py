@@ -34,7 +34,7 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
             counts[topic.name] = topic.partitions
         elif topic.kind in ("trigger", "dead_letter"):
             counts[topic.name] = 1
-        elif topic.kind in ("source", "repartition"):
+        elif topic.kind == "source":
             counts[topic.name] = topology.partitions_default
     for stage in topology.stages:  # in order of flow: inputs of a stage are known before its outputs
         width = stage_width(stage, counts)

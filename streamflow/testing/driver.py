@@ -16,6 +16,7 @@ from streamflow.runtime.build import Functions
 from streamflow.runtime.context import StepClock
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
 from streamflow.runtime.program import build_graph
+from streamflow.runtime.watermark import NO_WATERMARK
 from streamflow.sdk.errors import Stopped, UsageError
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.sdk.state import TransactionalStore
@@ -37,6 +38,8 @@ class TopologyDriver:
         self.stores: dict[tuple[str, str], TransactionalStore] = {}
         self._graphs: dict[str, Graph] = {}
         self._offsets: dict[str, int] = {}
+        self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
+        self._watermarks_ms: dict[str, int] = {}
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -54,13 +57,16 @@ class TopologyDriver:
         times_ms: Sequence[int] | None = None,
         end: bool = True,
     ) -> None:
-        """Items enter at a trigger; those of a bounded trigger form one execution, which ends unless `end` is false."""
+        """Items enter at a trigger; those of a bounded trigger form one execution, which ends unless `end` is false.
+
+        An execution that was left open goes on with the next call.
+        """
         stage, entry = self._entry(trigger)
         frame = frame_from_items(items, entry.schema)
         n, first = frame.height, self._offsets.get(trigger, 0)
         self._offsets[trigger] = first + n
         source = f"{entry.topic or trigger}#test/0"
-        execution = f"{source}:0"
+        execution = f"{source}:{self._started.setdefault(trigger, first)}"
         each = pl.concat_str(pl.lit(source + ":"), pl.col(OFFSET).cast(pl.String))
         times = list(times_ms) if times_ms is not None else [0] * n
         frame = frame.with_columns(
@@ -73,12 +79,26 @@ class TopologyDriver:
             pl.col(OFFSET).alias(POSITION),
             pl.lit(entry.topic or trigger).alias(TOPIC),
             pl.lit(0, dtype=pl.Int32).alias(PARTITION),
-            pl.col(TS).cum_max().alias(WM),
+            pl.max_horizontal(pl.col(TS).cum_max(), pl.lit(self._watermarks_ms.get(trigger, NO_WATERMARK))).alias(WM),
             (each if entry.extent == "item" else pl.lit(execution)).alias(EXECUTION),
         )
+        if n:
+            self._watermarks_ms[trigger] = int(frame[WM][-1])
         self._seed(stage, entry, frame)
-        if end and entry.extent != "item":
-            self._end(stage, execution)
+        if end:
+            del self._started[trigger]
+            if entry.extent != "item":
+                self._end(stage, execution)
+
+    def commit(self) -> None:
+        """What a task does with stores and outside effects when it commits."""
+        hooks = [hook for graph in self._graphs.values() for hook in graph.hooks()]
+        for operator, ctx in hooks:
+            operator.prepare(ctx)
+        for store in self.stores.values():
+            store.commit(store.changelog_offset + len(store.changes()))
+        for operator, ctx in hooks:
+            operator.committed(ctx)
 
     def items(self, node: str, port: str = "") -> list[object]:
         """Items that a port gave, as JSON values; for a node that publishes, what it published."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from streamflow.topology.digest import digest
 from streamflow.topology.layered import Box, Link, layout
 from streamflow.topology.plan import TopicPlan, Topology
-from streamflow.topology.svg_parts import short, text, text_width, wire
+from streamflow.topology.svg_parts import escaped, short, text_width, wire
 from streamflow.topology.svg_stage import PAD, Stage
 from streamflow.topology.svg_style import DEFS, STYLE
 
@@ -83,11 +83,11 @@ def _topic(topic: TopicPlan, x: float, y: float) -> list[str]:
     width, height = _topic_width(topic), _TOPIC_HEIGHT
     style = "topic user" if topic.kind in ("source", "sink") else "topic own"
     return [
-        f'<g class="{style}"><title>{text(topic.name)}: {text(topic.why)}</title>',
+        f'<g class="{style}"><title>{escaped(topic.name)}: {escaped(topic.why)}</title>',
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{height / 2:.1f}"/>',
         f'<path class="lines" d="M {x + 20:.1f} {y + 16:.1f} v 14 m 4 -14 v 14 m 4 -14 v 14"/>',
-        f'<text class="id" x="{x + 38:.1f}" y="{y + 20:.1f}">{text(short(topic.name, _TOPIC_CHARS_MAX))}</text>',
-        f'<text class="kind" x="{x + 38:.1f}" y="{y + 35:.1f}">{text(_topic_note(topic))}</text></g>',
+        f'<text class="id" x="{x + 38:.1f}" y="{y + 20:.1f}">{escaped(short(topic.name, _TOPIC_CHARS_MAX))}</text>',
+        f'<text class="kind" x="{x + 38:.1f}" y="{y + 35:.1f}">{escaped(_topic_note(topic))}</text></g>',
     ]
 
 
@@ -114,11 +114,11 @@ def _document(topology: Topology, width: float, height: float, parts: list[str])
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" aria-label="{text(f"Plan of workflow {topology.workflow}")}">\n'
+        f'height="{height:.0f}" role="img" aria-label="{escaped(f"Plan of workflow {topology.workflow}")}">\n'
         f"<style>{STYLE}</style>\n"
         f"{DEFS}\n"
         f'<rect class="page" width="{width:.0f}" height="{height:.0f}"/>\n'
-        f'<text class="title" x="{_MARGIN}" y="42">{text(topology.workflow)}</text>\n'
-        f'<text class="note" x="{_MARGIN}" y="63">{text(note)}</text>\n'
+        f'<text class="title" x="{_MARGIN}" y="42">{escaped(topology.workflow)}</text>\n'
+        f'<text class="note" x="{_MARGIN}" y="63">{escaped(note)}</text>\n'
         f"{body}\n</svg>\n"
     )

@@ -8,6 +8,7 @@ CHARS_MAX = 30
 
 
 def wire(points: list[tuple[float, float]], style: str) -> str:
+    """A path through points that leaves and enters them horizontally."""
     (x, y), *rest = points
     d = f"M {x:.1f} {y:.1f}"
     for nx, ny in rest:
@@ -21,6 +22,7 @@ def wire(points: list[tuple[float, float]], style: str) -> str:
 
 
 def text_width(text: str, char_width: float) -> float:
+    """Roughly how wide a text will be: fonts differ, so boxes have room to spare."""
     return len(text) * char_width
 
 
@@ -32,6 +34,6 @@ def short(text: str, chars_max: int = CHARS_MAX) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
-def text(text: str) -> str:
+def escaped(text: str) -> str:
     """Text for XML: markup escaped, characters that XML refuses replaced."""
     return escape("".join(c if c.isprintable() else "�" for c in text))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streamflow.topology.layered import Box, Drawing, Link, layout
 from streamflow.topology.plan import InputPlan, NodePlan, StagePlan
-from streamflow.topology.svg_parts import short, text, text_width, wire
+from streamflow.topology.svg_parts import escaped, short, text_width, wire
 
 PAD, TITLE = 18.0, 34.0  # of a stage's frame
 _GAP_X, _GAP_Y = 64.0, 20.0
@@ -79,11 +79,11 @@ class Stage:
             ports = list(node.wires)
             for index, (_, wires) in enumerate(node.wires.items()):
                 enters = self.boxes[node.id].height * (index + 1) / (len(ports) + 1)
-                for wire in wires:
-                    out = self._ports(wire.node)
-                    at = out.index(wire.port) if wire.port in out else 0
-                    leaves = self.boxes[wire.node].height * (at + 1) / (len(out) + 1)
-                    yield Link(source=wire.node, target=node.id, leaves=leaves, enters=enters), wire.port
+                for fed in wires:
+                    out = self._ports(fed.node)
+                    at = out.index(fed.port) if fed.port in out else 0
+                    leaves = self.boxes[fed.node].height * (at + 1) / (len(out) + 1)
+                    yield Link(source=fed.node, target=node.id, leaves=leaves, enters=enters), fed.port
 
     def _ports(self, node: str) -> list[str]:
         """Output ports of a node that something is wired to, in the order of the node's outputs."""
@@ -102,7 +102,7 @@ class Stage:
         return [
             f'<rect class="frame" x="{x:.1f}" y="{y:.1f}" width="{self.width:.1f}" height="{self.height:.1f}" '
             'rx="14"/>',
-            f'<text class="frame-title" x="{x + PAD:.1f}" y="{y + 21:.1f}">{text(self._title())}</text>',
+            f'<text class="frame-title" x="{x + PAD:.1f}" y="{y + 21:.1f}">{escaped(self._title())}</text>',
         ]
 
     def inside(self, x: float, y: float) -> list[str]:
@@ -140,7 +140,7 @@ class Stage:
             seen.add((link.source, port))
             px, py = route[0][0] + x + PAD + 6, route[0][1] + y + TITLE - 5
             style = "port error" if port == "error" else "port"
-            parts.append(f'<text class="{style}" x="{px:.1f}" y="{py:.1f}">{text(short(port))}</text>')
+            parts.append(f'<text class="{style}" x="{px:.1f}" y="{py:.1f}">{escaped(short(port))}</text>')
         for node in self.plan.nodes:
             ports = list(node.wires)
             if ports in ([], ["in"]):
@@ -148,7 +148,7 @@ class Stage:
             bx, by = self._inner(node.id)
             for index, port in enumerate(ports):
                 py = by + y + self.boxes[node.id].height * (index + 1) / (len(ports) + 1) - 5
-                parts.append(f'<text class="port end" x="{bx + x - 12:.1f}" y="{py:.1f}">{text(short(port))}</text>')
+                parts.append(f'<text class="port end" x="{bx + x - 12:.1f}" y="{py:.1f}">{escaped(short(port))}</text>')
         return parts
 
 
@@ -169,9 +169,9 @@ def _exit(node: str) -> str:
 def _node(box: Box, x: float, y: float, kind: str, role: str) -> list[str]:
     middle = y + box.height / 2
     return [
-        f'<g class="node {role}"><title>{text(f"{box.id} ({kind})")}</title>',
+        f'<g class="node {role}"><title>{escaped(f"{box.id} ({kind})")}</title>',
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="9"/>',
         f'<path class="stripe" d="M {x + 9:.1f} {y + 9:.1f} V {y + box.height - 9:.1f}"/>',
-        f'<text class="id" x="{x + 19:.1f}" y="{middle - 2:.1f}">{text(short(box.id))}</text>',
-        f'<text class="kind" x="{x + 19:.1f}" y="{middle + 13:.1f}">{text(short(kind))}</text></g>',
+        f'<text class="id" x="{x + 19:.1f}" y="{middle - 2:.1f}">{escaped(short(box.id))}</text>',
+        f'<text class="kind" x="{x + 19:.1f}" y="{middle + 13:.1f}">{escaped(short(kind))}</text></g>',
     ]

@@ -63,7 +63,11 @@ class Cases:
         if kind == "uuid-fixed":
             return {"type": "fixed", "name": self.name("U"), "size": 16, "logicalType": "uuid"}
         if kind == "enum":
-            return {"type": "enum", "name": self.name("E"), "symbols": [f"S{i}" for i in range(random.choice([1, 3, 99]))]}
+            return {
+                "type": "enum",
+                "name": self.name("E"),
+                "symbols": [f"S{i}" for i in range(random.choice([1, 3, 99]))],
+            }
         if kind == "array":
             return {"type": "array", "items": self.type(depth - 1)}
         if kind == "map":
@@ -112,7 +116,9 @@ class Cases:
             case "int":
                 return random.choice([0, -1, 63, 64, -64, -65, 2**31 - 1, -(2**31), random.randrange(-(2**31), 2**31)])
             case "long":
-                return random.choice([0, -1, 2**63 - 1, -(2**63), random.randrange(-(2**63), 2**63) >> random.randrange(64)])
+                return random.choice(
+                    [0, -1, 2**63 - 1, -(2**63), random.randrange(-(2**63), 2**63) >> random.randrange(64)]
+                )
             case "float" | "double":
                 return random.choice([0.0, -0.0, 1.5, -2.25, float("inf"), float("nan")])
             case "string":

@@ -83,7 +83,9 @@ def test_columnar_and_single_decoding_agree_and_encoding_gives_the_items_back(se
     assert_frame_equal(again.frame, decoded.frame)
 
     schema = fastavro.parse_schema(without_logical(copy.deepcopy(avro)))
-    for ours, theirs in zip(back, found, strict=True):  # padded decimals may differ in bytes, so nothing else is compared
+    for ours, theirs in zip(
+        back, found, strict=True
+    ):  # padded decimals may differ in bytes, so nothing else is compared
         left, right = (fastavro.schemaless_reader(io.BytesIO(r.value or b""), schema) for r in (ours, theirs))
         if "decimal" not in spec.avro:
             assert repr(left) == repr(right)

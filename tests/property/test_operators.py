@@ -1,8 +1,8 @@
 """Every node kind that is an operator: how a stream is cut into steps, and what is aborted and replayed, changes no output.
 
-Method: run a node over a random stream in one step, then over random cuts with random steps aborted and replayed by a new
-operator, and compare everything that leaves it. The kit checks the accounting of every step and that reserved columns,
-dtypes and order of arrival hold.
+Method: run a node over a random stream in one step, then over random cuts with random steps aborted and replayed by a
+new operator, and compare everything that leaves it. The kit checks the accounting of every step and that reserved
+columns, dtypes and order of arrival hold.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from streamflow.model.types import ANY, DOUBLE, LONG, STRING, Schema, array_of, 
 from streamflow.testing.operator_kit import Arrival, Ran, make_node, run_node
 
 TYPED = record_of(
-    {"id": LONG, "name": STRING.optional(), "x": DOUBLE.optional(), "n": LONG.optional(), "tags": array_of(LONG).optional()}
+    {
+        "id": LONG,
+        "name": STRING.optional(),
+        "x": DOUBLE.optional(),
+        "n": LONG.optional(),
+        "tags": array_of(LONG).optional(),
+    }
 )
 FUNCTIONS = {
     "f:twice": lambda item: [item, {**item, "id": -1}] if item["id"] % 3 else {**item, "id": 7},
@@ -28,7 +34,9 @@ FUNCTIONS = {
     "f:frame": lambda frame: frame.with_columns(y=pl.col("id") * 2),
     "f:drop": lambda frame: frame.filter(pl.col("id") % 2 == 0),
     "f:raises": lambda frame: frame if not (frame["id"] % 5 == 4).any() else 1 // 0,
-    "f:whole": lambda frame: frame.select(pl.col("id").sum(), pl.lit("s").alias("name"), pl.col("x", "n", "tags").first()),
+    "f:whole": lambda frame: frame.select(
+        pl.col("id").sum(), pl.lit("s").alias("name"), pl.col("x", "n", "tags").first()
+    ),
 }
 AGGREGATES = {
     "count": {"function": "count"},
@@ -110,7 +118,9 @@ items = st.fixed_dictionaries(
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[list[tuple[dict[str, Any], int, str]], list[int], list[int]]:
     """Rows (item, execution, port), where steps end, and which steps are aborted once."""
-    rows = draw(st.lists(st.tuples(items, st.integers(0, 2), st.sampled_from(["left", "right"])), min_size=1, max_size=14))
+    rows = draw(
+        st.lists(st.tuples(items, st.integers(0, 2), st.sampled_from(["left", "right"])), min_size=1, max_size=14)
+    )
     cuts = draw(st.lists(st.integers(1, max(len(rows) - 1, 1)), max_size=5))
     aborted = draw(st.lists(st.integers(0, 5), max_size=3))
     return rows, cuts, aborted

@@ -100,22 +100,25 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path, journal
     assert position > 4
 
 
-def test_another_process_mends_what_a_killed_one_left(tmp_path: Path) -> None:
-    """The log is open here while a writer dies in the middle of a frame."""
+@pytest.mark.parametrize(
+    ("crash_at", "kept"), [("torn-frame:4", ["w:0", "w:1"]), ("after-frame:4", ["w:0", "w:1", "w:2"])]
+)
+def test_another_process_mends_what_a_killed_one_left(tmp_path: Path, crash_at: str, kept: list[str]) -> None:
+    """The log is open here while a writer dies within a frame, or behind one that it had no time to publish."""
 
     async def scenario() -> None:
         log = EmbeddedLog(tmp_path)
         async with opened(log):
             await log.create_topic(TopicSpec(name="t", partitions=2))
-            writer = start(tmp_path, "w", 0, 20, crash_at="torn-frame:4")
+            writer = start(tmp_path, "w", 0, 20, crash_at=crash_at)
             await asyncio.to_thread(acknowledged, writer)
-            assert await values(log, A) == ["w:0", "w:1"]
+            assert await values(log, A) == ["w:0", "w:1"]  # nobody has looked at what it left
             producer = await log.producer("here")
             await producer.begin()
             await producer.append(A, [from_records([Record(0, 0, None, b"here", [])])])
             await producer.commit()
-            assert await values(log, A) == ["w:0", "w:1", "here"]
-        assert (await contents(tmp_path))[0] == ["w:0", "w:1", "here"]
+            assert await values(log, A) == [*kept, "here"]
+        assert (await contents(tmp_path))[0] == [*kept, "here"]
 
     asyncio.run(scenario())
 

@@ -124,6 +124,8 @@ def test_enospc_in_the_middle_of_a_frame_is_taken_back(
         producer = await log.producer("p")
         await put(producer, at, batch("a"))
         calls = 0
+        journal = log._need().core.journal
+        size_bytes = journal.size_bytes()
 
         def short_then_full(fd: int, buffers: Sequence[memoryview], position: int) -> int:
             nonlocal calls
@@ -136,6 +138,7 @@ def test_enospc_in_the_middle_of_a_frame_is_taken_back(
         with pytest.raises(LogFull):
             await put(producer, at, batch("b"))
         monkeypatch.undo()
+        assert journal.size_bytes() == size_bytes  # the space is given back at once
         assert await values(log, at) == ["a"]
         await producer.abort()
         await put(producer, at, batch("c"))

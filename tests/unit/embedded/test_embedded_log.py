@@ -215,6 +215,23 @@ def test_a_missing_part_of_the_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "b", "journal .* is missing")
 
 
+def test_a_commit_here_wakes_those_who_wait_here_without_polling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamflow.logs.embedded.log._POLL_S_MIN", 10_000)
+    monkeypatch.setattr("streamflow.logs.embedded.log._POLL_S_MAX", 10_000)
+
+    async def scenario(log: Log) -> None:
+        at, other = await new_topic(log), await new_topic(log)
+        producer = await log.producer("p")
+        waiting = asyncio.create_task(log.wait({at: 0, other: 0}, timeout_ms=1_000_000))
+        await asyncio.sleep(0)
+        await put(producer, at, batch("a"))
+        await waiting
+
+    run(lambda: EmbeddedLog(tmp_path), scenario)
+
+
 def test_reading_leaves_few_files_open(tmp_path: Path) -> None:
     async def scenario() -> None:
         log = EmbeddedLog(tmp_path, journal_bytes_max=20_000)

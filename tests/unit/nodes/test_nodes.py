@@ -8,7 +8,18 @@ import polars as pl
 import pytest
 
 from streamflow.model.types import (
-    ANY, BYTES, DOUBLE, INT, LONG, STRING, Field, Schema, Type, array_of, polars_dtype, record_of,
+    ANY,
+    BYTES,
+    DOUBLE,
+    INT,
+    LONG,
+    STRING,
+    Field,
+    Schema,
+    Type,
+    array_of,
+    polars_dtype,
+    record_of,
 )  # fmt: skip
 from streamflow.sdk.operator import NO_ROW
 from streamflow.testing.operator_kit import Arrival, Ran, check_node, make_node, run_node
@@ -44,7 +55,9 @@ def test_filter_counts_what_it_leaves_out(schema: Schema) -> None:
 
 @BOTH
 def test_set_computes_in_order_and_keeps_places(schema: Schema) -> None:
-    node = make_node("set", fields={"amount": "amount * 2", "total": "amount + 1", "old": "item.amount"}, remove=["qty"])
+    node = make_node(
+        "set", fields={"amount": "amount * 2", "total": "amount + 1", "old": "item.amount"}, remove=["qty"]
+    )
     ran = run_node(node, ROWS[:1], schema=schema)
     assert ran.items() == [{"id": "a", "customer": "x", "amount": 20.0, "total": 21.0, "old": 10.0}]
     assert list(ran.items()[0]) == ["id", "customer", "amount", "total", "old"]
@@ -225,7 +238,9 @@ def runs(*items: dict[str, Any], port: str = "in", execution: str = "run") -> li
 
 @BOTH
 def test_sort_puts_nulls_where_told_and_is_stable(schema: Schema) -> None:
-    node = make_node("sort", by=[{"value": "long(qty)", "descending": True}, {"value": "string(customer)", "nulls": "first"}])
+    node = make_node(
+        "sort", by=[{"value": "long(qty)", "descending": True}, {"value": "string(customer)", "nulls": "first"}]
+    )
     ran = run_node(node, runs(*ROWS), schema=schema, extent="run")
     assert ids(ran) == ["b", "a", "c"]
     assert (ran.absorbed, ran.emitted) == (3, 3)
@@ -247,7 +262,11 @@ def test_aggregate_groups_in_order_of_arrival() -> None:
     node = make_node(
         "aggregate",
         by={"qty": "qty"},
-        fields={"n": {"function": "count"}, "sum": {"function": "sum", "of": "amount"}, "who": {"function": "join", "of": "customer"}},
+        fields={
+            "n": {"function": "count"},
+            "sum": {"function": "sum", "of": "amount"},
+            "who": {"function": "join", "of": "customer"},
+        },
     )
     ran = run_node(node, runs(*ROWS), schema=ORDER, extent="run")
     assert ran.items() == [{"qty": 2, "n": 2, "sum": 1010.0, "who": "x"}, {"qty": 0, "n": 1, "sum": 100.0, "who": "z"}]
@@ -262,7 +281,9 @@ def test_a_sum_that_does_not_fit_fails_the_execution() -> None:
 
 
 def test_min_and_max_take_nan_for_the_greatest() -> None:
-    node = make_node("aggregate", fields={"low": {"function": "min", "of": "x"}, "high": {"function": "max", "of": "x"}})
+    node = make_node(
+        "aggregate", fields={"low": {"function": "min", "of": "x"}, "high": {"function": "max", "of": "x"}}
+    )
     rows = [{"x": float("nan")}, {"x": 1.0}, {"x": 5.0}]
     ran = run_node(node, runs(*rows), schema=record_of({"x": DOUBLE}), extent="run", cuts=(1, 2))
     assert ran.items()[0]["low"] == 1.0
@@ -281,7 +302,11 @@ def test_merge_by_key_joins_within_an_execution(schema: Schema) -> None:
 
 def test_merge_choose_takes_the_other_port_where_one_is_empty() -> None:
     node = make_node("merge", mode="choose", prefer="right")
-    rows = runs(ROWS[0], port="left", execution="1") + runs(ROWS[1], port="left", execution="2") + runs(ROWS[2], port="right", execution="2")
+    rows = (
+        runs(ROWS[0], port="left", execution="1")
+        + runs(ROWS[1], port="left", execution="2")
+        + runs(ROWS[2], port="right", execution="2")
+    )
     ran = run_node(node, rows, schema={"left": ORDER, "right": ORDER}, extent="run")
     assert ids(ran) == ["a", "c"]
 
