@@ -29,15 +29,16 @@ class _Walk:
 
     def value(self, node: Node, at: int) -> int:
         """The position behind the value at `at`."""
-        if node.union_size or node.kind == "union":
-            branch, at = read_varint(self.bytes, at, self.end)
-            size = node.union_size or len(node.branches) + (node.null_at >= 0)
-            if not 0 <= branch < size:
-                raise ValueError(f"union branch {branch} of {size}")
-            if branch == node.null_at:
-                return at
-            if node.kind == "union":
-                return self.value(node.branches[branch - (1 if 0 <= node.null_at < branch else 0)], at)
+        size = node.union_size or len(node.branches) + (node.null_at >= 0)
+        if not size:
+            return self.plain(node, at)
+        branch, at = read_varint(self.bytes, at, self.end)
+        if branch == node.null_at >= 0:
+            return at
+        if not 0 <= branch < size:
+            raise ValueError(f"union branch {branch} of {size}")
+        if node.kind == "union":
+            return self.value(node.branches[branch - (1 if 0 <= node.null_at < branch else 0)], at)
         return self.plain(node, at)
 
     def plain(self, node: Node, at: int) -> int:

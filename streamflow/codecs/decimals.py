@@ -6,6 +6,7 @@ Columns convert without a loop over rows: 16-byte numbers are two 64-bit halves.
 from __future__ import annotations
 
 import io
+from decimal import Context
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from streamflow.codecs.containers import container, header_of
 from streamflow.codecs.varints import Bytes
 
 WIDTH: Final = 16  # bytes of a 128-bit integer
+EXACT: Final = Context(prec=1_000)  # Python's default context rounds to 28 digits
 
 
 def decimal_from_bytes(raw: pl.Series, precision: int, scale: int) -> pl.Series:

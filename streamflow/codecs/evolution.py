@@ -18,6 +18,7 @@ import polars as pl
 
 from streamflow.codecs.avronodes import DEPTH_MAX
 from streamflow.codecs.avrotypes import enum_default
+from streamflow.codecs.decimals import EXACT
 from streamflow.model.types import Field, Schema, Type, branch_names, polars_dtype
 from streamflow.sdk.errors import SchemaError
 
@@ -344,7 +345,7 @@ def _storable(t: Type, default: Any) -> Any:
             return str(default).encode("latin-1")  # Avro: code points 0-255 are the bytes
         case "decimal":
             number = int.from_bytes(str(default).encode("latin-1"), "big", signed=True)
-            return Decimal(number).scaleb(-t.scale)
+            return EXACT.scaleb(Decimal(number), -t.scale)
         case "time":
             return int(default) * (1_000_000 if t.unit == "ms" else 1_000)
         case "array":

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +31,7 @@ import orjson
 import polars as pl
 
 from streamflow.codecs.avronodes import INT_MAX, INT_MIN
+from streamflow.codecs.decimals import EXACT
 from streamflow.codecs.evolution import default_literal
 from streamflow.model.types import Type, branch_names, polars_dtype
 
@@ -172,15 +173,15 @@ def _decimals(values: list[Any], t: Type, dtype: pl.DataType) -> tuple[pl.Series
         one = None
         if v is not None:
             try:
-                scaled = Decimal(v if isinstance(v, int) else str(v)).scaleb(t.scale)
+                scaled = EXACT.scaleb(Decimal(v if isinstance(v, int) else str(v)), t.scale)
                 if (
                     scaled.is_finite()
                     and scaled.adjusted() <= t.precision
                     and scaled == int(scaled)
                     and abs(scaled) < limit
                 ):
-                    one = Decimal(int(scaled)).scaleb(-t.scale)
-            except (InvalidOperation, ValueError):
+                    one = EXACT.scaleb(Decimal(int(scaled)), -t.scale)
+            except (DecimalException, ValueError):
                 one = None
             if one is None:
                 problems[i] = f"expected {t}, found {_show(v)}"

@@ -25,6 +25,8 @@ def varint(n: int) -> bytes:
 
 def read_varint(buffer: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
     """The number at `buffer[at:end]` and the position behind it. Raises ValueError when it is cut or over 10 bytes."""
+    if at < end and (byte := buffer[at]) < 0x80:  # most are one byte, and damaged values are walked in Python
+        return (byte >> 1) ^ -(byte & 1), at + 1
     n = shift = 0
     while at < end:
         byte = buffer[at]

@@ -15,9 +15,6 @@ from streamflow.expressions.tree import Call, Const, Failed, MakeList, MakeRecor
 from streamflow.model.types import ANY, BOOL, DOUBLE, LONG, NULL, STRING, Type, array_of, map_of
 
 
-_SCALARS = frozenset(("bool", "long", "double", "string", "bytes", "date", "time", "timestamp", "local"))
-
-
 class Mismatch(Exception):  # noqa: N818 - turned into a Problem where the place is known
     """No signature takes these arguments, or a value cannot become a wanted type."""
 
@@ -69,9 +66,22 @@ def _bind(function: Function, signature: Signature, specs: Sequence[str], args: 
         nodes = [convert(n, widest) if same else n for n, same in zip(nodes, alike, strict=True)]
     nodes += [Const(specified(spec), value) for spec, value in signature.defaults(len(args))]
     bound = signature.bind([n.type for n in nodes])
-    if signature.strict and any(n.type.kind == "null" or (isinstance(n, Const) and n.value is None) for n in nodes):
-        return Const(bound.type.optional(), None)
+    if signature.strict and any(map(_is_null, nodes)):
+        return _null_of(bound.type.optional(), nodes)
     return fold(Call(bound.type, function.name, bound, tuple(nodes)))
+
+
+def _is_null(node: Node) -> bool:
+    return node.type.kind == "null" or (isinstance(node, Const) and node.value is None)
+
+
+def _null_of(t: Type, args: Sequence[Node]) -> Node:
+    """Null, as some argument always is; but the other arguments may fail, and that counts."""
+    if all(isinstance(a, Const) for a in args):
+        return Const(t, None)
+    does = Implementation(py=lambda *_: None)
+    bound = Bound(params=tuple(a.type for a in args), type=t, does=does, strict=False)
+    return Call(t, "null", bound, tuple(args))
 
 
 def _argument(spec: str, node: Node) -> Node:
@@ -79,8 +89,6 @@ def _argument(spec: str, node: Node) -> Node:
         return convert(node, ANY) if spec == "any" else node
     if node.type.kind == "any":
         return convert(node, specified(spec))
-    if node.type.kind == "null" and not isinstance(node, Const) and spec in _SCALARS:
-        return convert(node, specified(spec))  # always null, but it may fail first
     wanted = accept(spec, node.type)
     return node if wanted is None else convert(node, wanted)
 
@@ -97,8 +105,8 @@ def _dynamic(function: Function, fitting: Sequence[tuple[Signature, list[str]]],
     else:
         py = _dispatcher(fitting, jsonify_result=result.kind == "any")
     strict = all(s.strict for s, _ in fitting)
-    if strict and any(isinstance(n, Const) and n.value is None for n in nodes):
-        return Const(result.optional(), None)
+    if strict and any(map(_is_null, nodes)):
+        return _null_of(result.optional(), nodes)
     bound = Bound(params=(ANY,) * len(nodes), type=result, does=Implementation(py=py), strict=strict, fails=True)
     return fold(Call(result, function.name, bound, tuple(nodes)))
 

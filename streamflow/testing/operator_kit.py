@@ -342,6 +342,7 @@ def check_accounting(inputs: Mapping[str, Batch], result: Result, *, ends: bool 
 
 
 def _collect(result: Result, start: int, ran: Ran) -> None:
+    ran.schemas = {**ran.schemas, **{port: batch.schema for port, batch in result.outputs.items()}}
     for port, batch in result.outputs.items():
         rows = pl.when(pl.col(ROW) == NO_ROW).then(pl.col(ROW)).otherwise(pl.col(ROW) + start).alias(ROW)
         frame = batch.frame.with_columns(rows)

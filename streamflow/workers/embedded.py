@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from streamflow.codecs.registry import SchemaRegistry
+from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.policies import RunPolicy
 from streamflow.runtime.build import Functions
 from streamflow.runtime.program import TaskProgram
@@ -20,6 +21,8 @@ from streamflow.sdk.errors import Stopped
 from streamflow.sdk.log import Log
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
+
+_MAINTENANCE_S = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,12 +149,17 @@ class EmbeddedWorker:
             await asyncio.sleep(0.02)
 
     async def _watch(self, started: float) -> None:
+        kept_at = time.monotonic()
         while not self._stop.is_set():
             try:
                 await asyncio.wait_for(self._stop.wait(), self._interval_s)
             except TimeoutError:
                 if self._on_progress:
                     self._on_progress(await self._progress(started))
+                if isinstance(self._log, EmbeddedLog) and time.monotonic() - kept_at >= _MAINTENANCE_S:
+                    # No broker does it for us: retention, and compaction of changelogs.
+                    await self._log.run_maintenance(time.time_ns() // 1_000_000)
+                    kept_at = time.monotonic()
 
     async def _progress(self, started: float) -> Progress:
         progress = Progress(seconds=time.monotonic() - started)

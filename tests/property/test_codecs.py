@@ -18,7 +18,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-
 from streamflow.codecs import CodecSpec, Decoded, decoder, encoder
 from streamflow.codecs.avro_fallback import decode_each
 from streamflow.codecs.avrocodec import record_node

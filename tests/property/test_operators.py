@@ -1,4 +1,4 @@
-"""Every node kind that is an operator: how a stream is cut into steps, and what is aborted and replayed, changes no output.
+"""Node kinds: how a stream is cut into steps, and what is aborted and replayed, changes no output.
 
 Method: run a node over a random stream in one step, then over random cuts with random steps aborted and replayed by a
 new operator, and compare everything that leaves it. The kit checks the accounting of every step and that reserved

@@ -158,7 +158,7 @@ def _container_head(avro: dict[str, object]) -> bytes:
 
 
 class Parquet:
-    """Staged as Arrow IPC pieces, each behind its length: a Parquet file is written whole, since its index comes last."""
+    """Staged as Arrow IPC pieces, each behind its length: the index of a Parquet file comes last."""
 
     def head(self) -> bytes:
         return b""

@@ -158,7 +158,7 @@ def test_confluent_framing_reads_what_older_writers_wrote(tmp_path: Path) -> Non
     first = encoder(old, registry=registry).encode(frame(3).select("id", pl.col("qty").cast(pl.Int32)))
     second = encoder(new, registry=registry).encode(frame(3))
     one, two = (list(records(as_read(out.batches[0]))) for out in (first, second))
-    assert one[0].value[:5] == b"\0\0\0\0\1" and two[0].value[:5] == b"\0\0\0\0\2"  # type: ignore[index]
+    assert [(r.value or b"")[:5] for r in (one[0], two[0])] == [b"\0\0\0\0\1", b"\0\0\0\0\2"]
     unknown = one[0]._replace(value=b"\0\0\0\0\x09abc")
     bare = one[0]._replace(value=b"abc")
     mixed = [one[0], two[1], one[2], unknown, two[0], bare]

@@ -11,8 +11,25 @@ import pytest
 from streamflow.codecs import CodecSpec, Decoded, decoder, encoder
 from streamflow.codecs.recordbatch import Record, as_read, from_records, records
 from streamflow.model.types import (
-    ANY, BOOL, BYTES, DATE, DOUBLE, FLOAT, INT, LOCAL_US, LONG, STRING, TIME_MS, TIMESTAMP_MS, TIMESTAMP_US, UUID,
-    Field, Type, array_of, map_of, record_of,
+    ANY,
+    BOOL,
+    BYTES,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    INT,
+    LOCAL_US,
+    LONG,
+    STRING,
+    TIME_MS,
+    TIMESTAMP_MS,
+    TIMESTAMP_US,
+    UUID,
+    Field,
+    Type,
+    array_of,
+    map_of,
+    record_of,
 )  # fmt: skip
 
 

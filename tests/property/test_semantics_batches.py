@@ -1,0 +1,198 @@
+"""A physical batch is never observable (DESIGN 12, point 1): splitting a stream into other batches changes no output.
+
+Method: for every node kind a workflow with all its variants side by side. Random items go in once as one step and once in
+random steps with commits in between; every port of every node must give the same rows, reserved columns included, and
+the same rows must fail. Then some of it again through real tasks on a log, over other record batches and step sizes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.nodes import BUILTIN, registry
+from streamflow.runtime.deadletter import DeadLetter, decode_dead_letters
+from streamflow.model.positions import TopicPartition
+from streamflow.testing.driver import TopologyDriver
+from streamflow.topology.plan import Topology
+from tests.property.semantics_items import TRIGGERS, items, write_inputs
+from tests.simulation.running import compiled, contents, run, send, with_log
+
+FUNCTIONS = "tests.property.semantics_items"
+# By kind: nodes that stand behind `many` (the item once for each of its tags, field `at` counts them), and their wires.
+# A variant marked `typed` needs fields.
+CASES: dict[str, list[tuple[str, str]]] = {
+    "if": [("odd: {type: if, when: long(n) % 2 == 1}", "many -> odd")],
+    "filter": [("f: {type: filter, when: 10 // long(n) > 2}", "many -> f")],
+    "set": [
+        ("half: {type: set, fields: {half: 10 // long(n), again: half + 1}, remove: [m]}", "many -> half"),
+        ("earlier: {type: set, fields: {before: nodes.start.n}}", "many -> earlier"),
+    ],
+    "rename": [("r: {type: rename, fields: {name: title}}", "many -> r")],
+    "template": [('t: {type: template, text: "{{ name }}: {{ 10 // long(n) }}"}', "many -> t")],
+    "switch": [
+        (
+            "first: {type: switch, cases: [{when: long(n) == 1, port: one}, {when: 10 // long(n) > 2, port: two}]}",
+            "many -> first",
+        ),
+        (
+            "every: {type: switch, mode: all, value: n, cases: [{equals: 1, port: a}, {equals: 1, port: b}]}",
+            "many -> every",
+        ),
+    ],
+    "split": [
+        ("kept: {type: split, field: lines, keep: true, index: line}", "many -> kept"),
+        ("apart: {type: split, field: lines}", "many -> apart"),
+    ],
+    "batch": [
+        ("all: {type: batch}", "many -> all"),
+        ("twos: {type: batch, size: 2}", "many -> twos"),
+        ("threes: {type: batch, size: 3, scope: stream}", "many -> threes"),
+        ("again: {type: split, field: items}", "threes -> again"),
+    ],
+    "sort": [
+        ("s: {type: sort, by: [{value: double(x), descending: true}, {value: string(name), nulls: first}]}", "many -> s"),
+        ("bad: {type: sort, by: [{value: 10 // long(n)}]}", "many -> bad"),
+    ],
+    "limit": [
+        ("l: {type: limit, count: 2, offset: 1}", "many -> l"),
+        ("whole: {type: limit, count: 5, offset: 1, scope: stream}", "many -> whole"),
+    ],
+    "aggregate": [
+        ("list: {type: aggregate}", "many -> list"),
+        (
+            "groups: {type: aggregate, by: {name: string(name)}, fields: {count: {function: count}, "
+            "sum: {function: sum, of: long(n)}, mean: {function: mean, of: double(x)}, "
+            "low: {function: min, of: double(x)}, first: {function: first, of: long(at)}, "
+            "last: {function: last, of: long(at)}, all: {function: collect, of: long(n)}, "
+            "kinds: {function: count_distinct, of: long(n)}, text: {function: join, of: string(n)}}}",
+            "many -> groups",
+        ),
+    ],
+    "merge": [
+        ("odd: {type: if, when: long(n) % 2 == 1}", "many -> odd"),
+        ("all: {type: merge}", "odd.true -> all, odd.false -> all, many -> all"),
+        ("key: {type: merge, mode: combine_by_key, keys: [string(name)], join: outer}", "odd.true -> key.left, odd.false -> key.right"),
+        ("at: {type: merge, mode: combine_by_position, join: left}", "odd.true -> at.left, odd.false -> at.right"),
+        ("each: {type: merge, mode: combine_all}", "odd.true -> each.left, odd.false -> each.right"),
+        ("one: {type: merge, mode: choose, prefer: right}", "odd.true -> one.left, odd.false -> one.right"),
+    ],
+    "function": [
+        (f"twice: {{type: function, function: '{FUNCTIONS}:twice'}}", "many -> twice"),
+        (f"y: {{type: function, mode: frame, function: '{FUNCTIONS}:doubled'}} # typed", "many -> y"),
+        (f"even: {{type: function, mode: frame, function: '{FUNCTIONS}:even'}} # typed", "many -> even"),
+        (f"fives: {{type: function, mode: frame, function: '{FUNCTIONS}:refuses_fives'}} # typed", "many -> fives"),
+        (
+            f"turned: {{type: function, mode: frame, scope: execution, function: '{FUNCTIONS}:reversed_rows'}} # typed",
+            "many -> turned",
+        ),
+    ],
+    "code": [(f"shared: {{type: code, function: '{FUNCTIONS}:sometimes_raises'}}", "many -> shared")],
+    "repartition": [
+        ("keyed: {type: repartition, key: string(name)}", "many -> keyed"),
+        ("behind: {type: set, fields: {k: long(n) + nodes.start.n}}", "keyed -> behind"),
+    ],
+    "publish": [("p: {type: publish, topic: p, key: string(name), headers: {n: 10 // long(n)}}", "many -> p")],
+    "no-op": [("noop: {type: no-op}", "many -> noop")],
+    "pass": [("off: {type: filter, when: long(n) > 100, disabled: true}", "many -> off")],
+}
+# Triggers stand before every case; what else acts outside a graph has a test of its own below.
+ELSEWHERE = {"event", "manual", "file", "stop-and-error", "write-file"}
+
+
+def test_every_kind_has_a_case() -> None:
+    kinds = {kind.spec.kind for kind in BUILTIN}
+    assert kinds == CASES.keys() | ELSEWHERE, "a new node kind needs a case here"
+
+
+def workflow(kind: str, extent: str, schema: str) -> str:
+    """The text of a workflow with the variants of a kind."""
+    variants = [v for v in CASES[kind] if schema == "typed" or "# typed" not in v[0]]
+    wires = [f"  - {wire}" for _, connections in variants for wire in connections.split(", ")]
+    return "\n".join(
+        [
+            "workflow: cut",
+            "nodes:",
+            f"  start: {TRIGGERS[extent, schema]}",
+            "  many: {type: split, field: tags, keep: true, index: at}",
+            *(f"  {node}" for node, _ in variants),
+            "connections:",
+            "  - start -> many",
+            *wires,
+        ]
+    )
+
+
+def outputs(driver: TopologyDriver) -> Mapping[str, object]:
+    """What every port gave, and what failed; but for `@row`, which counts within a step."""
+    seen: dict[str, object] = {}
+    for (node, port), batches in driver.outputs.items():
+        rows = [
+            row
+            for batch in batches
+            for row in batch.frame.select(c for c in sorted(batch.frame.columns) if c != "@row").iter_rows(named=True)
+        ]
+        if rows:
+            seen[f"{node}.{port}"] = [repr(row) for row in rows]
+    seen["failed"] = sorted(map(repr, driver.dead_letters()))
+    return seen
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[list[list[dict[str, Any]]], list[list[int]], list[bool]]:
+    """Executions, where steps end in each, and after which steps there is a commit."""
+    executions = draw(st.lists(st.lists(items, min_size=4, max_size=8), min_size=1, max_size=2))
+    cuts = [sorted(draw(st.lists(st.integers(0, len(e)), min_size=1, max_size=4))) for e in executions]
+    return executions, cuts, draw(st.lists(st.booleans(), min_size=12, max_size=12))
+
+
+def feed(driver: TopologyDriver, executions: Sequence[Sequence[object]], cuts: Sequence[Sequence[int]], commits: Sequence[bool]) -> None:
+    at, steps = 0, iter(commits)
+    for execution, own in zip(executions, cuts, strict=True):
+        edges = [0, *own, len(execution)]
+        for start, stop in zip(edges, edges[1:], strict=False):
+            keys = [b"k%d" % (i % 2) for i in range(start, stop)]
+            times = [10 * (at + i) for i in range(start, stop)]
+            driver.feed("start", execution[start:stop], keys=keys, times_ms=times, end=stop == len(execution) and start == edges[-2])
+            if next(steps, False):
+                driver.commit()
+        at += len(execution)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cut")
+    write_inputs(made)
+    return made
+
+
+def check(topology: Topology, stream: Any) -> Mapping[str, object]:
+    executions, cuts, commits = stream
+    whole, parts = (TopologyDriver(topology, nodes=registry()) for _ in range(2))
+    feed(whole, executions, [[] for _ in executions], [])
+    feed(parts, executions, cuts, commits)
+    assert outputs(parts) == outputs(whole)
+    return outputs(whole)
+
+
+@pytest.mark.parametrize("schema", ["typed", "any"])
+@pytest.mark.parametrize("extent", ["item", "run"])
+@pytest.mark.parametrize("kind", sorted(CASES))
+def test_cuts_change_nothing(kind: str, extent: str, schema: str, folder: Path) -> None:
+    topology = compiled(workflow(kind, extent, schema), folder)
+
+    @settings(max_examples=max(settings.default.max_examples // 15, 3))  # type: ignore[union-attr]
+    @given(streams())
+    def test(stream: Any) -> None:
+        check(topology, stream)
+
+    test()
