@@ -23,7 +23,9 @@ HERE = Path(__file__).parent
 
 
 def orders(n: int, *, seed: int = 7, chunk: int = 100_000) -> Iterator[pl.DataFrame]:
-    """Frames of orders, one a millisecond: id, ts, customer (50,000), country, sku (2,000), amount, qty, note; and `@key`, `@ts`."""
+    """Frames of orders, one a millisecond: id, ts, customer (50,000), country, sku (2,000), amount, qty, note; and
+    `@key`, `@ts`.
+    """
     rng = np.random.default_rng(seed)
     for at in range(0, n, chunk):
         m = min(chunk, n - at)
@@ -72,11 +74,8 @@ async def write(log_folder: Path, n: int, *, partitions: int = 4, json: bool = F
         for p in range(partitions):
             part = frame.filter(pl.Series(target == p))
             if json:
-                text = part.select(
-                    "@key", "@ts",
-                    pl.struct(c for c in part.columns if not c.startswith("@")).struct.json_encode().cast(pl.Binary).alias("@item"),
-                )  # fmt: skip
-                part = text
+                item = pl.struct(c for c in part.columns if not c.startswith("@")).struct.json_encode()
+                part = part.select("@key", "@ts", item.cast(pl.Binary).alias("@item"))
             encoded = encode.encode(part)
             assert not encoded.bad, encoded.bad[:1]
             await producer.append(TopicPartition(topic, p), encoded.batches)

@@ -1,7 +1,9 @@
 """How fast is the reference workload on the embedded log, exactly once, in one process?
 
-Each run: a fresh copy of the workflow's positions (a fresh log folder with the same input), `streamflow run --until-end`
-as a user would start it, figures from its metrics file; outputs checked against a polars computation. Medians of the runs.
+Each run: a fresh copy of the workflow's positions (a fresh log folder with the same input), `streamflow run
+--until-end`
+as a user would start it, figures from its metrics file; outputs checked against a polars computation. Medians of the
+runs.
 """
 
 from __future__ import annotations
@@ -22,13 +24,12 @@ import orjson
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
-import data  # noqa: E402
+import data
 
-from streamflow.codecs import CodecSpec, decoder  # noqa: E402
-from streamflow.codecs.avrotypes import schema_from_avro  # noqa: E402
-from streamflow.logs.embedded import EmbeddedLog  # noqa: E402
-from streamflow.model.positions import TopicPartition  # noqa: E402
-from streamflow.model.types import ANY  # noqa: E402
+from streamflow.codecs import CodecSpec, decoder
+from streamflow.codecs.avrotypes import schema_from_avro
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
 
 HERE = Path(__file__).parent
 STREAMFLOW = Path(sys.executable).with_name("streamflow")
@@ -48,7 +49,11 @@ async def check(folder: Path, n: int, *, as_json: bool) -> None:
     )  # fmt: skip
     schema = schema_from_avro((HERE / "w1" / "priced.avsc").read_text())
     topic = "bench.json-priced" if as_json else "bench.priced"
-    spec = CodecSpec(format="json", schema=schema, name="P") if as_json else CodecSpec(format="avro", schema=schema, name="P")
+    spec = (
+        CodecSpec(format="json", schema=schema, name="P")
+        if as_json
+        else CodecSpec(format="avro", schema=schema, name="P")
+    )
     reader, frames = decoder(spec, reserved=()), []
     log = EmbeddedLog(folder)
     await log.open()

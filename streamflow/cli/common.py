@@ -145,7 +145,7 @@ async def existing_log(address: str) -> AsyncIterator[Log]:
 
 
 def schema_registry(address: str, named: str = "", base_folder: str = "") -> SchemaRegistry:
-    """The registry that a workflow names (a folder relative to the workflow), else `schemas` inside the log's folder."""
+    """The registry that is named (a folder relative to `base_folder`), else `schemas` inside the log's folder."""
     from streamflow.codecs.registry import FileRegistry, HttpRegistry
 
     if named.startswith(("http://", "https://")):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,71 +13,99 @@ from streamflow.cli.common import (
     FileArgument,
     JsonOption,
     LogOption,
+    RegistryOption,
     compile_file,
-    fail,
-    open_log_at,
-    print_json,
+    existing_log,
     run_async,
-    table,
+    schema_registry,
 )
+from streamflow.cli.output import counted, fail, one_line, print_json, table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.log import Log
+    from streamflow.topology.plan import Topology
 
 dlq = typer.Typer(help="Dead letters: items that failed and were kept.", no_args_is_help=True)
 _READ_BYTES = 4 << 20
-_BATCH = 5_000
+_MESSAGE_CHARS = 80
+
+NodeOption = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed in this node.")]
 
 
 @dlq.command("list")
 def list_(
     file: FileArgument,
     log: LogOption = DEFAULT_LOG,
-    max_records: Annotated[int, typer.Option("--max", help="Show at most this many, the newest.", min=1)] = 50,
-    node: Annotated[str | None, typer.Option(help="Only those that failed in this node.")] = None,
+    max_records: Annotated[
+        int, typer.Option("--max", metavar="N", help="Show at most this many, the newest.", min=1, max=1_000_000)
+    ] = 50,
+    node: NodeOption = None,
     json: JsonOption = False,
 ) -> None:
     """List dead letters: number, where and why they failed, where the record stands."""
     run_async(_list(file, log, max_records, node, json))
 
 
-async def _list(file: FileArgument, address: str, max_records: int, node: str | None, as_json: bool) -> None:
-    letters = await _load(file, address)
-    wanted = [(n, d) for n, d in letters if node in (None, d.node)]
-    shown = wanted[-max_records:]
+async def _list(file: Path, address: str, max_records: int, node: str | None, as_json: bool) -> None:
+    topology = _checked(file, node)
+    kept: deque[DeadLetter] = deque(maxlen=max_records)
+    total = 0
+    async with existing_log(address) as log:
+        async for page in pages(log, topology):
+            found = [letter for letter in page if node in (None, letter.node)]
+            kept.extend(found)
+            total += len(found)
     if as_json:
-        print_json({"total": len(wanted), "dead_letters": [{"number": n} | _facts(d) for n, d in shown]})
+        print_json({"total": total, "dead_letters": [facts_of(letter) for letter in kept]})
         return
-    rows = [
-        (n, d.node, d.code, f"{d.topic}/{d.partition}@{d.offset}" if d.topic else "-", d.message[:80]) for n, d in shown
-    ]
-    print(table([tuple(r) for r in rows], ("number", "node", "code", "record", "message")))
-    if len(shown) < len(wanted):
-        print(f"(the newest {len(shown):,} of {len(wanted):,}; --max shows more)")
+    if not total:
+        print("no dead letters")
+        return
+    rows = [(d.position, d.node, d.code, _record(d), _short(d.message)) for d in kept]
+    print(table(rows, ("number", "node", "code", "record", "message")))
+    if len(kept) < total:
+        print(f"(the newest {len(kept):,} of {total:,}; --max shows more)")
 
 
 @dlq.command()
 def show(
     file: FileArgument,
-    number: Annotated[int, typer.Argument(help="Its number, as `dlq list` shows it.", min=0)],
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Its number, as `dlq list` shows it.", min=0)],
     log: LogOption = DEFAULT_LOG,
+    registry: RegistryOption = "",
     json: JsonOption = False,
 ) -> None:
     """Show one dead letter whole: the record byte for byte, its headers, the error."""
-    run_async(_show(file, number, log, json))
+    run_async(_show(file, number, log, registry, json))
 
 
-async def _show(file: FileArgument, number: int, address: str, as_json: bool) -> None:
-    letters = dict(await _load(file, address))
-    if number not in letters:
+async def _show(file: Path, number: int, address: str, registry: str, as_json: bool) -> None:
+    import orjson
+
+    from streamflow.cli.values import Values
+
+    topology = _checked(file, None)
+    async with existing_log(address) as log:
+        found = [d async for page in pages(log, topology, number, stop=number + 1) for d in page]
+    letter = next((d for d in found if d.position == number), None)
+    if letter is None:
         fail(f"there is no dead letter {number}; `dlq list` shows which there are.")
-    facts = _facts(letters[number])
+    facts = facts_of(letter)
+    if letter.topic and letter.value is not None:
+        schemas = schema_registry(address, registry or topology.registry, "" if registry else topology.base_folder)
+        decoded = orjson.loads(Values(letter.topic, schemas).show([letter.value])[0])
+        facts["decoded"] = None if decoded == facts["value"] else decoded
     if as_json:
-        print_json({"number": number} | facts)
+        print_json(facts)
         return
     for name, value in facts.items():
-        print(f"{name:<10} {value}")
+        if name in ("key", "headers", "decoded") and not value:
+            continue
+        text = value if isinstance(value, str) else "-" if value is None else orjson.dumps(value).decode()
+        print(f"{name:<10} {one_line(text)}")
 
 
 @dlq.command()
@@ -85,7 +113,8 @@ def redrive(
     file: FileArgument,
     log: LogOption = DEFAULT_LOG,
     node: Annotated[
-        str | None, typer.Option(help="Only those that failed in this node; others are left for later.")
+        str | None,
+        typer.Option(metavar="ID", help="Only those that failed in this node; others are left for later."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: JsonOption = False,
@@ -94,101 +123,73 @@ def redrive(
     run_async(_redrive(file, log, node, dry_run, json))
 
 
-async def _redrive(file: FileArgument, address: str, node: str | None, dry_run: bool, as_json: bool) -> None:
-    import orjson
+async def _redrive(file: Path, address: str, node: str | None, dry_run: bool, as_json: bool) -> None:
+    from streamflow.cli.redrive import Redrive
+    from streamflow.sdk.errors import Fenced
 
-    from streamflow.codecs.records import Record, from_records
-    from streamflow.model.positions import Committed, TopicPartition
-
-    _, topology = compile_file(file)
-    topic = next(t.name for t in topology.topics if t.kind == "dead_letter")
-    group = f"{topology.workflow}.redrive"
-    log = open_log_at(address)
-    await log.open()
-    try:
-        existing = await log.topics()
-        at = TopicPartition(topic, 0)
-        sent, without = 0, 0
-        if topic in existing:
-            # Taking the producer fences a redrive that runs at the same time: what is read next cannot change under us.
-            producer = None if dry_run else await log.producer(group)
-            known = (await log.committed(group, [at])).get(at, Committed(0))
-            done_after: set[int] = set(orjson.loads(known.metadata)) if known.metadata else set()
-            todo = [
-                (n, d)
-                for n, d in await _read(log, topic)
-                if n >= known.offset and n not in done_after and node in (None, d.node)
-            ]
-            without = sum(not d.topic for _, d in todo)
-            able = [(n, d) for n, d in todo if d.topic in existing]
-            for i in range(0, len(able), _BATCH):
-                part = able[i : i + _BATCH]
-                sent += len(part)
-                if producer is None:
-                    continue
-                done_after |= {n for n, _ in part}
-                position = known.offset
-                if node is None:
-                    position, done_after = part[-1][0] + 1, set()
-                note = orjson.dumps(sorted(done_after)).decode()
-                if len(note) > 4096:
-                    fail(
-                        f"more than {len(done_after):,} dead letters of one node: redrive all of them, without --node."
-                    )
-                await producer.begin()
-                for target in sorted({TopicPartition(d.topic, d.partition) for _, d in part}):
-                    records = [
-                        Record(0, d.timestamp_ms, d.key, d.value, [*d.headers, ("streamflow.redrive", str(n).encode())])
-                        for n, d in part
-                        if (d.topic, d.partition) == target
-                    ]
-                    await producer.append(target, [from_records(records)])
-                await producer.send_offsets(group, {at: Committed(position, note)})
-                await producer.commit()
-            if producer is not None:
-                await producer.close()
-    finally:
-        await log.close()
+    topology = _checked(file, node)
+    async with existing_log(address) as log:
+        work = Redrive(log, topology, node)
+        try:
+            await work.run(dry_run=dry_run)
+        except Fenced:
+            mend = "What this one had sent is sent; the other goes on from there."
+            fail(f"another `dlq redrive` of {topology.workflow!r} has taken over.", mend=mend, sent=work.sent)
     if as_json:
-        print_json({"sent": 0 if dry_run else sent, "would_send": sent if dry_run else 0, "without_record": without})
-    else:
-        print(f"{sent:,} records {'would be ' if dry_run else ''}sent again")
-        if without:
-            print(f"{without:,} dead letters have no record on a topic; `dlq show` has what is known of them")
+        counts = {"sent": 0 if dry_run else work.sent, "would_send": work.sent if dry_run else 0}
+        print_json(counts | {"without_record": work.without_record})
+        return
+    print(f"{counted(work.sent, 'record')} {'would be ' if dry_run else ''}sent again")
+    if work.without_record:
+        print(
+            f"{counted(work.without_record, 'dead letter')} without a record on a topic: `dlq show` has what is known"
+        )
 
 
-async def _load(file: FileArgument, address: str) -> list[tuple[int, DeadLetter]]:
-    _, topology = compile_file(file)
-    topic = next((t.name for t in topology.topics if t.kind == "dead_letter"), None)
-    log = open_log_at(address)
-    await log.open()
-    try:
-        if topic is None or topic not in await log.topics():
-            return []
-        return await _read(log, topic)
-    finally:
-        await log.close()
+def _checked(file: Path, node: str | None) -> Topology:
+    """The compiled workflow. Leaves with 2 if the node is none of its nodes: letters of nodes that are gone count too,
+    but a misspelt name must not look as if there were none.
+    """
+    document, topology = compile_file(file)
+    ids = [n.id for n in document.nodes]
+    if node is not None and node not in ids:
+        import difflib
+
+        near = difflib.get_close_matches(node, ids, 1)
+        fail(f"--node {node!r}: no such node.", mend=f"Did you mean {near[0]!r}?" if near else "", code=2)
+    return topology
 
 
-async def _read(log: Log, topic: str) -> list[tuple[int, DeadLetter]]:
-    """All dead letters with their offsets: their numbers."""
+async def pages(
+    log: Log, topology: Topology, position: int = 0, *, stop: int | None = None
+) -> AsyncIterator[list[DeadLetter]]:
+    """Dead letters from `position` on, some thousand at a time, as far as there are any now."""
     from streamflow.model.positions import TopicPartition
     from streamflow.runtime.deadletter import decode_dead_letters
 
+    topic = next((t.name for t in topology.topics if t.kind == "dead_letter"), None)
+    if topic is None or topic not in await log.topics():
+        return
     at = TopicPartition(topic, 0)
-    position, end = await log.offsets(at)
-    found: list[tuple[int, DeadLetter]] = []
+    start, end = await log.offsets(at)
+    position, end = max(position, start), end if stop is None else min(end, stop)
     while position < end:
         batches = await log.read(at, position, size_bytes_max=_READ_BYTES)
         if not batches:
-            break
-        found += [(letter.position, letter) for letter in decode_dead_letters(batches, first_offset=position)]
+            return
+        for batch in batches:  # one batch at a time: compressed, a page may be far larger than what was read
+            letters = decode_dead_letters([batch], first_offset=position)
+            yield [letter for letter in letters if letter.position < end]
         position = batches[-1].last_offset + 1
-    return found
 
 
-def _facts(letter: DeadLetter) -> dict[str, Any]:
+def facts_of(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter as JSON; bytes that are no text are {"base64": …}."""
+    from streamflow.cli.tail import when
+    from streamflow.cli.values import text_or_base64
+
     return {
+        "number": letter.position,
         "workflow": letter.workflow,
         "stage": letter.stage,
         "node": letter.node,
@@ -196,22 +197,20 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
         "message": letter.message,
         "attempt": letter.attempt,
         "execution": letter.execution,
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "timestamp": datetime.fromtimestamp(letter.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-        "key": _bytes(letter.key),
-        "value": _bytes(letter.value),
-        "headers": {name: _bytes(value) for name, value in letter.headers},
+        "topic": letter.topic or None,
+        "partition": letter.partition if letter.topic else None,
+        "offset": letter.offset if letter.topic else None,
+        "timestamp": when(letter.timestamp_ms),
+        "key": text_or_base64(letter.key),
+        "value": text_or_base64(letter.value),
+        "headers": [[name, text_or_base64(value)] for name, value in letter.headers],
         "item": letter.item,
     }
 
 
-def _bytes(value: bytes | None) -> object:
-    if value is None:
-        return None
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-    return text if text.isprintable() else {"base64": base64.b64encode(value).decode()}
+def _record(letter: DeadLetter) -> str:
+    return f"{letter.topic}/{letter.partition}@{letter.offset}" if letter.topic else "-"
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= _MESSAGE_CHARS else f"{message[: _MESSAGE_CHARS - 1]}…"

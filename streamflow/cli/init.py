@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streamflow.cli.common import fail
+from streamflow.cli.output import fail
 
 _WORKFLOW = """\
 # {name}: reads orders, prices them, and tells large ones from the rest.
-#   streamflow check {folder}/workflow.yaml      is it right?
-#   streamflow test  {folder}/workflow.yaml      does it do what the cases below say?
-#   streamflow plan  {folder}/workflow.yaml      what does it become?
-#   streamflow send  {name}.orders {folder}/orders.jsonl --schema {folder}/order.avsc --key customer
-#   streamflow run   {folder}/workflow.yaml --until-end
-#   streamflow tail  {name}.large-orders --from earliest --no-follow
 workflow: {name}
 nodes:
   placed: {{type: event, topic: {name}.orders, schema: order.avsc, key: customer}}
@@ -58,16 +53,33 @@ _ORDERS = """\
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="Name of the workflow and of the folder to make; may be a path.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the workflow and of the folder to make; may be a path.")
+    ],
 ) -> None:
     """Make a folder with a small workflow, its schema, input and a test case."""
     folder = Path(name)
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", folder.name):
-        fail(f"{folder.name!r} is no name for a workflow: letters, digits, - and _, beginning with a letter.", code=2)
-    if folder.exists() and any(folder.iterdir()):
-        fail(f"{str(folder)!r} exists and is not empty.")
+    called = folder.resolve().name  # so that `.` has a name too
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", called):
+        fail(f"{called!r} is no name for a workflow.", mend="Use letters, digits, - and _, a letter first.", code=2)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        fail(f"{str(folder)!r} exists and is not an empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "workflow.yaml").write_text(_WORKFLOW.format(name=folder.name, folder=folder))
-    (folder / "order.avsc").write_text(_SCHEMA)
-    (folder / "orders.jsonl").write_text(_ORDERS)
-    print(f"made {folder}/workflow.yaml, order.avsc and orders.jsonl; its first lines say what to try")
+    workflow = folder / "workflow.yaml"
+    workflow.write_text(_WORKFLOW.format(name=called), encoding="utf-8")
+    (folder / "order.avsc").write_text(_SCHEMA, encoding="utf-8")
+    (folder / "orders.jsonl").write_text(_ORDERS, encoding="utf-8")
+    quoted = {key: shlex.quote(str(folder / file)) for key, file in _FILES.items()}
+    print(f"made {workflow}, order.avsc and orders.jsonl. Try:")
+    print(_TRY.format(name=called, **quoted), end="")
+
+
+_FILES = {"workflow": "workflow.yaml", "schema": "order.avsc", "orders": "orders.jsonl"}
+_TRY = """\
+  streamflow check {workflow}
+  streamflow test {workflow}
+  streamflow plan {workflow}
+  streamflow send {name}.orders {orders} --schema {schema} --key customer
+  streamflow run {workflow} --until-end
+  streamflow tail {name}.large-orders --from earliest --no-follow
+"""

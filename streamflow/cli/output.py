@@ -65,19 +65,19 @@ def counted(count: int, thing: str, plural: str = "") -> str:
 
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
     """Columns under headers: text to the left, numbers to the right."""
-    texts = [[f"{c:,}" if isinstance(c, int) and not isinstance(c, bool) else _cell(c) for c in row] for row in rows]
-    widths = [max(len(header), *(len(row[i]) for row in texts)) for i, header in enumerate(headers)] if rows else [0]
-    right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(headers))]
-    lines = []
-    for cells in (list(headers), *texts):
-        padded = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=bool(rows))]
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines if rows else ["  ".join(headers)])
+    lines = [list(headers), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
+    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(headers))]
+    padded = ([c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)] for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def _cell(value: object) -> str:
-    """Text that keeps its line: what is not printable is spelt out."""
-    text = str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """Text that keeps to its line and leaves the terminal alone: what is not printable is spelt out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

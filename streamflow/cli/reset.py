@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,57 +13,81 @@ from streamflow.cli.common import (
     JsonOption,
     LogOption,
     compile_file,
-    fail,
-    open_log_at,
-    print_json,
+    log_exists,
     run_async,
+    schema_registry,
+    writable_log,
 )
+from streamflow.cli.output import counted, fail, note, print_json
+
+if TYPE_CHECKING:
+    from streamflow.topology.plan import Topology
+
+_INTERNAL = frozenset(("trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"))
 
 
 def reset(
     file: FileArgument,
     log: LogOption = DEFAULT_LOG,
     outputs: Annotated[bool, typer.Option("--outputs", help="Delete the topics that it publishes to as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete a workflow's internal topics and committed positions. Its source topics stay as they are."""
-    run_async(_reset(file, log, outputs, yes, json))
+    """Delete a workflow's internal topics, their schemas and its committed positions. Source topics stay as they are."""
+    _, topology = compile_file(file)
+    gone: list[str] = []
+    groups: list[str] = []
+    if log_exists(log):
+        gone, groups = run_async(_reset(topology, log, outputs, yes))
+    if json:
+        print_json({"workflow": topology.workflow, "deleted": gone, "groups": groups})
+    else:
+        done = f"{counted(len(gone), 'topic')} deleted, positions of {counted(len(groups), 'stage')} forgotten"
+        print(f"{topology.workflow}: {done}")
 
 
-async def _reset(file: FileArgument, address: str, outputs: bool, yes: bool, as_json: bool) -> None:
+async def _reset(topology: Topology, address: str, outputs: bool, yes: bool) -> tuple[list[str], list[str]]:
     from streamflow.logs.embedded import EmbeddedLog
 
-    _, topology = compile_file(file)
-    log = open_log_at(address)
-    await log.open()
-    try:
-        existing = await log.topics()
-        kinds = {"trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"} | (
-            {"sink"} if outputs else set()
-        )
-        gone = [t.name for t in topology.topics if t.kind in kinds and t.name in existing]
-        groups = [s.group(topology.workflow) for s in topology.stages]
-        known = await log.groups()
-        if not yes:
-            for name in gone:
-                typer.echo(f"delete topic {name}", err=True)
-            for group in groups:
-                if group in known:
-                    typer.echo(f"forget positions of {group}", err=True)
-            if not typer.confirm("Go on?", err=True):
-                fail("nothing was changed.")
-        assert isinstance(log, EmbeddedLog)
-        with log.lock(topology.workflow):
+    async with writable_log(address) as log:
+        assert isinstance(log, EmbeddedLog)  # the only kind that `open_log` gives so far
+        with log.lock(topology.workflow):  # nobody runs it meanwhile
+            existing, known = await log.topics(), await log.groups()
+            kinds = _INTERNAL | {"sink"} if outputs else _INTERNAL
+            gone = [t.name for t in topology.topics if t.kind in kinds and t.name in existing]
+            groups = [g for g in (s.group(topology.workflow) for s in topology.stages) if g in known]
+            if (gone or groups) and not yes:
+                _ask(gone, groups)
             for name in gone:
                 await log.delete_topic(name)
             for group in groups:
-                positions = dict((await log.groups()).get(group, {}))
-                if positions:
-                    await log.set_offsets(group, dict.fromkeys(positions))
-    finally:
-        await log.close()
-    if as_json:
-        print_json({"workflow": topology.workflow, "deleted": gone, "groups": groups})
-    else:
-        print(f"{topology.workflow}: {len(gone)} topics deleted, positions of {len(groups)} stages forgotten")
+                left = (await log.groups()).get(group)
+                if left:
+                    await log.set_offsets(group, dict.fromkeys(left))
+        # Topics that come back are new ones: whatever schema they get then.
+        _forget_schemas(topology, address, gone)
+    return gone, groups
+
+
+def _ask(gone: list[str], groups: list[str]) -> None:
+    for name in gone:
+        print(f"delete topic {name}", file=sys.stderr)
+    for group in groups:
+        print(f"forget positions of {group}", file=sys.stderr)
+    try:
+        wanted = typer.confirm("Go on?", err=True)
+    except typer.Abort:  # nobody is there to answer
+        wanted = False
+    if not wanted:
+        fail("nothing was changed.", mend="--yes does it without asking.")
+
+
+def _forget_schemas(topology: Topology, address: str, topics: list[str]) -> None:
+    from streamflow.codecs.registry import FileRegistry
+
+    registry = schema_registry(address, topology.registry, topology.base_folder)
+    if isinstance(registry, FileRegistry):
+        for topic in topics:
+            registry.forget(f"{topic}-value")
+    elif topics:
+        note(f"schemas of these topics stay registered at {topology.registry}.")

@@ -2,190 +2,222 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
-from streamflow.cli.common import DEFAULT_LOG, LogOption, fail, open_log_at, run_async
+from streamflow.cli.common import (
+    DEFAULT_LOG,
+    LogOption,
+    RegistryOption,
+    existing_log,
+    need_topic,
+    run_async,
+    schema_registry,
+)
+from streamflow.cli.output import fail, note_json, one_line
 
 if TYPE_CHECKING:
-    from streamflow.codecs import SchemaRegistry
-    from streamflow.codecs.records import Record
+    from streamflow.cli.reading import Entry
+    from streamflow.codecs.records import Headers
+    from streamflow.model.positions import TopicPartition
     from streamflow.sdk.log import Log
+
+_LAST_MAX = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def tail(
-    topic: Annotated[str, typer.Argument(help="The topic.")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")],
     log: LogOption = DEFAULT_LOG,
     start: Annotated[
         str,
         typer.Option(
-            "--from", help="earliest, latest, an offset, a time (2026-01-31T12:00:00Z), or -N for the last N."
+            "--from",
+            metavar="WHERE",
+            help="earliest, latest, an offset (of each partition), a time such as 2026-01-31T12:00:00Z (UTC unless it "
+            "says otherwise), or -N for the last N records.",
         ),
     ] = "latest",
-    max_records: Annotated[int | None, typer.Option("--max", help="Stop after this many records.", min=0)] = None,
-    schema: Annotated[
-        str | None, typer.Option(help="Avro schema of the values; default: the one that wrote them.")
+    max_records: Annotated[
+        int | None, typer.Option("--max", metavar="N", help="Stop after this many records.", min=0)
     ] = None,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Avro schema of the values; default: the registered one.")
+    ] = None,
+    registry: RegistryOption = "",
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line: topic, partition, offset, time, key, value.")
+        bool,
+        typer.Option(
+            "--json",
+            callback=note_json,
+            help="One JSON object a line: topic, partition, offset, timestamp (ms), key, value, and headers if any.",
+        ),
     ] = False,
-    follow: Annotated[bool, typer.Option(help="Wait for more; --no-follow stops at the end.")] = True,
+    follow: Annotated[bool, typer.Option(help="Wait for more, or stop at the end of the topic.")] = True,
 ) -> None:
-    """Print the records of a topic. Without --max or --no-follow it waits for more until Ctrl-C."""
-    run_async(_tail(topic, log, start, max_records, schema, json, follow))
+    """Print the records of a topic, the oldest first. Waits for more until Ctrl-C, unless --max or --no-follow end it."""
+    try:
+        run_async(_tail(topic, log, _Start(start), max_records, schema, registry, json, follow))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None  # the usual end of a tail
+
+
+class _Start:
+    """Where to begin, as the user said it."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.last, self.offset, self.time_ms = text, 0, -1, None
+        if re.fullmatch(r"-[0-9]{1,15}", text):
+            self.last = int(text[1:])
+            if self.last > _LAST_MAX:
+                fail(f"--from {text}: at most the last {_LAST_MAX:,} records.", mend="Give an offset instead.", code=2)
+            if not self.last:
+                self.text = "latest"
+        elif re.fullmatch(r"[0-9]{1,18}", text):
+            self.offset = int(text)
+        elif text not in ("earliest", "latest"):
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                fail(f"--from is earliest, latest, an offset, -N or an ISO time, not {text!r}.", code=2)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            self.time_ms: int | None = (moment - _EPOCH) // timedelta(milliseconds=1)
+
+    async def positions(self, log: Log, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        from streamflow.cli.reading import last
+
+        ranges = {at: await log.offsets(at) for at in places}
+        if self.last:
+            return await last(log, ranges, self.last)
+        positions = {}
+        for at, (first, end) in ranges.items():
+            if self.time_ms is not None:
+                found = await log.offset_for_time(at, self.time_ms)
+                positions[at] = end if found is None else found
+            elif self.offset >= 0:
+                positions[at] = min(max(first, self.offset), end)
+            else:
+                positions[at] = first if self.text == "earliest" else end
+        return positions
 
 
 async def _tail(
-    topic: str, address: str, start: str, max_records: int | None, schema: str | None, as_json: bool, follow: bool
+    topic: str,
+    address: str,
+    start: _Start,
+    max_records: int | None,
+    schema: Path | None,
+    registry: str,
+    as_json: bool,
+    follow: bool,
 ) -> None:
-    from streamflow.codecs.recordbatch import records
+    from streamflow.cli.reading import TopicReader
+    from streamflow.cli.values import Values
     from streamflow.model.positions import TopicPartition
 
-    log = open_log_at(address)
-    await log.open()
-    try:
-        existing = await log.topics()
-        if topic not in existing:
-            import difflib
-
-            near = difflib.get_close_matches(topic, existing, 1)
-            fail(f"there is no topic {topic!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
-        show = value_reader(topic, address, schema)
-        positions = {
-            at: await _start(log, at, start)
-            for at in (TopicPartition(topic, p) for p in range(existing[topic].partitions))
-        }
-        left = max_records if max_records is not None else -1
+    given = _schema_text(schema) if schema is not None else ""
+    async with existing_log(address) as log:
+        existing = dict(await log.topics())
+        need_topic(topic, existing)
+        values = Values(topic, schema_registry(address, registry), given)
+        places = [TopicPartition(topic, p) for p in range(existing[topic].partitions)]
+        reader = TopicReader(log, await start.positions(log, places), values.show)
+        left = -1 if max_records is None else max_records
         while left:
-            moved = False
-            for at, position in list(positions.items()):
-                for batch in await log.read(at, position, size_bytes_max=1 << 20):
-                    moved = True
-                    for record in records(batch):
-                        if record.offset < position or not left:
-                            continue
-                        _print(at.topic, at.partition, record, show(record.value), as_json)
-                        left -= 1
-                    positions[at] = batch.last_offset + 1
-                    if not left:
-                        break
-            if not moved:
-                if not follow:
-                    break
-                await log.wait(positions, timeout_ms=1000)
-    finally:
-        await log.close()
+            entry = await reader.next()
+            if entry is not None:
+                if start.time_ms is None or _is_at(entry, start.time_ms):
+                    print(_as_json(entry) if as_json else _as_text(entry))
+                    left -= 1
+                continue
+            sys.stdout.flush()
+            if not follow:
+                break
+            await log.wait(reader.positions, timeout_ms=1000)
 
 
-async def _start(log: Log, at: object, start: str) -> int:
-    from streamflow.model.positions import TopicPartition
+def _is_at(entry: Entry, time_ms: int) -> bool:
+    """The log finds the batch; the records before the time are inside it."""
+    from streamflow.codecs.records import Record
 
-    assert isinstance(at, TopicPartition)
-    first, end = await log.offsets(at)
-    if start == "earliest":
-        return first
-    if start == "latest":
-        return end
-    if start.lstrip("-").isdigit():
-        n = int(start)
-        return min(max(first, end + n if n < 0 else n), end)
-    try:
-        moment = datetime.fromisoformat(start)
-    except ValueError:
-        fail(f"--from is earliest, latest, an offset, -N or an ISO time, not {start!r}.", code=2)
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    found = await log.offset_for_time(at, int(moment.timestamp() * 1000))
-    return end if found is None else found
+    return not isinstance(entry.record, Record) or entry.record.timestamp_ms >= time_ms
 
 
-class value_reader:  # noqa: N801 - used as a function with a memory
-    """Shows a value: by its Avro schema if one is known, as JSON or text if it is that, else as base64."""
-
-    def __init__(self, topic: str, address: str, schema: str | None) -> None:
-        from pathlib import Path
-
-        import fastavro
-
-        from streamflow.cli.common import schema_registry
-
-        text: object = None
-        if schema is not None:
-            try:
-                text = orjson.loads(Path(schema).read_bytes())
-            except (OSError, orjson.JSONDecodeError) as error:
-                fail(f"--schema {schema!r} cannot be read: {error}", code=2)
-        else:
-            text = known_schema(schema_registry(address), topic)
-        self._schema = fastavro.parse_schema(text) if isinstance(text, dict | list) else None
-
-    def __call__(self, value: bytes | None) -> object:
-        import io
-
-        import fastavro
-
-        if value is None:
-            return None
-        if self._schema is not None:
-            start = 5 if value[:1] == b"\0" and len(value) > 5 else 0
-            for skip in dict.fromkeys((0, start, 10 if value[:2] == b"\xc3\x01" else 0)):
-                try:
-                    stream = io.BytesIO(value[skip:])
-                    found = fastavro.schemaless_reader(stream, self._schema, None)
-                except (EOFError, ValueError, IndexError, UnicodeDecodeError, OverflowError, MemoryError):
-                    continue
-                if stream.tell() == len(value) - skip:
-                    return found
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            pass
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return {"base64": base64.b64encode(value).decode()}
-
-
-def known_schema(registry: SchemaRegistry, topic: str) -> object:
-    """The Avro schema registered for a topic's values, or None."""
-    from streamflow.codecs.registry import UnknownSchema
+def _schema_text(file: Path) -> str:
+    from streamflow.cli.values import node_of
+    from streamflow.sdk.errors import SchemaError
 
     try:
-        _, _, text = registry.latest(f"{topic}-value")
-    except UnknownSchema:
-        return None
-    return orjson.loads(text)
+        text = file.read_text(encoding="utf-8")
+        node_of(text)
+    except SchemaError as error:
+        fail(f"--schema {str(file)!r}: {error.message}", mend=error.mend, code=2)
+    except (OSError, ValueError) as error:
+        fail(f"--schema {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.", code=2)
+    return text
 
 
-def _print(topic: str, partition: int, record: Record, value: object, as_json: bool) -> None:
-    when = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    key = None if record.key is None else record.key.decode(errors="backslashreplace")
-    if as_json:
-        fact = {
-            "topic": topic, "partition": partition, "offset": record.offset, "timestamp": record.timestamp_ms,
-            "key": key, "value": value,
-        }  # fmt: skip
-        if record.headers:
-            fact["headers"] = dict(_headers(record))
-        print(orjson.dumps(fact, default=_plain).decode(), flush=True)
-        return
-    text = value if isinstance(value, str) else orjson.dumps(value, default=_plain).decode()
-    print(f"{partition}/{record.offset}  {when}  {key if key is not None else '-'}  {text}", flush=True)
+def _as_json(entry: Entry) -> str:
+    import orjson
+
+    from streamflow.cli.values import text_or_base64
+    from streamflow.codecs.records import Damaged
+
+    at, record, shown = entry
+    fact: dict[str, object] = {"topic": at.topic, "partition": at.partition, "offset": record.offset}
+    if isinstance(record, Damaged):
+        return orjson.dumps(fact | {"damaged": record.message, "raw": text_or_base64(record.raw)}).decode()
+    fact |= {"timestamp": record.timestamp_ms, "key": text_or_base64(record.key), "value": orjson.Fragment(shown)}
+    if record.headers:
+        fact["headers"] = _headers(record.headers)
+    return orjson.dumps(fact).decode()
 
 
-def _headers(record: Record) -> Iterator[tuple[str, str | None]]:
-    for name, value in record.headers:
-        yield name, None if value is None else value.decode(errors="backslashreplace")
+def _as_text(entry: Entry) -> str:
+    import orjson
+
+    from streamflow.cli.values import text_or_base64
+    from streamflow.codecs.records import Damaged
+
+    at, record, shown = entry
+    place = f"{at.partition}/{record.offset}"
+    if isinstance(record, Damaged):
+        return one_line(f"{place}  damaged: {record.message}")
+    key = text_or_base64(record.key)
+    parts = [place, when(record.timestamp_ms), "-" if key is None else key if isinstance(key, str) else _dump(key)]
+    if record.value is None:
+        parts.append("(no value)")
+    else:
+        value = shown.decode()
+        plain = orjson.loads(shown) if value.startswith('"') else None
+        parts.append(plain if isinstance(plain, str) and plain.isprintable() else value)
+    if record.headers:
+        parts.append(f"headers {_dump(_headers(record.headers))}")
+    return one_line("  ".join(parts))
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return {"base64": base64.b64encode(value).decode()}
-    return str(value)
+def _headers(headers: Headers) -> list[list[object]]:
+    """[name, value] in order: a name may occur more than once."""
+    from streamflow.cli.values import text_or_base64
+
+    return [[name, text_or_base64(value)] for name, value in headers]
+
+
+def _dump(value: object) -> str:
+    import orjson
+
+    return orjson.dumps(value).decode()
+
+
+def when(timestamp_ms: int) -> str:
+    """A record's time in UTC; as a plain number of milliseconds where no calendar reaches it."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return f"{timestamp_ms} ms"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -29,10 +29,17 @@ class _Walk:
 
     def value(self, node: Node, at: int) -> int:
         """The position behind the value at `at`."""
-        size = node.union_size or len(node.branches) + (node.null_at >= 0)
+        size = node.union_size
         if not size:
-            return self.plain(node, at)
-        branch, at = read_varint(self.bytes, at, self.end)
+            if node.kind != "union":
+                return self.plain(node, at)
+            size = len(node.branches) + (node.null_at >= 0)
+        if (
+            at < self.end and (byte := self.bytes[at]) < 0x80
+        ):  # read_varint's first line: this is where a walk spends time
+            branch, at = (byte >> 1) ^ -(byte & 1), at + 1
+        else:
+            branch, at = read_varint(self.bytes, at, self.end)
         if branch == node.null_at >= 0:
             return at
         if not 0 <= branch < size:

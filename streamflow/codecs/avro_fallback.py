@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import fastavro
 import numpy as np
@@ -22,6 +22,8 @@ from streamflow.codecs.avro_shape import column_name, raise_frame, raw_columns, 
 from streamflow.codecs.avronodes import Node
 from streamflow.codecs.containers import container, header_of
 from streamflow.codecs.envelope_columns import NATIVE_ERRORS, tags_fit
+
+ALONE_MAX: Final = 1_000  # values that are looked at one by one because of one among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,15 @@ def decode_values(values: Sequence[bytes], node: Node, *, start: int = 0) -> Val
         try:
             return Values(raise_frame(node, _read_joined(values, node, start)))
         except NATIVE_ERRORS:
-            pass  # some value is not canonical: look at each
+            if len(values) > ALONE_MAX:  # some value is not canonical: keep what is around it fast
+                return _halved(values, node, start)
     return decode_each(values, node, start=start)
+
+
+def _halved(values: Sequence[bytes], node: Node, start: int) -> Values:
+    middle = len(values) // 2
+    one, two = (decode_values(part, node, start=start) for part in (values[:middle], values[middle:]))
+    return Values(pl.concat([one.frame, two.frame]), one.errors | {middle + i: why for i, why in two.errors.items()})
 
 
 def decode_each(values: Sequence[bytes], node: Node, *, start: int = 0) -> Values:

@@ -187,7 +187,7 @@ class BatchDecoder:
         if HEADERS in self._empty.columns:
             headers = [[{"key": k, "value": v} for k, v in r.headers] for r in found]
             columns.append(pl.Series(HEADERS, headers, dtype=HEADERS_DTYPE))
-        return self._select(payload.with_columns(columns))
+        return self._select(pl.DataFrame([*payload, *columns]))
 
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         if HEADERS in self._empty.columns and HEADERS not in frame.columns:

@@ -51,16 +51,18 @@ def fields_from_json(rows: Sequence[Any], record: Type) -> tuple[list[pl.Series]
     columns: list[pl.Series] = []
     for f in record.fields:
         values = [row.get(f.name, _MISSING) for row in rows]
-        missing = [i for i, v in enumerate(values) if v is _MISSING] if _MISSING in values else []
+        missing = {i for i, v in enumerate(values) if v is _MISSING}
         for i in missing:
             values[i] = None
         column, found = column_from_json(values, f.type)
         if missing and f.has_default:
             filled = np.zeros(len(rows), np.bool_)
-            filled[missing] = True
+            filled[list(missing)] = True
             column = pl.select(pl.when(pl.Series(filled)).then(default_literal(f)).otherwise(column)).to_series()
             for i in missing:
                 found.pop(i, None)
+        elif missing and not f.type.nullable and f.type.kind != "null":
+            found = dict.fromkeys(missing, "") | found
         for i, message in found.items():
             what = "is missing" if i in missing else message
             problems.setdefault(i, f"field {f.name!r}: {what}" if not message.startswith("field ") else message)
@@ -73,7 +75,7 @@ def column_from_json(values: list[Any], t: Type) -> tuple[pl.Series, Problems]:
     dtype = polars_dtype(t)
     problems: Problems = {}
     if t.kind == "any":
-        texts = [None if v is None else orjson.dumps(v) for v in values]
+        texts = [None if v is None and t.nullable else orjson.dumps(v) for v in values]  # null is JSON, too
         return pl.Series(texts, dtype=pl.Binary), problems
     if not t.nullable and t.kind != "null" and None in values:
         problems = {i: f"is null, expected {t}" for i, v in enumerate(values) if v is None}

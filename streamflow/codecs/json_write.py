@@ -7,12 +7,15 @@ rows hold text.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 
+from streamflow.codecs.avro_check import BadRow
 from streamflow.model.types import Schema, Type, branch_names, walk
 
 
@@ -27,31 +30,52 @@ def json_texts(frame: pl.DataFrame, record: Schema) -> pl.Series:
     return pl.Series(texts, dtype=pl.Binary)
 
 
-def not_a_number(frame: pl.DataFrame, record: Schema) -> list[int]:
-    """Rows that hold NaN or an infinity anywhere."""
-    mask = np.zeros(frame.height, np.bool_)
-    for f in record.fields:
-        if any(t.kind in ("float", "double") for t in walk(f.type)):
-            mask |= _not_finite(frame[f.name], f.type)
-    return np.flatnonzero(mask).tolist()
+def unsayable(frame: pl.DataFrame, record: Schema) -> list[BadRow]:
+    """Rows that hold what JSON cannot say: NaN, infinities, times outside the years of ISO 8601."""
+    found: dict[int, BadRow] = {}
+    for code, message, kinds, wrong in _RULES:
+        for f in record.fields:
+            if any(t.kind in kinds for t in walk(f.type)):
+                for row in np.flatnonzero(_rows(frame[f.name], f.type, kinds, wrong)).tolist():
+                    found.setdefault(row, BadRow(row, code, f"field {f.name!r} holds {message}."))
+    return [found[row] for row in sorted(found)]
 
 
-def _not_finite(column: pl.Series, t: Type) -> np.ndarray[Any, Any]:
-    nothing = np.zeros(len(column), np.bool_)
-    if t.kind in ("float", "double"):
-        return (~column.is_finite().fill_null(True)).to_numpy()
+def _not_finite(column: pl.Series, _: Type) -> pl.Series:
+    return ~column.is_finite()
+
+
+def _out_of_range(column: pl.Series, t: Type) -> pl.Series:
+    scale = 1 if t.kind == "date" else 86_400_000 if t.unit == "ms" else 86_400_000_000
+    return ~column.to_physical().is_between(_FIRST_DAY * scale, (_LAST_DAY + 1) * scale - 1)
+
+
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, in days since 1970
+_RULES: Final[tuple[tuple[str, str, tuple[str, ...], Callable[[pl.Series, Type], pl.Series]], ...]] = (
+    ("not_a_number", "NaN or an infinity, which JSON cannot say", ("float", "double"), _not_finite),
+    ("does_not_fit", "a time outside the years 1 to 9999", ("date", "timestamp", "local"), _out_of_range),
+)
+
+
+def _rows(
+    column: pl.Series, t: Type, kinds: tuple[str, ...], wrong: Callable[[pl.Series, Type], pl.Series]
+) -> npt.NDArray[np.bool_]:
+    """Rows that hold, anywhere inside, a value of one of `kinds` that is `wrong`."""
+    found = np.zeros(len(column), np.bool_)
+    if t.kind in kinds:
+        return wrong(column, t).fill_null(False).to_numpy()
     if t.kind == "record":
         for f in t.fields:
-            nothing |= _not_finite(column.struct.field(f.name), f.type)
+            found |= _rows(column.struct.field(f.name), f.type, kinds, wrong)
     if t.kind == "union":
         for name, branch in zip(branch_names(t), t.branches, strict=True):
-            nothing |= _not_finite(column.struct.field(name), branch)
+            found |= _rows(column.struct.field(name), branch, kinds, wrong)
     if t.element is not None:
         lengths = column.list.len().fill_null(0).to_numpy()
         items = column.explode(empty_as_null=False, keep_nulls=False)
-        inner = _not_finite(items.struct.field("value") if t.kind == "map" else items, t.element)
-        nothing[np.repeat(np.arange(len(column)), lengths)[inner]] = True
-    return nothing
+        inner = _rows(items.struct.field("value") if t.kind == "map" else items, t.element, kinds, wrong)
+        found[np.repeat(np.arange(len(column)), lengths)[inner]] = True
+    return found
 
 
 def _values(column: pl.Series, t: Type) -> list[Any]:

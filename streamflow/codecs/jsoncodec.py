@@ -22,7 +22,7 @@ from streamflow.codecs.decoding import Errors, ValueReader
 from streamflow.codecs.encoding import ValueWriter
 from streamflow.codecs.envelope_encode import nullable_bytes
 from streamflow.codecs.json_read import fields_from_json
-from streamflow.codecs.json_write import json_texts, not_a_number
+from streamflow.codecs.json_write import json_texts, unsayable
 from streamflow.codecs.pieces import Piece
 from streamflow.model.types import PAYLOAD, Schema
 
@@ -73,7 +73,7 @@ class RecordReader(BytesReader):
 
     def finish(self, raw: pl.DataFrame, prefix: bytes) -> tuple[pl.DataFrame, Errors]:
         payload, errors = self._columns(raw[column_name(0)].to_list())
-        return payload.with_columns(raw[c] for c in raw.columns if c.startswith("@")), errors
+        return pl.DataFrame([*payload, *(raw[c] for c in raw.columns if c.startswith("@"))]), errors
 
     def values(self, values: Sequence[bytes], prefix: bytes) -> tuple[pl.DataFrame, Errors]:
         payload, errors = self._columns(values)
@@ -114,8 +114,7 @@ class RecordWriter:
     def conform(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[BadRow]]:
         frame, bad = conform(frame, self._node)
         known = {b.row for b in bad}
-        message = "the item holds NaN or an infinity, which JSON cannot say."
-        more = [BadRow(row, "not_a_number", message) for row in not_a_number(frame, self._schema) if row not in known]
+        more = [b for b in unsayable(frame, self._schema) if b.row not in known]
         return frame, sorted([*bad, *more], key=lambda b: b.row)
 
     def pieces(self, frame: pl.DataFrame) -> list[Piece]:

@@ -12,19 +12,19 @@ from typing import Protocol
 from streamflow.sdk.errors import CodecError, SchemaError
 
 
-class RegistryUnavailable(CodecError):  # noqa: N818
+class RegistryUnavailable(CodecError):
     """The registry gave no answer, or refused us. Nothing is known about the schema: try again, dead-letter nothing."""
 
     code = "SF402"
 
 
-class UnknownSchema(CodecError):  # noqa: N818
+class UnknownSchema(CodecError):
     """The registry answered, and has no such schema."""
 
     code = "SF403"
 
 
-class IncompatibleSchema(SchemaError):  # noqa: N818
+class IncompatibleSchema(SchemaError):
     """The registry does not accept the schema for its subject."""
 
     code = "SF404"

@@ -83,6 +83,20 @@ class FileRegistry:
     def is_compatible(self, subject: str, schema: str) -> bool:
         return not _problems([e for e in self._read() if e["subject"] == subject], _parsed(schema))
 
+    def forget(self, subject: str) -> None:
+        """Let a subject go with all its versions: the next schema under its name need not be able to read them.
+
+        What an id means stays known, since values that were written with it may be kept somewhere.
+        """
+        with self._locked():
+            if not any(e["subject"] == subject for e in self._read()):
+                return
+            nameless = {"subject": "", "version": 0}
+            kept = [e | nameless if e["subject"] == subject else e for e in self._entries]
+            self._write(self._folder / INDEX, kept)
+            (self._folder / f"{subject}.avsc").unlink(missing_ok=True)
+            self._read()
+
     def _find(self, subject: str, parsed: Any) -> int | None:
         return next((e["id"] for e in self._read() if e["subject"] == subject and e["schema"] == parsed), None)
 

@@ -319,7 +319,8 @@ class Checker:
             if shown:
                 raise Problem(at, TYPE_MISMATCH, f"`{shown}` does not take {got or 'nothing'}", _operator_mend(shown, args)) from None
             takes = " or ".join(s.spelled(name) for s in function.signatures[:4])
-            raise Problem(at, WRONG_ARGUMENTS, f"{name}({got}): these arguments do not fit", f"It takes {takes}.") from None
+            json = " A JSON value is converted first, with date(…), timestamp(…) or bytes(…)." if "any" in got else ""
+            raise Problem(at, WRONG_ARGUMENTS, f"{name}({got}): these arguments do not fit", f"It takes {takes}.{json}") from None
 
     def _check_constants(self, name: str, nodes: Sequence[ast.expr], args: Sequence[Node]) -> None:
         """Patterns, zones and formats that are constant are checked now."""

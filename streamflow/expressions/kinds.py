@@ -32,6 +32,13 @@ def specified(spec: str) -> Type:
     return _PLAIN[spec]
 
 
+@lru_cache(maxsize=256)
+def parameter(spec: str) -> Type:
+    """What an `any` argument is checked to be: as `specified`, but lists may hold nulls."""
+    found = specified(spec)
+    return found if found.element is None else replace(found, element=found.element.optional())
+
+
 def accept(spec: str, given: Type) -> Type | None:
     """The type that an argument of type `given` is cast to for a parameter, or None when it does not fit.
 

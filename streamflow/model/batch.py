@@ -5,14 +5,14 @@ something downstream uses are present (`StagePlan.needs`), except `@row`, which 
 
 | column       | dtype          | what |
 |--------------|----------------|------|
-| `@row`       | UInt32         | arrival index of the stage input row within this step; dead letters and `stop` find the record by it |
+| `@row`       | UInt32         | arrival index of the input row within this step: finds its record again |
 | `@key`       | Binary, null   | the record key as bytes on the log |
 | `@ts`        | Int64          | event time, ms since 1970 |
 | `@wm`        | Int64          | watermark at this row, ms |
 | `@source`    | String         | the trigger's position without its offset: `topic#incarnation/partition` |
 | `@offset`    | Int64          | offset of the trigger item |
 | `@execution` | String         | id of the execution: `source:offset` of what started it |
-| `@path`      | Binary         | child indices since the trigger, 4 bytes big-endian each: bytewise order is lineage order |
+| `@path`      | Binary         | child indices since the trigger, 4 bytes big-endian each: bytewise order is theirs |
 | `@headers`   | List(Struct{key: String, value: Binary}) | record headers |
 | `@topic`, `@partition`, `@position` | String, Int32, Int64 | where the stage read this row |
 | `@item`      | Binary         | the payload of items that are no records (see types.PAYLOAD) |

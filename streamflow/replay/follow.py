@@ -33,7 +33,8 @@ async def follow(
     functions: Functions | None = None,
     registry: SchemaRegistry | None = None,
 ) -> int:
-    """Replay all tasks of a topology from `original` into the empty log `target`; returns the commits that were repeated.
+    """Replay all tasks of a topology from `original` into the empty log `target`; returns the commits that were
+    repeated.
 
     Raises OffsetOutOfRange when inputs that the journal names are no longer kept.
     """

@@ -5,7 +5,8 @@ Rules, by name (a finding carries one):
     start, gap, overlap, end   ranges of an input follow each other without gap or overlap and cover what is known read
     range                      a range runs forward and holds at least as many offsets as records
     source                     records = rows + markers + dead_lettered + continued
-    fates, children, ports     per node: each row in (or failed out of state) has one fate; forwarded rows have children, and only those;
+    fates, children, ports     per node: each row in (or failed out of state) has one fate; forwarded rows have
+    children, and only those;
                                rows out by port add up
     wire                       what enters a node is what the ports wired to it let out
     sink                       what leaves a publishing node is written or dead-lettered
@@ -266,7 +267,11 @@ def _sources(entry: LedgerRecord) -> Iterator[Finding]:
 def _node(n: NodeCounts, *, may_have_children: bool) -> Iterator[tuple[str, str, str]]:
     """Rule, expectation and finding. A node at the end (such as one that writes files) forwards without children."""
     if n.rows_in + n.failed_from_state != n.fates:
-        yield "fates", f"{n.rows_in + n.failed_from_state} rows in (or failed out of state) to have one fate each", f"{n.fates} fates"
+        yield (
+            "fates",
+            f"{n.rows_in + n.failed_from_state} rows in (or failed out of state) to have one fate each",
+            f"{n.fates} fates",
+        )
     if (n.children and not n.forwarded) or (n.forwarded and not n.children and may_have_children):
         yield "children", f"children of {n.forwarded} forwarded rows", f"{n.children}"
     if n.ports and sum(n.ports.values()) != n.rows_out + n.ports.get("error", 0):

@@ -20,6 +20,7 @@ MESSAGE_CHARS_MAX: Final = 4_000
 # Below Kafka's default for max.message.bytes, with room for what surrounds the value of a record that just fitted it.
 RECORD_BYTES_MAX: Final = 1_040_000
 CUT_SIZE: Final = 16 << 10  # of a key, value or item that has to be cut, in bytes or characters
+_CUT_NOTE: Final = " (cut to fit a record: "
 
 _ENCODER, _DECODER = encoder(SPEC), decoder(SPEC, reserved=())
 _DTYPES: Final[Mapping[str, pl.DataType]] = frame_schema(DEAD_LETTER) | {"headers": HEADERS_DTYPE}
@@ -50,6 +51,11 @@ class DeadLetter:
     headers: tuple[tuple[str, bytes | None], ...] = ()
     item: str | None = None
     position: int = -1
+
+    @property
+    def cut(self) -> bool:
+        """Whether key, value, headers or item are not whole, because no record could hold them."""
+        return _CUT_NOTE in self.message and self.message.endswith(")")
 
 
 def encode_dead_letters(letters: Sequence[DeadLetter]) -> list[NewBatch]:
@@ -141,7 +147,7 @@ def _cut(letter: DeadLetter) -> DeadLetter:
         parts["headers"] = ()
         told.append(f"headers of {headers} bytes")
     origin = f"{letter.topic}/{letter.partition} offset {letter.offset}" if letter.topic else "not on a topic"
-    note = f" (cut to fit a record: {', '.join(told)}; the original is {origin})"
+    note = f"{_CUT_NOTE}{', '.join(told)}; the original is {origin})"
     return replace(letter, message=_shortened(letter.message, MESSAGE_CHARS_MAX - len(note)) + note, **parts)
 
 

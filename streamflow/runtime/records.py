@@ -169,7 +169,9 @@ def commit_records(
         stage=stage.id,
         partition=partition,
         sources=_sources(steps, done),
-        nodes=tuple(_node(n, c) for n, c in program.take_counts().items() if c.rows_in or c.emitted or c.failed_from_state),
+        nodes=tuple(
+            _node(n, c) for n, c in program.take_counts().items() if c.rows_in or c.emitted or c.failed_from_state
+        ),
         sinks=_sinks(done),
         dead_letters=dead.count,
     )

@@ -34,7 +34,9 @@ _T = TypeVar("_T")
 
 
 class SourceTask:
-    """Drive it with `advance`, as a `Task`. The position is committed as metadata of the trigger topic's partition 0."""
+    """Drive it with `advance`, as a `Task`. The position is committed as metadata of the trigger topic's partition
+    0.
+    """
 
     def __init__(
         self,

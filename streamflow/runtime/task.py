@@ -201,7 +201,9 @@ class Task:
         self.metrics.rows_in += done.rows_in
 
     async def settle(self) -> None:
-        """Commit what is pending. Where the outcome is unknown, go back to what the log holds; see `has_pending`, `lag`."""
+        """Commit what is pending. Where the outcome is unknown, go back to what the log holds; see `has_pending`,
+        `lag`.
+        """
         if not self._pending.steps:
             return
         try:
@@ -311,4 +313,3 @@ class Task:
 
     async def _in_thread(self, fn: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: fn(*args))
-

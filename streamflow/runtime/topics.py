@@ -60,7 +60,7 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
             if name and counts[name] != width:
                 raise TopicMismatch(
                     f"topic {name!r} has {counts[name]} partitions, but stage {stage.id!r} has {width} tasks now.",
-                    mend=f"The input was re-created with another count: `streamflow reset` the workflow {topology.workflow!r}.",
+                    mend=f"The input was re-created with another count: `streamflow reset` {topology.workflow!r}.",
                 )
     return await log.topics()
 

@@ -1,4 +1,5 @@
-"""The commit path: outputs, changelogs, accounting and offsets in one transaction, in this order, with named crash points.
+"""The commit path: outputs, changelogs, accounting and offsets in one transaction, in this order, with named crash
+points.
 
 before-begin → begin → outputs, dead letters → after-outputs → changelogs → after-changelog → ledger, journal
 → offsets → after-offsets → commit (the log: before-frame, torn-frame, after-frame) → before-store → stores
@@ -33,7 +34,9 @@ class Transaction:
         offsets: Mapping[TopicPartition, Committed],
         timestamp_ms: int,
     ) -> Mapping[TopicPartition, int]:
-        """All or nothing. Stores hold the changes afterwards; on any error they are untouched and the caller rewinds."""
+        """All or nothing. Stores hold the changes afterwards; on any error they are untouched and the caller
+        rewinds.
+        """
         producer = self._producer
         crash_point("before-begin")
         await producer.begin()

@@ -25,7 +25,8 @@ class Scope:
     """The names an expression may use.
 
     `item` is the schema of the items (record or any); its fields are names of their own and `item` is the whole.
-    `nodes` are schemas of earlier nodes by id (what they produced for this item, read from columns `@nodes.<id>.<field>`).
+    `nodes` are schemas of earlier nodes by id (what they produced for this item, read from columns
+    `@nodes.<id>.<field>`).
     `vars` are the workflow's constants: JSON values.
     `meta.source|partition|offset|key|timestamp|execution|topic|schema|tags|headers` are read from reserved columns.
     """
@@ -39,8 +40,10 @@ class Scope:
 class Evaluated:
     """Values and item errors of a projection over a frame.
 
-    `values`: one column per expression, in order, of the frame's height and the dtype of its type. A failed row holds null.
-    `errors`: expression name -> UInt8 series of the frame's height, 0 where fine, else an `ItemErrorCode`. Only expressions
+    `values`: one column per expression, in order, of the frame's height and the dtype of its type. A failed row holds
+    null.
+    `errors`: expression name -> UInt8 series of the frame's height, 0 where fine, else an `ItemErrorCode`. Only
+    expressions
     that failed somewhere are present; `{}` means nothing failed.
     """
 

@@ -19,7 +19,8 @@ Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 class RecordBatch:
     """A record batch as read: header fields and the decompressed body (the records, back to back).
 
-    Offsets inside are `base_offset + offsetDelta`, strictly increasing, gaps allowed. `base_timestamp_ms + timestampDelta`
+    Offsets inside are `base_offset + offsetDelta`, strictly increasing, gaps allowed. `base_timestamp_ms +
+    timestampDelta`
     is a record's time. The CRC was checked. Control batches and aborted data are never handed out.
     """
 

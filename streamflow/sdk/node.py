@@ -1,7 +1,10 @@
-"""Nodes: what a user places in a workflow. A node class is the one source of its form, its JSON Schema and its reference page.
+"""Nodes: what a user places in a workflow. A node class is the one source of its form, its JSON Schema and its
+reference page.
 
-A node is a frozen dataclass. Its fields are its parameters, declared with `param`; allowed annotations are `str`, `int`,
-`float`, `bool`, `Literal[...]`, `Expression`, `Template`, `FunctionRef`, `SchemaRef`, `Json`, and `tuple[X, ...]`, `Mapping[str, X]`,
+A node is a frozen dataclass. Its fields are its parameters, declared with `param`; allowed annotations are `str`,
+`int`,
+`float`, `bool`, `Literal[...]`, `Expression`, `Template`, `FunctionRef`, `SchemaRef`, `Json`, and `tuple[X, ...]`,
+`Mapping[str, X]`,
 `X | None` of these, and frozen dataclasses whose fields are declared with `param` (nested forms).
 """
 
@@ -102,7 +105,9 @@ def param(
     multiline: bool = False,
     secret: bool = False,
 ) -> Any:
-    """Declare a parameter of a node. Without `default` it is required. Integers named `*_ms` also take texts like `5s` or `2h`."""
+    """Declare a parameter of a node. Without `default` it is required. Integers named `*_ms` also take texts like
+    `5s` or `2h`.
+    """
     spec = ParamSpec(
         help=help, ge=ge, le=le, min_length=min_length, pattern=pattern, multiline=multiline, secret=secret
     )

@@ -21,7 +21,8 @@ class Result:
 
     `outputs`: port -> batch, in the order of arrival (`@row`, then `@path`). Reserved columns are carried through.
     `failed`: input rows that failed, with `@error_code` and `@error_message`; the runtime applies the error policy.
-    `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of state.
+    `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of
+    state.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)

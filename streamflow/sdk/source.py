@@ -14,7 +14,8 @@ class SourceBatch:
 
     `frame`: payload columns of the source's schema, optional `@key` and `@ts`. Row order is the order of the source.
     `position`: where to read on, JSON text <= 4 KiB; committed together with the rows.
-    `begins`: before its first row an execution begins. `ends`: after its last row it ends. Rows outside an execution are not allowed
+    `begins`: before its first row an execution begins. `ends`: after its last row it ends. Rows outside an execution
+    are not allowed
     when the extent is run, file or request.
     `done`: nothing will follow (a bounded source).
     `wait_ms`: ask again not before this time has gone by (pace, or nothing there now).

@@ -1,7 +1,9 @@
 """State stores: what operators remember, in step with the task's transaction.
 
-Reads see the overlay of the open transaction over the committed base. The runtime writes the overlay's changes to the changelog
-topic in the same transaction as outputs and offsets; after the commit it applies them with the changelog offset in one go;
+Reads see the overlay of the open transaction over the committed base. The runtime writes the overlay's changes to the
+changelog
+topic in the same transaction as outputs and offsets; after the commit it applies them with the changelog offset in
+one go;
 an abort drops them.
 """
 

@@ -10,7 +10,21 @@ from dataclasses import replace
 
 import polars as pl
 
-from streamflow.model.batch import EXECUTION, KEY, OFFSET, PARTITION, PATH, POSITION, ROW, SOURCE, TOPIC, TS, WM, Batch
+from streamflow.model.batch import (
+    EXECUTION,
+    KEY,
+    OFFSET,
+    PARTITION,
+    PATH,
+    POSITION,
+    ROW,
+    SOURCE,
+    TOPIC,
+    TS,
+    WM,
+    Batch,
+    kept_column,
+)
 from streamflow.model.types import PAYLOAD
 from streamflow.runtime.build import Functions
 from streamflow.runtime.context import StepClock
@@ -129,6 +143,7 @@ class TopologyDriver:
         raise UsageError(f"no trigger {trigger!r}; there are {', '.join(triggers)}.")
 
     def _seed(self, stage: StagePlan, entry: InputPlan, frame: pl.DataFrame) -> None:
+        frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
         for at in range(0, frame.height, self._step_rows):
             part = frame.slice(at, self._step_rows)
             part = part.drop(ROW, strict=False).with_row_index(ROW)

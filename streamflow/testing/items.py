@@ -8,8 +8,8 @@ import orjson
 import polars as pl
 
 from streamflow.codecs import CodecSpec, decoder, encoder
-from streamflow.codecs.recordbatch import from_records, open_batch, records
 from streamflow.codecs.recordbatch import build as build_batch
+from streamflow.codecs.recordbatch import from_records, open_batch, records
 from streamflow.codecs.records import Record
 from streamflow.model.types import PAYLOAD, Schema
 from streamflow.sdk.errors import ItemError

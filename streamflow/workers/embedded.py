@@ -95,15 +95,21 @@ class EmbeddedWorker:
                             functions=self._functions,
                             registry=self._registry,
                             policy=self._policy,
-                        )  # fmt: skip
+                        )
                     )
                     continue
                 width = stage_width(stage, partitions)
                 for partition in range(width):
                     program = TaskProgram(
-                        self._topology, stage, partition=partition, tasks=width, topics=topics,
-                        nodes=self._nodes, functions=self._functions, registry=self._registry,
-                    )  # fmt: skip
+                        self._topology,
+                        stage,
+                        partition=partition,
+                        tasks=width,
+                        topics=topics,
+                        nodes=self._nodes,
+                        functions=self._functions,
+                        registry=self._registry,
+                    )
                     self._tasks.append(Task(self._topology, program, self._log, executor, policy=self._policy))
             try:
                 async with asyncio.TaskGroup() as group:

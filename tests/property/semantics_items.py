@@ -22,8 +22,8 @@ SCHEMA = """\
 TRIGGERS = {
     ("item", "typed"): "{type: event, topic: in, schema: item.avsc}",
     ("item", "any"): "{type: event, topic: in, format: json}",
-    ("run", "typed"): "{type: manual, schema: item.avsc}",
-    ("run", "any"): "{type: manual}",
+    ("run", "typed"): "{type: manual, items: [], schema: item.avsc}",
+    ("run", "any"): "{type: manual, items: []}",
     ("file", "typed"): "{type: file, path: items.jsonl, schema: item.avsc}",
     ("file", "any"): "{type: file, path: items.jsonl}",
 }

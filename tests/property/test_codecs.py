@@ -1,7 +1,7 @@
 """Codecs over random schemas and values: two paths, one result, and nothing that comes from outside breaks them.
 
-Method: schemas and values come from a seed that hypothesis draws; bytes come from an encoder in `avro_cases` that shares no
-code with the product; fastavro is the third opinion.
+Method: schemas and values come from a seed that hypothesis draws; bytes come from an encoder in `avro_cases` that
+shares no code with the product; fastavro is the third opinion.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from streamflow.codecs.avrotypes import schema_from_avro, schema_to_avro
 from streamflow.codecs.evolution import Resolution, check
 from streamflow.codecs.recordbatch import Damaged, Record, as_read, from_records, records, scan
 from streamflow.codecs.varints import encode_column, sizes_of, varint
-from streamflow.model.types import polars_dtype
+from streamflow.model.types import ANY, polars_dtype
 from streamflow.sdk.errors import SchemaError
 from streamflow.sdk.log import RecordBatch
 from tests.property.avro_cases import Cases, encoded, without_logical
@@ -171,7 +171,7 @@ def assert_accounted(batch: RecordBatch, decoded: Decoded) -> None:
 @given(seeds)
 @settings(max_examples=120)
 def test_evolution_resolves_as_fastavro_does(seed: int) -> None:
-    """Wide unions are left out: fastavro takes the first branch that a number could widen to, Java and we the same type."""
+    """Wide unions are left out: fastavro takes the first branch that a number could widen to, Java and we its own."""
     cases, avro, spec = case(seed, unions=False)
     reader_avro = cases.evolved(copy.deepcopy(avro))
     reader = CodecSpec(format="avro", schema=schema_from_avro(reader_avro), avro=json.dumps(reader_avro))
@@ -214,3 +214,40 @@ def test_columns_of_varints_equal_single_ones(numbers: list[int]) -> None:
     assert data.tobytes() == b"".join(varint(n) for n in numbers)
     assert np.broadcast_to(sizes, len(numbers)).tolist() == [len(varint(n)) for n in numbers]
     assert np.array_equal(np.broadcast_to(sizes_of(column), len(numbers)), np.broadcast_to(sizes, len(numbers)))
+
+
+@given(seeds)
+def test_json_gives_typed_items_back(seed: int) -> None:
+    """All types but unions, whose plain values may fit an earlier branch; years that JSON can write."""
+    cases, avro, spec = case(seed, unions=False)
+    found = some_records(cases, avro, 12)
+    frame = decoder(spec).decode([as_read(from_records(found))], first_offset=0).frame
+    as_json = CodecSpec(format="json", schema=spec.schema)
+    out = encoder(as_json).encode(frame)
+    assert {b.code for b in out.bad} <= {"not_a_number", "does_not_fit"}
+    kept = frame.filter(~pl.Series(np.isin(np.arange(frame.height), [b.row for b in out.bad])))
+    if not out.batches:
+        return
+    decoded = decoder(as_json).decode([as_read(out.batches[0])], first_offset=0)
+    assert not decoded.bad
+    assert_frame_equal(decoded.frame.drop("@position"), kept.drop("@position"))
+
+
+@given(seeds)
+def test_any_json_ends_in_one_place(seed: int) -> None:
+    cases, _, spec = case(seed)
+    random = cases.random
+
+    def anything(depth: int) -> Any:
+        kinds = [None, True, 0, -1, 2**63, 2**64 - 1, 1e308, 0.1, "", "é", "2024-01-01", "AA==", "1e5", "\x00"]
+        if depth and random.random() < 0.4:
+            items = [anything(depth - 1) for _ in range(random.randrange(4))]
+            return items if random.random() < 0.5 else {f"f{i}": one for i, one in enumerate(items)}
+        return random.choice(kinds)
+
+    texts = [json.dumps({f"f{i}": anything(3) for i in range(4)}).encode() for _ in range(10)]
+    texts[0] = texts[0][: random.randrange(len(texts[0]))]
+    texts[1] = json.dumps(anything(3)).encode()
+    batch = as_read(from_records([Record(i, 0, None, text, []) for i, text in enumerate(texts)]))
+    for schema in (spec.schema, ANY):
+        assert_accounted(batch, decoder(CodecSpec(format="json", schema=schema)).decode([batch], first_offset=0))

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.nodes import BUILTIN, registry
-from streamflow.runtime.deadletter import DeadLetter, decode_dead_letters
 from streamflow.model.positions import TopicPartition
+from streamflow.runtime import source_task
+from streamflow.runtime.deadletter import DeadLetter, decode_dead_letters
 from streamflow.testing.driver import TopologyDriver
 from streamflow.topology.plan import Topology
 from tests.property.semantics_items import TRIGGERS, items, write_inputs
@@ -60,7 +61,10 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("again: {type: split, field: items}", "threes -> again"),
     ],
     "sort": [
-        ("s: {type: sort, by: [{value: double(x), descending: true}, {value: string(name), nulls: first}]}", "many -> s"),
+        (
+            "s: {type: sort, by: [{value: double(x), descending: true}, {value: string(name), nulls: first}]}",
+            "many -> s",
+        ),
         ("bad: {type: sort, by: [{value: 10 // long(n)}]}", "many -> bad"),
     ],
     "limit": [
@@ -81,7 +85,10 @@ CASES: dict[str, list[tuple[str, str]]] = {
     "merge": [
         ("odd: {type: if, when: long(n) % 2 == 1}", "many -> odd"),
         ("all: {type: merge}", "odd.true -> all, odd.false -> all, many -> all"),
-        ("key: {type: merge, mode: combine_by_key, keys: [string(name)], join: outer}", "odd.true -> key.left, odd.false -> key.right"),
+        (
+            "key: {type: merge, mode: combine_by_key, keys: [string(name)], join: outer}",
+            "odd.true -> key.left, odd.false -> key.right",
+        ),
         ("at: {type: merge, mode: combine_by_position, join: left}", "odd.true -> at.left, odd.false -> at.right"),
         ("each: {type: merge, mode: combine_all}", "odd.true -> each.left, odd.false -> each.right"),
         ("one: {type: merge, mode: choose, prefer: right}", "odd.true -> one.left, odd.false -> one.right"),
@@ -155,14 +162,25 @@ def streams(draw: st.DrawFn) -> tuple[list[list[dict[str, Any]]], list[list[int]
     return executions, cuts, draw(st.lists(st.booleans(), min_size=12, max_size=12))
 
 
-def feed(driver: TopologyDriver, executions: Sequence[Sequence[object]], cuts: Sequence[Sequence[int]], commits: Sequence[bool]) -> None:
+def feed(
+    driver: TopologyDriver,
+    executions: Sequence[Sequence[object]],
+    cuts: Sequence[Sequence[int]],
+    commits: Sequence[bool],
+) -> None:
     at, steps = 0, iter(commits)
     for execution, own in zip(executions, cuts, strict=True):
         edges = [0, *own, len(execution)]
         for start, stop in zip(edges, edges[1:], strict=False):
             keys = [b"k%d" % (i % 2) for i in range(start, stop)]
             times = [10 * (at + i) for i in range(start, stop)]
-            driver.feed("start", execution[start:stop], keys=keys, times_ms=times, end=stop == len(execution) and start == edges[-2])
+            driver.feed(
+                "start",
+                execution[start:stop],
+                keys=keys,
+                times_ms=times,
+                end=stop == len(execution) and start == edges[-2],
+            )
             if next(steps, False):
                 driver.commit()
         at += len(execution)
@@ -196,3 +214,142 @@ def test_cuts_change_nothing(kind: str, extent: str, schema: str, folder: Path) 
         check(topology, stream)
 
     test()
+
+
+# The same through tasks, on a log: record batches, steps, commits and pieces of files are cut in other places.
+
+BODY = """\
+  many: {type: split, field: tags, keep: true, index: at}
+  odd: {type: if, when: long(n) %% 2 == 1}
+  ways: {type: switch, cases: [{when: 10 // long(n) > 3, port: much}]}
+  all: {type: merge}
+  threes: {type: batch, size: 3, scope: stream}
+  apart: {type: split, field: items}
+  first: {type: limit, count: 7, scope: stream}
+  ranked: {type: sort, by: [{value: long(n), descending: true}]}
+  sums: {type: aggregate, by: {name: string(name)}, fields: {sum: {function: sum, of: long(n)}}}
+  pairs: {type: merge, mode: combine_by_position, join: outer}
+  keyed: {type: repartition, key: string(name)}
+  archive: {type: write-file, path: archive.jsonl, rows_max: 5}
+  limited: {type: publish, topic: out.limited, format: json}
+  merged: {type: publish, topic: out.merged, key: string(name), headers: {n: string(n)}, format: json}
+  lists: {type: publish, topic: out.lists, format: json}
+  summed: {type: publish, topic: out.summed, format: json}
+  paired: {type: publish, topic: out.paired, format: json}
+  sorted: {type: publish, topic: out.sorted, format: json}
+connections:
+  - start -> many -> odd
+  - odd.true -> ways
+  - odd.false -> all
+  - ways.much -> all
+  - ways.default -> all
+  - all -> merged
+  - all -> threes -> apart -> lists
+  - all -> first -> limited
+  - many -> ranked -> sorted
+  - many -> sums -> summed
+  - odd.true -> pairs.left
+  - odd.false -> pairs.right
+  - pairs -> paired
+  - many -> keyed -> archive
+policies: {commit_interval: %s, step_bytes_max: %d, partitions: 1}
+"""
+START = {
+    "topic": "  start: {type: event, topic: in, format: json, schema: item.avsc}\n",
+    "files": '  start: {type: file, path: "in/*.jsonl", schema: item.avsc, time: n}\n',
+}
+Cut = tuple[int, int, int, str]  # records of a batch, bytes of a step, rows of a piece of a file, commit interval
+COARSE: Cut = (1_000, 1 << 20, 50_000, "1s")
+FINE: list[Cut] = [(1, 1, 1, "1ms"), (3, 1, 2, "1s"), (7, 700, 4, "1ms")]
+
+
+def make_items(seed: int, count: int) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [
+        {
+            "n": draw.randrange(6),
+            "m": draw.choice([None, 1]),
+            "name": draw.choice([None, "a", "b", "é"]),
+            "x": draw.choice([None, 0.5]),
+            "tags": [draw.randrange(4) for _ in range(draw.randrange(4))],
+            "lines": [],
+        }
+        for _ in range(count)
+    ]
+
+
+def everything(
+    folder: Path, start: str, given: Sequence[dict[str, Any]], cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> object:
+    """All that a run leaves behind: records of its topics, dead letters, files."""
+    records, step_bytes, rows, interval = cut
+    folder.mkdir()
+    write_inputs(folder)
+    text = f"workflow: whole\nnodes:\n{START[start]}{BODY % (interval, step_bytes)}"
+    monkeypatch.setattr(source_task, "_ROWS_MAX", rows)
+    (folder / "in").mkdir()
+    for name, part in (("a", given[::2]), ("b", given[1::2])):
+        (folder / "in" / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in part))
+
+    async def once(log: EmbeddedLog) -> object:
+        if start == "topic":
+            await send(log, "in", given, batch=records)
+        topology = compiled(text, folder)
+        await run(topology, log)
+        # What is on internal topics shows in what is made of it; the markers among it have times of their own.
+        names = [t.name for t in topology.topics if t.kind == "sink"]
+        seen = {name: await contents(log, name) for name in names}
+        return seen, [_plain(letter) for letter in await dead_letters(log, "whole.dead-letter")]
+
+    left = asyncio.run(with_log(folder / "log", once))
+    return left, {path.name: path.read_text() for path in sorted(folder.glob("archive-*"))}
+
+
+async def dead_letters(log: EmbeddedLog, topic: str) -> list[DeadLetter]:
+    batches = await log.read(TopicPartition(topic, 0), 0, size_bytes_max=1 << 24)
+    return decode_dead_letters(batches)
+
+
+def _plain(letter: DeadLetter) -> object:
+    # Which topic it was made as differs between logs, and so do the ids of executions. Where a letter came out of a
+    # stage of its own, its offset counts that stage's records, markers included: it differs by commits.
+    return letter.node, letter.code, letter.message, letter.timestamp_ms, letter.key, letter.value, letter.item
+
+
+@pytest.mark.parametrize("start", ["topic", "files"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_cuts_on_a_log_change_nothing(start: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = make_items(seed, 24)
+    expected = everything(tmp_path / "coarse", start, given, COARSE, monkeypatch)
+    for number, cut in enumerate(FINE):
+        assert everything(tmp_path / f"fine-{number}", start, given, cut, monkeypatch) == expected, cut
+
+
+STOPPING = """\
+workflow: halt
+nodes:
+  start: {type: event, topic: in, format: json, schema: item.avsc}
+  broken: {type: stop-and-error, message: "item {{ n }}", when: n == 5}
+  twos: {type: batch, size: 2, scope: stream}
+  out: {type: publish, topic: out, format: json}
+connections: [start -> broken -> twos -> out]
+policies: {commit_interval: %s, step_bytes_max: %d}
+"""
+
+
+def test_cuts_do_not_move_the_place_of_a_stop(tmp_path: Path) -> None:
+    given = make_items(3, 40)
+    found = []
+    for number, (records, step_bytes, _, interval) in enumerate([COARSE, *FINE]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_inputs(folder)
+
+        async def once(log: EmbeddedLog) -> object:
+            await send(log, "in", given, batch=records)
+            report = await run(compiled(STOPPING % (interval, step_bytes), folder), log)
+            return str(report.halted), await contents(log, "out")
+
+        found.append(asyncio.run(with_log(folder / "log", once)))
+    assert "item 5" in found[0][0]
+    assert all(each == found[0] for each in found)

@@ -156,6 +156,7 @@ def outputs(ground: Ground, topic: str) -> dict[int, list[int]]:
 
 def store_rows(ground: Ground) -> dict[int, int]:
     """Rows that wait in the store of `sevens`, by partition, as its changelog has them."""
+
     async def read(log: EmbeddedLog) -> dict[int, int]:
         waiting, topic = {}, "numbers.sevens.rows.changelog"
         for p in range(ground.partitions):

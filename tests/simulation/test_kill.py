@@ -1,4 +1,6 @@
-"""Exactly once under SIGKILL: at random moments, and at each named step of the commit path. DESIGN 12, points 7 to 9."""
+"""Exactly once under SIGKILL: at random moments, and at each named step of the commit path. DESIGN 12, points 7 to
+9.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ KILLS = 20
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_twenty_random_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Method: 300,000 numbered items through a workflow with state; SIGKILL after random progress, start again; compare."""
+    """Method: 300,000 numbered items through a workflow with state; SIGKILL after random progress, start again;
+    compare.
+    """
     ground = killing.make(tmp_path, 300_000)
     choose = random.Random(20_261_123)
     kills = 0

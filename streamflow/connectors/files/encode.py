@@ -18,7 +18,7 @@ import polars as pl
 from streamflow.codecs import CodecSpec
 from streamflow.codecs.avrocodec import AvroWriter
 from streamflow.codecs.avrotypes import schema_to_avro
-from streamflow.codecs.json_write import json_texts, not_a_number
+from streamflow.codecs.json_write import json_texts, unsayable
 from streamflow.codecs.pieces import assemble
 from streamflow.codecs.varints import varint
 from streamflow.connectors.files.blocks import record_ends
@@ -86,8 +86,7 @@ class JsonLines(_AsStaged):
     def bad(self, frame: pl.DataFrame) -> Bad:
         if self._schema.kind != "record":
             return {}
-        why = ("not_json", "JSON has no NaN and no infinity")
-        return dict.fromkeys(not_a_number(frame, self._schema), why)
+        return {b.row: (str(b.code), b.message) for b in unsayable(frame, self._schema)}
 
     def rows(self, frame: pl.DataFrame) -> Written:
         if self._schema.kind == "record":

@@ -88,6 +88,15 @@ def test_bad_records_are_told_apart_and_keep_their_bytes() -> None:
     )
 
 
+def test_one_bad_record_costs_its_neighbours_nothing_but_time() -> None:
+    good = values(batches(frame(5_000)))
+    mixed = [r._replace(value=b"\xff") if r.offset in (7, 3_333) else r for r in good]
+    decoded = decoder(SPEC).decode([as_read(from_records(mixed))], first_offset=0)
+    assert [b.offset for b in decoded.bad] == [7, 3_333]
+    expected = frame(5_000).filter(~pl.col("qty").is_in([7, 3_333]))
+    assert decoded.frame.drop("@position").equals(expected)
+
+
 def test_headers_come_back_in_order() -> None:
     headers = [[{"key": "a", "value": b"1"}, {"key": "a", "value": None}], [], None]
     items = frame(3).with_columns(

@@ -110,7 +110,7 @@ def test_a_file_is_closed_by_the_row_that_reaches_its_size(tmp_path: Path) -> No
 def test_json_lines_hold_no_nan(tmp_path: Path) -> None:
     node = make_node("write-file", path="o.jsonl")
     ran = run_node(node, [{"x": float("nan")}, {"x": 1.0}], schema=record_of({"x": DOUBLE}), base_folder=str(tmp_path))
-    assert [code for _, code, _ in ran.failed] == ["not_json"]
+    assert [code for _, code, _ in ran.failed] == ["not_a_number"]
     assert ran.absorbed == 1
 
 

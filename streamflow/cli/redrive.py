@@ -1,0 +1,129 @@
+"""Redrives dead letters: their records go to their topics again, each at most once, whoever asks how often.
+
+What was sent is remembered as committed positions of groups, in the transaction that sends: `<workflow>.redrive` for
+all dead letters up to a number, `<workflow>.redrive.<node>` for those of one node. A letter is done if either position
+is past it. The transactional id sees to it that of two redrives at once the later one takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from streamflow.cli.dlq import pages
+from streamflow.cli.output import fail
+from streamflow.codecs.records import Headers, Record, from_records, records
+from streamflow.model.positions import Committed, TopicPartition
+from streamflow.sdk.errors import OffsetOutOfRange
+
+if TYPE_CHECKING:
+    from streamflow.runtime.deadletter import DeadLetter
+    from streamflow.sdk.log import Log, NewBatch, Producer
+    from streamflow.topology.plan import Topology
+
+HEADER = "streamflow.redrive"  # holds the number of the dead letter that a record was sent again for
+_BATCH_BYTES = 900_000
+
+
+class Redrive:
+    """One call. `sent` counts records, `without_record` letters of items that are on no topic."""
+
+    def __init__(self, log: Log, topology: Topology, node: str | None) -> None:
+        self._log, self._topology, self._node = log, topology, node
+        self._group = f"{topology.workflow}.redrive"
+        topic = next((t.name for t in topology.topics if t.kind == "dead_letter"), "")
+        self._at = TopicPartition(topic, 0)
+        self.sent = self.without_record = 0
+
+    async def run(self, *, dry_run: bool) -> None:
+        """Raises Fenced when another call takes over; leaves with 1 at a letter whose record cannot be sent."""
+        # Before looking at what was sent: from here on no older call can send anything.
+        producer = None if dry_run else await self._log.producer(self._group)
+        try:
+            everyone = await self._position(self._group)
+            by_node: dict[str, int] = {}
+            begin = everyone if self._node is None else max(everyone, await self._position(self._of(self._node)))
+            async for page in pages(self._log, self._topology, begin):
+                todo = []
+                for letter in page:
+                    if self._node not in (None, letter.node):
+                        continue
+                    if letter.node not in by_node:
+                        by_node[letter.node] = await self._position(self._of(letter.node))
+                    if letter.position >= by_node[letter.node]:
+                        todo.append(letter)
+                await self._send(producer, todo, after=page[-1].position + 1 if page else begin)
+        finally:
+            if producer is not None:
+                await producer.close()
+
+    def _of(self, node: str) -> str:
+        return f"{self._group}.{node}"
+
+    async def _position(self, group: str) -> int:
+        return (await self._log.committed(group, [self._at])).get(self._at, Committed(0)).offset
+
+    async def _send(self, producer: Producer | None, letters: list[DeadLetter], *, after: int) -> None:
+        """Send the records of some letters and remember that all before `after` are done, in one transaction."""
+        by_place: dict[TopicPartition, list[Record]] = {}
+        existing = await self._log.topics()
+        count = 0
+        for letter in letters:
+            if not letter.topic:
+                self.without_record += 1
+                continue
+            place = TopicPartition(letter.topic, letter.partition)
+            if letter.topic not in existing or letter.partition >= existing[letter.topic].partitions:
+                fail(
+                    f"dead letter {letter.position}: there is no {place} any more; {self.sent} records were sent.",
+                    mend="Make the topic as it was, or redrive other nodes with --node.",
+                    sent=self.sent,
+                )
+            key, value, headers = await self._original(letter)
+            # One that was sent again before and failed again keeps its own headers only.
+            headers = [*(h for h in headers if h[0] != HEADER), (HEADER, str(letter.position).encode())]
+            by_place.setdefault(place, []).append(Record(0, letter.timestamp_ms, key, value, headers))
+            count += 1
+        if producer is not None:
+            await producer.begin()
+            for place, found in by_place.items():
+                await producer.append(place, list(_batches(found)))
+            group = self._group if self._node is None else self._of(self._node)
+            await producer.send_offsets(group, {self._at: Committed(after)})
+            await producer.commit()
+        self.sent += count
+
+    async def _original(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
+        """Key, value and headers of the record; a letter that was cut to fit has them on the topic it came from."""
+        if not letter.cut:
+            return letter.key, letter.value, list(letter.headers)
+        at = TopicPartition(letter.topic, letter.partition)
+        try:
+            batches = await self._log.read(at, letter.offset, size_bytes_max=1)
+        except OffsetOutOfRange:
+            batches = []
+        for batch in batches:
+            for record in records(batch):
+                same = (record.value or b"").startswith(letter.value or b"")
+                if record.offset == letter.offset and same and (record.key or b"").startswith(letter.key or b""):
+                    return record.key, record.value, record.headers
+        fail(
+            f"dead letter {letter.position}: it was cut to fit, and its record {at} offset {letter.offset} is gone.",
+            mend="`dlq show` has what is left of it; redrive other nodes with --node.",
+            sent=self.sent,
+        )
+
+
+def _batches(found: Iterable[Record]) -> Iterator[NewBatch]:
+    """Record batches of bounded size, in order."""
+    part: list[Record] = []
+    size = 0
+    for record in found:
+        own = len(record.key or b"") + len(record.value or b"") + sum(len(k) + len(v or b"") for k, v in record.headers)
+        if part and size + own > _BATCH_BYTES:
+            yield from_records(part)
+            part, size = [], 0
+        part.append(record)
+        size += own + 64
+    if part:
+        yield from_records(part)
