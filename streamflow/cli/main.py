@@ -22,7 +22,7 @@ from streamflow.cli.reset import reset
 from streamflow.cli.run import run
 from streamflow.cli.send import send
 from streamflow.cli.tail import tail
-from streamflow.cli.test import test
+from streamflow.cli.test import run_cases
 from streamflow.cli.topics import topics
 
 
@@ -45,7 +45,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, check, test, plan, run, send, tail, topics, lag, audit, reset, nodes, doctor):
+app.command()(init)
+app.command()(check)
+app.command("test")(run_cases)
+for command in (plan, run, send, tail, topics, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 app.add_typer(dev, name="dev")

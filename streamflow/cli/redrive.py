@@ -102,16 +102,19 @@ class Redrive:
             batches = await self._log.read(at, letter.offset, size_bytes_max=1)
         except OffsetOutOfRange:
             batches = []
-        for batch in batches:
-            for record in records(batch):
-                same = (record.value or b"").startswith(letter.value or b"")
-                if record.offset == letter.offset and same and (record.key or b"").startswith(letter.key or b""):
-                    return record.key, record.value, record.headers
-        fail(
+        found = next((r for batch in batches for r in records(batch) if r.offset == letter.offset), None)
+        if found is not None and _begins(found.key, letter.key) and _begins(found.value, letter.value):
+            return found.key, found.value, found.headers
+        return fail(
             f"dead letter {letter.position}: it was cut to fit, and its record {at} offset {letter.offset} is gone.",
             mend="`dlq show` has what is left of it; redrive other nodes with --node.",
             sent=self.sent,
         )
+
+
+def _begins(whole: bytes | None, part: bytes | None) -> bool:
+    """Whether what a letter kept is the beginning of what the record has: the topic may have been made anew since."""
+    return (whole or b"").startswith(part or b"")
 
 
 def _batches(found: Iterable[Record]) -> Iterator[NewBatch]:

@@ -41,6 +41,7 @@ class _Guarantee(enum.StrEnum):
 
 def run(
     file: FileArgument,
+    *,
     log: LogOption = DEFAULT_LOG,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop when the inputs are read to their end.")] = False,
     duration: Annotated[
@@ -63,7 +64,9 @@ def run(
         topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
     # Functions of the workflow may print; with --json, stdout belongs to the facts.
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        report = run_async(_run(document, topology, log, until_end, duration, workers, metrics))
+        report = run_async(
+            _run(document, topology, log, until_end=until_end, duration=duration, workers=workers, metrics=metrics)
+        )
     done, rate = report.progress, report.progress.rows_in / max(report.progress.seconds, 1e-9)
     if json:
         print_json(_facts(done, report))
@@ -80,6 +83,7 @@ async def _run(
     document: WorkflowDocument,
     topology: Topology,
     address: str,
+    *,
     until_end: bool,
     duration: float | None,
     workers: int | None,

@@ -58,6 +58,7 @@ def send(
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="What to send; - or nothing is standard input.")
     ] = None,
+    *,
     log: LogOption = DEFAULT_LOG,
     schema: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Avro schema (.avsc): records are written as Avro.")
@@ -76,9 +77,18 @@ def send(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Send a file to a topic, one record a row. Rows that do not fit are named and left out; then the exit code is 1."""
-    sending = _Sending(topic, log, schema, key, framing.value, registry, partitions, json)
-    if file in (None, "-"):
+    """Send a file to a topic, one record a row. Rows that do not fit are named and left out, with exit code 1."""
+    sending = _Sending(
+        topic,
+        log,
+        schema=schema,
+        key=key,
+        framing=framing.value,
+        registry=registry,
+        partitions=partitions,
+        as_json=json,
+    )
+    if file is None or file == "-":
         if file is None and sys.stdin.isatty():
             fail("nothing to send: name a FILE, or - to type records here.", code=2)
         if sys.stdin.isatty():
@@ -90,7 +100,7 @@ def send(
             with _spooled(sys.stdin.buffer, kind.value) as path:
                 run_async(sending.file(path, kind.value))
         return
-    path = Path(cast(str, file))
+    path = Path(file)
     try:
         path.open("rb").close()
     except FileNotFoundError:
@@ -119,6 +129,7 @@ class _Sending:
         self,
         topic: str,
         address: str,
+        *,
         schema: Path | None,
         key: str | None,
         framing: str,

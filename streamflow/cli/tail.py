@@ -33,6 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def tail(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")],
+    *,
     log: LogOption = DEFAULT_LOG,
     start: Annotated[
         str,
@@ -60,9 +61,20 @@ def tail(
     ] = False,
     follow: Annotated[bool, typer.Option(help="Wait for more, or stop at the end of the topic.")] = True,
 ) -> None:
-    """Print the records of a topic, the oldest first. Waits for more until Ctrl-C, unless --max or --no-follow end it."""
+    """Print the records of a topic, the oldest first; waits for more until Ctrl-C, --max or --no-follow end it."""
     try:
-        run_async(_tail(topic, log, _Start(start), max_records, schema, registry, json, follow))
+        run_async(
+            _tail(
+                topic,
+                log,
+                start=_Start(start),
+                max_records=max_records,
+                schema=schema,
+                registry=registry,
+                as_json=json,
+                follow=follow,
+            )  # fmt: skip
+        )
     except KeyboardInterrupt:
         raise typer.Exit(0) from None  # the usual end of a tail
 
@@ -71,7 +83,8 @@ class _Start:
     """Where to begin, as the user said it."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.last, self.offset, self.time_ms = text, 0, -1, None
+        self.text, self.last, self.offset = text, 0, -1
+        self.time_ms: int | None = None
         if re.fullmatch(r"-[0-9]{1,15}", text):
             self.last = int(text[1:])
             if self.last > _LAST_MAX:
@@ -86,7 +99,7 @@ class _Start:
             except ValueError:
                 fail(f"--from is earliest, latest, an offset, -N or an ISO time, not {text!r}.", code=2)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            self.time_ms: int | None = (moment - _EPOCH) // timedelta(milliseconds=1)
+            self.time_ms = (moment - _EPOCH) // timedelta(milliseconds=1)
 
     async def positions(self, log: Log, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         from streamflow.cli.reading import last
@@ -109,6 +122,7 @@ class _Start:
 async def _tail(
     topic: str,
     address: str,
+    *,
     start: _Start,
     max_records: int | None,
     schema: Path | None,

@@ -11,7 +11,7 @@ from streamflow.cli.common import FileArgument, JsonOption, compile_file
 from streamflow.cli.output import fail, print_json
 
 
-def test(file: FileArgument, json: JsonOption = False) -> None:
+def run_cases(file: FileArgument, json: JsonOption = False) -> None:
     """Run the cases in the workflow and in *.test.yaml beside it: given input items, expected items per node."""
     from streamflow.nodes import registry
     from streamflow.sdk.errors import StreamflowError

@@ -30,7 +30,7 @@ _WRITERS_MAX = 1_000
 
 
 class Values:
-    """Shows values of one topic as JSON texts. `schema`: Avro JSON given by the user, in place of the registered one."""
+    """Shows values of one topic as JSON texts. `schema`: Avro JSON from the user, in place of the registered one."""
 
     def __init__(self, topic: str, registry: SchemaRegistry, schema: str = "") -> None:
         self._registry = registry

@@ -81,7 +81,7 @@ class AvroReader:
         self._node = record_node(spec)
         self._own = framing.single_object_prefix(rabin(spec_avro(spec))) if spec.framing == "single_object" else b""
         self._same = Writer(self._node, evolution.Resolution(self._node.type, self._node.type))
-        self._writers: dict[bytes, Writer | str] = {}
+        self._writers: dict[bytes, Writer] = {}
 
     def null_item(self) -> bool:
         return False
@@ -118,11 +118,14 @@ class AvroReader:
         """The writer's schema, or why there is none."""
         if prefix == self._own:
             return self._same
-        found = self._writers.get(prefix)
-        if found is None:
+        known = self._writers.get(prefix)
+        if known is not None:
+            return known
+        found = self._look_up(prefix)
+        if isinstance(found, Writer):  # a miss is asked again: a registry's replica may lag behind its producers
             if len(self._writers) >= WRITERS_MAX:
                 self._writers.clear()
-            found = self._writers[prefix] = self._look_up(prefix)
+            self._writers[prefix] = found
         return found
 
     def _look_up(self, prefix: bytes) -> Writer | str:

@@ -11,6 +11,7 @@ from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
 from streamflow.model.types import Schema
+from streamflow.sdk.node import Store
 from streamflow.sdk.params import to_json
 from streamflow.topology.plan import (
     InputPlan,
@@ -75,7 +76,7 @@ class _Assembler:
             stores=tuple(
                 StorePlan(node=n, name=s.name, changelog=names.changelog_topic(self.workflow, n, s.name))
                 for n in group.nodes
-                for s in self._graph_node(n).node.spec.stores
+                for s in self._stores(n)
             ),
             needs=self.envelopes.needs[group.id],
             dead_letter=names.dead_letter_topic(self.workflow),
@@ -85,6 +86,9 @@ class _Assembler:
 
     def _graph_node(self, node: str) -> GraphNode:
         return self.typed.graph.nodes[node]
+
+    def _stores(self, node: str) -> tuple[Store, ...]:
+        return self._graph_node(node).node.stores(self.typed.types[node].extent)
 
     def _source(self, node: str) -> InputPlan:
         """A trigger that is no topic: its stage runs it, so it is a node of that stage as well."""
@@ -141,7 +145,7 @@ class _Assembler:
             # What a repartition keeps is taken where its rows enter the next stage.
             keep=() if node.repartitions else self.envelopes.keep.get(node_id, ()),
             extent=types.extent,
-            stores=tuple(s.name for s in node.node.spec.stores),
+            stores=tuple(s.name for s in self._stores(node_id)),
         )
 
     def _sink(self, node_id: str) -> SinkPlan | None:

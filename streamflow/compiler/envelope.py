@@ -96,7 +96,7 @@ def envelope(typed: TypedGraph, groups: Groups) -> Envelopes:
 
 def _demand(typed: TypedGraph, node_id: str) -> _Demand:
     graph, node, types = typed.graph, typed.graph.nodes[node_id], typed.types[node_id]
-    demand = _Demand(columns=set(node.node.spec.needs))
+    demand = _Demand(columns=set(node.node.reserved_columns(types.extent)))
     for expression in expressions_of(node.node):
         found = references(expression)
         for name in found.meta:
@@ -106,8 +106,6 @@ def _demand(typed: TypedGraph, node_id: str) -> _Demand:
                 demand.kept.update((other, n) for n in _fields(types.visible[other], names))
     if node.writes_topic or node.repartitions:
         demand.columns.update((KEY, TS))
-    if node.node.spec.whole_set:
-        demand.columns.add(EXECUTION)
     if len(graph.into(node_id)) > 1 and any(multiplies(graph.nodes[n]) for n in graph.ancestors(node_id)):
         demand.columns.add(PATH)  # siblings have one arrival; their paths tell their order
     return demand

@@ -23,7 +23,7 @@ class Conflict:
         return f"{where} is {self.left} from {{0}} and {self.right} from {{1}}"
 
 
-class _Mismatch(Exception):  # noqa: N818 - a conflict on its way out of the recursion
+class _Mismatch(Exception):
     def __init__(self, conflict: Conflict) -> None:
         super().__init__(str(conflict))
         self.conflict = conflict

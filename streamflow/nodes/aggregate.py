@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from streamflow.model.policies import Extent
 from streamflow.model.types import Field, Type
 from streamflow.nodes.checks import COLLISION, WRONG_TYPE, check_key, check_names
 from streamflow.operators.aggregates import Aggregate, Name, result_type
@@ -55,6 +56,9 @@ class AggregateNode(Node):
     )
     fields: Mapping[str, Aggregation] | None = param(default=None, help="What is computed, by field name.")
     into: str = param(default="items", help="Field of the list when there are no `fields`.", min_length=1)
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        return self.spec.stores if extent != "item" else ()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

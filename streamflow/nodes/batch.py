@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, LONG, Schema, array_of, record_of
 from streamflow.nodes.checks import UNBOUNDED, WRONG_TYPE
 from streamflow.operators.batching import BatchOperator
@@ -35,6 +36,9 @@ class BatchNode(Node):
     )
     size: int | None = param(default=None, ge=1, le=100_000, help="Items of a list. Left out: all of an execution.")
     scope: Literal["execution", "stream"] = param(default="execution", help="What a list may span.")
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        return self.spec.stores if extent != "item" or self.scope == "stream" else ()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

@@ -81,7 +81,7 @@ def trigger_type(ctx: SchemaContext, schema: Schema, expression: Expression, *, 
 
 def base_folder(ctx: SchemaContext) -> str:
     """Folder that relative paths start from while schemas are inferred; the working folder where nobody says."""
-    return str(getattr(ctx, "base_folder", "") or ".")
+    return ctx.base_folder or "."
 
 
 def field_type(schema: Schema, name: str) -> Type | None:

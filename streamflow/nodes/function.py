@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
+from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, Schema, frame_schema, polars_dtype
 from streamflow.nodes.checks import CONTRADICTION, UNREADABLE
 from streamflow.operators.dtypes import record_of_dtypes
@@ -66,6 +67,12 @@ class Function(Node):
         help="What a frame holds: any rows (so each must be computed by itself), or one whole execution.",
     )
 
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        return self.spec.stores if self._whole and extent != "item" else ()
+
+    def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
+        return self.spec.needs if self._whole else ("@path",) if self.mode == "item" else ()
+
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:
             return {}
@@ -84,6 +91,10 @@ class Function(Node):
             return {"out": ANY}
         schema = self._inferred(ctx, function) if function is not None else None
         return {} if schema is None else {"out": schema}
+
+    @property
+    def _whole(self) -> bool:
+        return self.mode == "frame" and self.scope == "execution"
 
     def operator(self, ctx: BuildContext) -> Operator:
         function, schema = ctx.function(self.function), ctx.outputs["out"]

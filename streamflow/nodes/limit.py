@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from streamflow.model.policies import Extent
 from streamflow.operators.limiting import LimitOperator
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Operator
@@ -29,6 +30,12 @@ class Limit(Node):
         default="execution",
         help="Whether items are counted in each execution, or over all that a partition brings.",
     )
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        return self.spec.stores if extent != "item" or self.scope == "stream" else ()
+
+    def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
+        return self.spec.needs if self.scope == "execution" else ()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         return {"out": ctx.inputs["in"]} if "in" in ctx.inputs else {}

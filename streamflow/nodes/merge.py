@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, Field, Schema, Type
 from streamflow.nodes.checks import COLLISION, CONTRADICTION, WRONG_TYPE
 from streamflow.nodes.no_op import PassOperator
@@ -61,6 +62,12 @@ class Merge(Node):
 
     def input_ports(self) -> tuple[Port, ...]:
         return (self.spec.inputs[0],) if self.mode == "append" else _SIDES
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        return self.spec.stores if self.mode != "append" and extent != "item" else ()
+
+    def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
+        return self.spec.needs if self.mode != "append" else ()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if any(p.name not in ctx.inputs for p in self.input_ports()):

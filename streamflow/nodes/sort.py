@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import polars as pl
 
 from streamflow.model.batch import Batch
+from streamflow.model.policies import Extent
 from streamflow.nodes.checks import WRONG_TYPE
 from streamflow.operators.errors import evaluate, label
 from streamflow.operators.execution_rows import in_order
@@ -71,6 +72,9 @@ class Sort(Node):
     count: int | None = param(
         default=None, ge=2, le=1_000_000, help="Sort each so many items of a partition. Left out: each execution."
     )
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        return self.spec.stores if extent != "item" or self.count is not None else ()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

@@ -15,6 +15,7 @@ import polars as pl
 
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
+from streamflow.operators.typed_json import untyped_items
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result
 from streamflow.topology.envelopes import error_schema
@@ -254,8 +255,8 @@ def _conform(rows: Batch, schema: Schema) -> Batch:
     wanted = frame_schema(schema)
     have = dict(zip(rows.frame.columns, rows.frame.dtypes, strict=True))
     if schema.kind == "any" and rows.schema.kind == "record":
-        text = rows.payload().select(pl.struct(pl.all()).struct.json_encode().cast(pl.Binary).alias(PAYLOAD))
-        return Batch(rows.frame.select(rows.reserved_columns()).hstack(text), schema)
+        texts = untyped_items(rows).alias(PAYLOAD)
+        return Batch(rows.frame.select(rows.reserved_columns()).with_columns(texts), schema)
     columns: list[pl.Expr] = []
     for name, dtype in wanted.items():
         if name not in have:

@@ -138,6 +138,11 @@ class SchemaContext(Protocol):
     @property
     def vars(self) -> Mapping[str, object]: ...
 
+    @property
+    def base_folder(self) -> str:
+        """Folder that relative paths of parameters start from: the workflow file's; "" is the current one."""
+        ...
+
     def typeof(self, expression: Expression, *, param: str, port: str = "in", expect: Type | None = None) -> Type:
         """Type of an expression over the items of `port`; `any` if it is wrong (then reported)."""
         ...
@@ -240,6 +245,16 @@ class Node:
     def output_ports(self) -> tuple[Port, ...]:
         """Output ports but for `error`, which every node with `spec.can_fail` has besides."""
         return self.spec.outputs
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        """Stores used where executions have this extent; kinds that need them only sometimes override it."""
+        del extent
+        return self.spec.stores
+
+    def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
+        """Reserved columns that its operator reads; kinds that need them only sometimes override it."""
+        del extent
+        return self.spec.needs
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         """Schema of each output port, from those of the inputs. Also the place to check parameters against schemas."""
