@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from streamflow.cli.common import (
 from streamflow.cli.output import fail, print_json
 
 if TYPE_CHECKING:
+    import asyncio
+
     from streamflow.model.positions import Committed, OffsetRange, TopicPartition
     from streamflow.runtime.audit import AuditReport
     from streamflow.runtime.ledger import LedgerRecord
@@ -32,9 +33,10 @@ _READ_BYTES = 4 << 20
 
 
 def audit(file: FileArgument, log: LogOption = DEFAULT_LOG, json: JsonOption = False) -> None:
-    """Add up the ledger: in = forwarded + filtered + absorbed + failed, range after range; exit 1 if that fails.
+    """Prove that nothing was lost and nothing doubled.
 
-    May be asked while the workflow runs: what is added up is the state between two commits.
+    Adds up the ledger: in = forwarded + filtered + absorbed + failed, range after range; exit 1 if that fails. May be
+    asked while the workflow runs: what is added up is the state between two commits.
     """
     import orjson
 
@@ -48,6 +50,8 @@ def audit(file: FileArgument, log: LogOption = DEFAULT_LOG, json: JsonOption = F
 
 
 async def _audit(file: FileArgument, address: str) -> AuditReport:
+    import asyncio
+
     from streamflow.runtime.audit import Known
     from streamflow.runtime.audit import audit as add_up
 
@@ -134,6 +138,8 @@ def _entries(
 def _batches(
     log: Log, at: TopicPartition, position: int, end: int, loop: asyncio.AbstractEventLoop
 ) -> Iterator[RecordBatch]:
+    import asyncio
+
     while position < end:
         reading = asyncio.run_coroutine_threadsafe(log.read(at, position, size_bytes_max=_READ_BYTES), loop)
         batches = reading.result()

@@ -11,7 +11,10 @@ from streamflow.cli.output import counted, print_json, use_color
 
 
 def check(file: FileArgument, json: JsonOption = False) -> None:
-    """Check a workflow: document, schemas, expressions, test cases. Exit 1 if it cannot run."""
+    """Say what is wrong with a workflow, all at once.
+
+    Document, schemas, expressions and test cases are checked. Exit 1 if it cannot run.
+    """
     from streamflow.workflow.diagnostics import render, to_json
 
     document, topology, findings = load_file(file, cases=True)

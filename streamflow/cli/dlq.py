@@ -45,7 +45,7 @@ def list_(
     node: NodeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List dead letters: number, where and why they failed, where the record stands."""
+    """List dead letters, the newest last."""
     run_async(_list(file, log, max_records, node, json))
 
 
@@ -78,7 +78,7 @@ def show(
     registry: RegistryOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Show one dead letter whole: the record byte for byte, its headers, the error."""
+    """Show one dead letter whole, its record byte for byte."""
     run_async(_show(file, number, log, registry, json))
 
 
@@ -96,8 +96,8 @@ async def _show(file: Path, number: int, address: str, registry: str, as_json: b
     facts = facts_of(letter)
     if letter.topic and letter.value is not None:
         schemas = schema_registry(address, registry or topology.registry, "" if registry else topology.base_folder)
-        decoded = orjson.loads(Values(letter.topic, schemas).show([letter.value])[0])
-        facts["decoded"] = None if decoded == facts["value"] else decoded
+        if not isinstance(facts["value"], str):
+            facts["decoded"] = orjson.loads(Values(letter.topic, schemas).show([letter.value])[0])
     if as_json:
         print_json(facts)
         return
@@ -119,7 +119,10 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Send the original records to their topics again, each dead letter at most once, however often this is called."""
+    """Send the records of dead letters to their topics again.
+
+    Each dead letter is sent at most once, however often this is called, and by however many at a time.
+    """
     run_async(_redrive(file, log, node, dry_run, json))
 
 
@@ -185,7 +188,7 @@ async def pages(
 
 def facts_of(letter: DeadLetter) -> dict[str, Any]:
     """A dead letter as JSON; bytes that are no text are {"base64": …}."""
-    from streamflow.cli.tail import when
+    from streamflow.cli.lines import when
     from streamflow.cli.values import text_or_base64
 
     return {

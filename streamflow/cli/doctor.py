@@ -42,17 +42,21 @@ class Finding:
     mend: str = ""
 
     def __str__(self) -> str:
-        return f"{self.state:<8} {self.what}: {self.found}{'. ' + self.mend if self.mend else ''}"
+        found = f"{self.found.rstrip('.')}. {self.mend}" if self.mend else self.found
+        return f"{self.state:<8} {self.what}: {found}"
 
 
 def doctor(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A workflow whose topics to look at as well.")
+        Path | None, typer.Argument(metavar="FILE", help="A workflow whose topics to look at as well.")
     ] = None,
     log: LogOption = DEFAULT_LOG,
     json: JsonOption = False,
 ) -> None:
-    """Look at the machine, the log, and the topics of a workflow. Exit 1 if something is wrong."""
+    """Look at the machine, the log, and a workflow's topics.
+
+    Exit 1 if something is wrong.
+    """
     findings = list(_machine())
     topology = None
     if file is not None:

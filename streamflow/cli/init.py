@@ -57,7 +57,10 @@ def init(
         str, typer.Argument(metavar="NAME", help="Name of the workflow and of the folder to make; may be a path.")
     ],
 ) -> None:
-    """Make a folder with a small workflow, its schema, input and a test case."""
+    """Make a folder with a small workflow that runs at once.
+
+    It holds workflow.yaml with a test case, a schema, and some input.
+    """
     folder = Path(name)
     called = folder.resolve().name  # so that `.` has a name too
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", called):

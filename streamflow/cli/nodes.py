@@ -15,7 +15,7 @@ def nodes(
     kind: Annotated[str | None, typer.Argument(help="A node kind; without it, all kinds are listed.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """List node kinds, or show one with its parameters, ports and an example."""
+    """List the node kinds, or show one with all it takes."""
     from streamflow.nodes import registry
 
     kinds = registry().kinds
@@ -36,4 +36,5 @@ def nodes(
     else:
         from streamflow.nodes.document import render
 
-        print(render(kinds[kind]).rstrip("\n"))
+        page = render(kinds[kind])
+        print(page[page.index("# ") :].rstrip("\n"))  # without the note on how the page is made

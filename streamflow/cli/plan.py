@@ -19,7 +19,7 @@ def plan(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the topology: stages, topics, schemas, stores, and why each topic exists."""
+    """Show what a workflow becomes, and why each topic exists."""
     from streamflow.topology.describe import describe
     from streamflow.topology.mermaid import to_mermaid
     from streamflow.topology.serialize import to_json

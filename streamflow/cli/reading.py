@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamflow.codecs.records import Damaged, Record, scan
@@ -39,18 +40,29 @@ class TopicReader:
         self._dry: set[TopicPartition] = set()
         self._size_bytes = max(_READ_BYTES // max(len(positions), 1), _READ_BYTES_MIN)
 
-    async def next(self) -> Entry | None:
-        """The next entry, the oldest first; None if nothing is there now."""
+    async def next(self) -> list[Entry]:
+        """The next entries, the oldest first; none if nothing is there now."""
         for at, held in self._held.items():
-            if not held and at not in self._dry:
+            while not held and at not in self._dry:
                 await self._fetch(at)
-        first = min((held[0] for held in self._held.values() if held), key=_order, default=None)
-        if first is None:
+        heads = [(_order(held[0]), at) for at, held in self._held.items() if held]
+        if not heads:
             self._dry.clear()  # ask again next time
-            return None
-        self._held[first.at].popleft()
-        self.positions[first.at] = first.record.offset + 1
-        return first
+            return []
+        heapify(heads)
+        taken: list[Entry] = []
+        while heads:
+            at = heads[0][1]
+            held = self._held[at]
+            taken.append(held.popleft())
+            if held:
+                heapreplace(heads, (_order(held[0]), at))
+            elif at in self._dry:
+                heappop(heads)
+            else:
+                break  # its next record may be older than all that the others hold
+        self.positions |= {entry.at: entry.record.offset + 1 for entry in taken}
+        return taken
 
     async def _fetch(self, at: TopicPartition) -> None:
         position = self._fetched[at]
@@ -80,9 +92,8 @@ async def last(log: Log, ranges: Mapping[TopicPartition, tuple[int, int]], count
     begin = {at: max(start, end - count) for at, (start, end) in ranges.items()}
     reader = TopicReader(log, begin, lambda values: [b""] * len(values))
     kept: deque[tuple[TopicPartition, int]] = deque(maxlen=count)
-    while (entry := await reader.next()) is not None:
-        if entry.record.offset < ranges[entry.at][1]:
-            kept.append((entry.at, entry.record.offset))
+    while entries := await reader.next():
+        kept.extend((e.at, e.record.offset) for e in entries if e.record.offset < ranges[e.at][1])
     positions = {at: end for at, (_, end) in ranges.items()}
     for at, offset in kept:
         positions[at] = min(positions[at], offset)

@@ -33,7 +33,10 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete a workflow's internal topics with their schemas, and its positions. Source topics stay as they are."""
+    """Forget what a workflow has done, so that it starts anew.
+
+    Deletes its internal topics with their schemas, and its committed positions. Source topics stay as they are.
+    """
     _, topology = compile_file(file)
     gone: list[str] = []
     groups: list[str] = []

@@ -78,7 +78,7 @@ def _parsed(numbered: Sequence[tuple[int, bytes]], schema: Schema) -> Rows:
             try:
                 orjson.loads(text)
             except orjson.JSONDecodeError as error:
-                bad.append((number, f"no JSON: {error}"))
+                bad.append((number, f"no JSON: {error.msg} at column {error.colno}"))
             else:
                 sound.append((number, text))
         frame = pl.DataFrame({PAYLOAD: pl.Series([t for _, t in sound], dtype=pl.Binary)})

@@ -56,7 +56,11 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a workflow until it is stopped (Ctrl-C or SIGTERM end it gracefully), or to the end of its inputs."""
+    """Run a workflow until it is stopped.
+
+    Ctrl-C and SIGTERM end it gracefully: what was begun is committed, and the exit code is 0. A later run goes on from
+    there. Progress is shown on stderr.
+    """
     if duration is not None and not math.isfinite(duration):
         fail(f"--duration is a number of seconds, not {duration}.", code=2)
     document, topology = compile_file(file)

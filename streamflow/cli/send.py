@@ -56,7 +56,7 @@ class _Framing(enum.StrEnum):
 def send(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic; it is created if it does not exist.")],
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="What to send; - or nothing is standard input.")
+        str | None, typer.Argument(metavar="FILE", help="What to send; - or nothing is standard input.")
     ] = None,
     *,
     log: LogOption = DEFAULT_LOG,
@@ -77,7 +77,10 @@ def send(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Send a file to a topic, one record a row. Rows that do not fit are named and left out, with exit code 1."""
+    """Send a file or standard input to a topic, a record a row.
+
+    JSON lines from a pipe are sent as they come. Rows that do not fit are named and left out; then the exit code is 1.
+    """
     sending = _Sending(
         topic,
         log,
@@ -141,9 +144,8 @@ class _Sending:
         self._partitions, self._registry_name, self._framing = partitions, registry, framing
         self._schema_text = _read(schema) if schema is not None else ""
         self._schema_name = str(schema)
-        self._sent, self._refused = 0, 0
+        self._sent = self._refused = self._keyless = 0
         self._errors: list[str] = []
-        self._line = ProgressLine()
 
     async def json_lines(self, stream: BinaryIO) -> None:
         from streamflow.cli.rows import json_lines
@@ -193,13 +195,14 @@ class _Sending:
             await self._ensure_topic(log)
             count = (await log.topics())[self._topic].partitions
             producer = await log.producer(f"streamflow.send.{os.getpid()}")
+            line = ProgressLine()
             places = [TopicPartition(self._topic, p) for p in range(count)]
             try:
                 async for rows in chunks:
                     await self._write(producer, rows, encode, keys, places)
-                    self._line.show(f"{self._sent:,} records sent")
+                    line.show(f"{self._sent:,} records sent")
             finally:
-                self._line.clear()
+                line.clear()
                 await producer.close()
         self._report(time.monotonic() - started)
 
@@ -264,6 +267,7 @@ class _Sending:
                 ]
                 frame, numbers = frame.filter(codes == 0), numbers[~wrong]
         if frame.height:
+            self._keyless += frame[KEY].null_count() if keys is not None else 0
             # Rows without a key go round, so that each partition gets its share.
             target = partition_for(frame[KEY], len(places), default=numbers % len(places))
             await producer.begin()
@@ -290,6 +294,8 @@ class _Sending:
         else:
             rate = f", {self._sent / seconds:,.0f} records/s" if seconds >= 1 else ""
             print(f"{counted(self._sent, 'record')} sent to {self._topic}{rate}")
+        if self._keyless:
+            note(f"{counted(self._keyless, 'row')} had no {self._key!r}: sent without a key.")
         if self._refused:
             for text in self._errors[:_ERRORS_SHOWN]:
                 print(f"error: {text}", file=sys.stderr)

@@ -19,11 +19,10 @@ from streamflow.cli.common import (
     run_async,
     schema_registry,
 )
-from streamflow.cli.output import fail, note_json, one_line
+from streamflow.cli.output import fail, note_json
 
 if TYPE_CHECKING:
     from streamflow.cli.reading import Entry
-    from streamflow.codecs.records import Headers
     from streamflow.model.positions import TopicPartition
     from streamflow.sdk.log import Log
 
@@ -61,7 +60,10 @@ def tail(
     ] = False,
     follow: Annotated[bool, typer.Option(help="Wait for more, or stop at the end of the topic.")] = True,
 ) -> None:
-    """Print the records of a topic, the oldest first; waits for more until Ctrl-C, --max or --no-follow end it."""
+    """Print the records of a topic, the oldest first.
+
+    Waits for more until Ctrl-C, unless --max or --no-follow end it.
+    """
     try:
         run_async(
             _tail(
@@ -73,7 +75,7 @@ def tail(
                 registry=registry,
                 as_json=json,
                 follow=follow,
-            )  # fmt: skip
+            )
         )
     except KeyboardInterrupt:
         raise typer.Exit(0) from None  # the usual end of a tail
@@ -130,6 +132,8 @@ async def _tail(
     as_json: bool,
     follow: bool,
 ) -> None:
+    from streamflow.cli.lines import as_json as as_json_line
+    from streamflow.cli.lines import as_text
     from streamflow.cli.reading import TopicReader
     from streamflow.cli.values import Values
     from streamflow.model.positions import TopicPartition
@@ -141,13 +145,15 @@ async def _tail(
         values = Values(topic, schema_registry(address, registry), given)
         places = [TopicPartition(topic, p) for p in range(existing[topic].partitions)]
         reader = TopicReader(log, await start.positions(log, places), values.show)
+        line = as_json_line if as_json else as_text
         left = -1 if max_records is None else max_records
         while left:
-            entry = await reader.next()
-            if entry is not None:
-                if start.time_ms is None or _is_at(entry, start.time_ms):
-                    print(_as_json(entry) if as_json else _as_text(entry))
-                    left -= 1
+            entries = await reader.next()
+            if entries:
+                wanted = [e for e in entries if start.time_ms is None or _is_at(e, start.time_ms)]
+                wanted = wanted if left < 0 else wanted[:left]
+                sys.stdout.write("".join(f"{line(entry)}\n" for entry in wanted))
+                left -= len(wanted) if left > 0 else 0
                 continue
             sys.stdout.flush()
             if not follow:
@@ -174,64 +180,3 @@ def _schema_text(file: Path) -> str:
     except (OSError, ValueError) as error:
         fail(f"--schema {str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}.", code=2)
     return text
-
-
-def _as_json(entry: Entry) -> str:
-    import orjson
-
-    from streamflow.cli.values import text_or_base64
-    from streamflow.codecs.records import Damaged
-
-    at, record, shown = entry
-    fact: dict[str, object] = {"topic": at.topic, "partition": at.partition, "offset": record.offset}
-    if isinstance(record, Damaged):
-        return orjson.dumps(fact | {"damaged": record.message, "raw": text_or_base64(record.raw)}).decode()
-    fact |= {"timestamp": record.timestamp_ms, "key": text_or_base64(record.key), "value": orjson.Fragment(shown)}
-    if record.headers:
-        fact["headers"] = _headers(record.headers)
-    return orjson.dumps(fact).decode()
-
-
-def _as_text(entry: Entry) -> str:
-    import orjson
-
-    from streamflow.cli.values import text_or_base64
-    from streamflow.codecs.records import Damaged
-
-    at, record, shown = entry
-    place = f"{at.partition}/{record.offset}"
-    if isinstance(record, Damaged):
-        return one_line(f"{place}  damaged: {record.message}")
-    key = text_or_base64(record.key)
-    parts = [place, when(record.timestamp_ms), "-" if key is None else key if isinstance(key, str) else _dump(key)]
-    if record.value is None:
-        parts.append("(no value)")
-    else:
-        value = shown.decode()
-        plain = orjson.loads(shown) if value.startswith('"') else None
-        parts.append(plain if isinstance(plain, str) and plain.isprintable() else value)
-    if record.headers:
-        parts.append(f"headers {_dump(_headers(record.headers))}")
-    return one_line("  ".join(parts))
-
-
-def _headers(headers: Headers) -> list[list[object]]:
-    """[name, value] in order: a name may occur more than once."""
-    from streamflow.cli.values import text_or_base64
-
-    return [[name, text_or_base64(value)] for name, value in headers]
-
-
-def _dump(value: object) -> str:
-    import orjson
-
-    return orjson.dumps(value).decode()
-
-
-def when(timestamp_ms: int) -> str:
-    """A record's time in UTC; as a plain number of milliseconds where no calendar reaches it."""
-    try:
-        moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
-    except OverflowError:
-        return f"{timestamp_ms} ms"
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,7 +12,11 @@ from streamflow.cli.output import fail, print_json
 
 
 def run_cases(file: FileArgument, json: JsonOption = False) -> None:
-    """Run the cases in the workflow and in *.test.yaml beside it: given input items, expected items per node."""
+    """Run the test cases of a workflow, without a log.
+
+    Cases stand in the workflow and in *.test.yaml files beside it: given input items, expected items by node. Exit 1
+    if one fails.
+    """
     from streamflow.nodes import registry
     from streamflow.sdk.errors import StreamflowError
     from streamflow.testing.cases import run_case

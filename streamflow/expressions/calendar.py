@@ -18,7 +18,7 @@ EPOCH = date(1970, 1, 1).toordinal()
 DAYS_MIN, DAYS_MAX = 1 - EPOCH, date(9999, 12, 31).toordinal() - EPOCH
 SECONDS_PER_DAY = 86_400
 PER_SECOND = {"ms": 1_000, "us": 1_000_000}
-_START = datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on wall-clock time, without a zone on purpose
+_START = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 
 

@@ -19,8 +19,16 @@ from streamflow.expressions.names import CLOCK, Chain, Step, chain_of
 from streamflow.expressions.overloads import Mismatch, apply, convert, fold, optional_if
 from streamflow.expressions.parse import Parsed
 from streamflow.expressions.problems import (
-    BAD_CONSTANT, BAD_REGEX, FORBIDDEN, LIMIT_EXCEEDED, TYPE_MISMATCH, UNKNOWN_FUNCTION, UNKNOWN_NAME, WRONG_ARGUMENTS,
-    Problem, nearest,
+    BAD_CONSTANT,
+    BAD_REGEX,
+    FORBIDDEN,
+    LIMIT_EXCEEDED,
+    TYPE_MISMATCH,
+    UNKNOWN_FUNCTION,
+    UNKNOWN_NAME,
+    WRONG_ARGUMENTS,
+    Problem,
+    nearest,
 )  # fmt: skip
 from streamflow.expressions.scope import Names
 from streamflow.expressions.signatures import Bound, Implementation
@@ -38,7 +46,11 @@ _COMPARE: dict[type[ast.cmpop], tuple[str, str]] = {
 }  # fmt: skip
 _CONSTANTS: dict[str, Const] = {
     name: Const(t, value)
-    for names, t, value in ((("true", "True"), BOOL, True), (("false", "False"), BOOL, False), (("null", "None"), NULL, None))
+    for names, t, value in (
+        (("true", "True"), BOOL, True),
+        (("false", "False"), BOOL, False),
+        (("null", "None"), NULL, None),
+    )
     for name in names
 }
 _AVRO_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -104,7 +116,9 @@ class Checker:
             return Const(STRING if isinstance(found, str) else BYTES, found)
         if isinstance(value, int):
             if value > LONG_MAX:
-                raise Problem(self.at(node), LIMIT_EXCEEDED, "the number does not fit 64 bits", "Write it as a double: 1e20.")
+                raise Problem(
+                    self.at(node), LIMIT_EXCEEDED, "the number does not fit 64 bits", "Write it as a double: 1e20."
+                )
             return Const(LONG, value)
         assert isinstance(value, float)
         return Const(DOUBLE, value)
@@ -122,7 +136,9 @@ class Checker:
             assert key is not None
             found = self._constant(key) if isinstance(key, ast.Constant) else None
             if not isinstance(found, Const) or not isinstance(found.value, str):
-                raise Problem(self.at(key), WRONG_ARGUMENTS, "a key of a record is constant text", 'Write {"name": value}.')
+                raise Problem(
+                    self.at(key), WRONG_ARGUMENTS, "a key of a record is constant text", 'Write {"name": value}.'
+                )
             if found.value in names:
                 raise Problem(self.at(key), WRONG_ARGUMENTS, f"key {found.value!r} stands twice")
             names.append(found.value)
@@ -144,8 +160,10 @@ class Checker:
                 node = self._names.field(first)
             rest = rest[1:]
         elif chain.root == "item":
-            node, rest = (self._names.field(rest[0], loose=True), rest[1:]) if rest and self._names.is_record else (
-                self._names.item(chain.offset), rest
+            node, rest = (
+                (self._names.field(rest[0], loose=True), rest[1:])
+                if rest and self._names.is_record
+                else (self._names.item(chain.offset), rest)
             )
         elif chain.root == "meta":
             node, rest = self._names.meta(chain), rest[1:]
@@ -167,7 +185,12 @@ class Checker:
             found = t.field(step.key)
             if found is None:
                 known = [f.name for f in t.fields]
-                raise Problem(step.offset, UNKNOWN_NAME, f"{short(t)} has no field {step.key!r}", nearest(step.key, known) or _among(known))
+                raise Problem(
+                    step.offset,
+                    UNKNOWN_NAME,
+                    f"{short(t)} has no field {step.key!r}",
+                    nearest(step.key, known) or _among(known),
+                )
             if isinstance(value, MakeRecord):
                 return value.args[value.names.index(step.key)]
             if isinstance(value, Const):
@@ -258,7 +281,9 @@ class Checker:
             return self.call(name, [right, left], at, shown=sign)
         nulls = [isinstance(x, Const) and x.value is None for x in (left, right)]
         if any(nulls) and name in ("equal", "not_equal"):
-            return self.call("is_null" if name == "equal" else "is_not_null", [right if nulls[0] else left], at, shown=sign)
+            return self.call(
+                "is_null" if name == "equal" else "is_not_null", [right if nulls[0] else left], at, shown=sign
+            )
         if sign in ("is", "is not"):
             raise Problem(at, FORBIDDEN, f"`{sign}` compares with null only", "Write `==` or `!=`.")
         left, right = self._as_dates(left, right, at), self._as_dates(right, left, at)
@@ -317,10 +342,14 @@ class Checker:
         except Mismatch:
             got = spelled([a.type for a in args])
             if shown:
-                raise Problem(at, TYPE_MISMATCH, f"`{shown}` does not take {got or 'nothing'}", _operator_mend(shown, args)) from None
+                raise Problem(
+                    at, TYPE_MISMATCH, f"`{shown}` does not take {got or 'nothing'}", _operator_mend(shown, args)
+                ) from None
             takes = " or ".join(s.spelled(name) for s in function.signatures[:4])
             json = " A JSON value is converted first, with date(…), timestamp(…) or bytes(…)." if "any" in got else ""
-            raise Problem(at, WRONG_ARGUMENTS, f"{name}({got}): these arguments do not fit", f"It takes {takes}.{json}") from None
+            raise Problem(
+                at, WRONG_ARGUMENTS, f"{name}({got}): these arguments do not fit", f"It takes {takes}.{json}"
+            ) from None
 
     def _check_constants(self, name: str, nodes: Sequence[ast.expr], args: Sequence[Node]) -> None:
         """Patterns, zones and formats that are constant are checked now."""
@@ -332,10 +361,15 @@ class Checker:
             if fault:
                 raise Problem(at, BAD_REGEX, f"pattern {value[:60]!r}: {fault}", "Patterns are RE2's.")
         if name in ("to_timezone", "from_timezone"):
-            self._constant_check(lambda: calendar.zone(value), at, f"there is no time zone {value!r}", "Write it like Europe/Berlin.")
+            self._constant_check(
+                lambda: calendar.zone(value), at, f"there is no time zone {value!r}", "Write it like Europe/Berlin."
+            )
         if name in ("parse_date", "parse_timestamp", "parse_local", "format_timestamp"):
             self._constant_check(
-                lambda: check_format(value), at, f"{value!r} is no format", "Directives are %Y %m %d %H %M %S and the like."
+                lambda: check_format(value),
+                at,
+                f"{value!r} is no format",
+                "Directives are %Y %m %d %H %M %S and the like.",
             )
 
     def _constant_check(self, test: Any, at: int, message: str, mend: str) -> None:

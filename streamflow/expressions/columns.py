@@ -67,7 +67,7 @@ def long_kernel(operate: Callable[[Any, Any], Any], corner: Callable[[int, int, 
         if range_a is None or range_b is None:
             return pl.Series([None], dtype=pl.Int64).new_from_index(0, height_of(arguments)), None
         corners = corner(*range_a, *range_b)
-        if LONG_MIN <= min(corners) and max(corners) <= LONG_MAX:
+        if min(corners) >= LONG_MIN and max(corners) <= LONG_MAX:
             result: pl.Series = operate(a, b)
             return result, None
         n = height_of(arguments)

@@ -6,7 +6,14 @@ import sys
 
 from streamflow.expressions.functions import FAMILIES, FUNCTIONS
 from streamflow.expressions.limits import (
-    BRACKETS_MAX, DEPTH_MAX, LAZY_DEPTH_MAX, LENGTH_MAX, LIST_ITEMS_MAX, PATTERN_CHARS_MAX, TEXT_CHARS_MAX, TOKENS_MAX,
+    BRACKETS_MAX,
+    DEPTH_MAX,
+    LAZY_DEPTH_MAX,
+    LENGTH_MAX,
+    LIST_ITEMS_MAX,
+    PATTERN_CHARS_MAX,
+    TEXT_CHARS_MAX,
+    TOKENS_MAX,
     TRY_DEPTH_MAX,
 )  # fmt: skip
 from streamflow.expressions.problems import CODES

@@ -72,7 +72,14 @@ def _converted(node: Node, wanted: Type) -> Node | None:
             node = convert(node, replace(wanted, kind="double"))
         except Mismatch:
             return None
-        return fold(Call(replace(wanted, nullable=given.nullable), "convert", casts.rounding(replace(wanted, nullable=given.nullable)), (node,)))
+        return fold(
+            Call(
+                replace(wanted, nullable=given.nullable),
+                "convert",
+                casts.rounding(replace(wanted, nullable=given.nullable)),
+                (node,),
+            )
+        )
     if given.is_text and wanted.kind in ("enum", "uuid"):
         return _checked(node, wanted, narrow(wanted.required(), BAD_CAST))
     if given.kind == "bytes" and wanted.kind == "fixed":
@@ -101,7 +108,11 @@ def _constant(node: Const, wanted: Type) -> Const | None:
     if wanted.kind == "int" and type(value) is int and node.type.kind == "long":
         return Const(wanted.required(), value) if INT_MIN <= value <= INT_MAX else None
     if wanted.kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return Const(wanted.required(), struct.unpack("<f", struct.pack("<f", float(value)))[0]) if abs(value) < 3.4e38 else None
+        return (
+            Const(wanted.required(), struct.unpack("<f", struct.pack("<f", float(value)))[0])
+            if abs(value) < 3.4e38
+            else None
+        )
     if wanted.kind in ("enum", "uuid") and isinstance(value, str):
         fits = value in wanted.symbols if wanted.kind == "enum" else len(value) == 36
         return Const(wanted.required(), value) if fits else None
@@ -119,7 +130,15 @@ def _constant(node: Const, wanted: Type) -> Const | None:
 def _mend(given: Type, wanted: Type) -> str:
     if wanted.kind == "bool":
         return "Compare it, or use bool(…), is_empty(…) or is_not_null(…)."
-    function = {"string": "string", "long": "long", "int": "int", "double": "double", "bytes": "bytes", "date": "date", "timestamp": "timestamp"}
+    function = {
+        "string": "string",
+        "long": "long",
+        "int": "int",
+        "double": "double",
+        "bytes": "bytes",
+        "date": "date",
+        "timestamp": "timestamp",
+    }
     name = function.get(wanted.kind)
     if wanted.kind == "enum":
         return f"It is one of {', '.join(wanted.symbols[:8])}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 OVERFLOW, DIVISION_BY_ZERO, BAD_CAST, MISSING_INDEX, WRONG_TYPE, INVALID_ARGUMENT, TOO_LARGE = range(1, 8)
 
 
-class Fail(Exception):  # noqa: N818 - control flow between generated code and its loop; users see item errors
+class Fail(Exception):
     """This item fails with `code`."""
 
     def __init__(self, code: int) -> None:

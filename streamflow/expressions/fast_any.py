@@ -1,33 +1,76 @@
-"""Inline forms for what is most frequent on JSON: reading a key, and comparing or computing with numbers and texts.
+"""Inline forms for what is most frequent on JSON: reading a key, comparing, computing, looking up in a constant list.
 
-Each tests the Python types at hand and leaves every other case to the definition `{f}`. Without them a comparison costs a
-call and two set look-ups per row.
+Each tests the Python types at hand and leaves every other case to the definition `{f}`, so none has a meaning of its own.
+Without them every operation costs a call and a few type tests per row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from streamflow.expressions.tree import Call, Const
 
 _SIGNS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
+_ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*"}
+_EXACT_MAX = 2**53  # integers up to here are doubles exactly, so Python's mixed comparison is ours
+_SMALL = 2**31  # sums, differences and products of such integers fit 64 bits
 
 
-def fast_inline(node: Call) -> str:
-    """An inline template for a call, or "" when there is none worth having."""
-    if node.name == "member" and len(node.args) == 2:
+def fast_inline(node: Call, bind: Callable[[object], str]) -> str:
+    """An inline template for a call, or "" when there is none worth having. `bind` names a constant."""
+    if len(node.args) != 2 or any(p.kind != "any" for p in node.bound.params[:1]):
+        return ""
+    if node.name == "member":
         return "{0}.get({1}) if type({0}) is dict else {f}({0}, {1})"
-    if node.name in _SIGNS and len(node.args) == 2 and all(p.kind == "any" for p in node.bound.params):
+    if node.name in _SIGNS:
         return _comparison(node)
+    if node.name in _ARITHMETIC:
+        return _arithmetic(node)
+    if node.name == "contains":
+        return _membership(node, bind)
     return ""
 
 
 def _comparison(node: Call) -> str:
     sign = _SIGNS[node.name]
     for at, argument in enumerate(node.args):
+        if not isinstance(argument, Const):
+            continue
+        value, other = argument.value, f"{{{1 - at}}}"
+        if type(value) is str:
+            test = f"type({other}) is str"
+        elif (type(value) is int and abs(value) < _EXACT_MAX) or (type(value) is float and value == value):
+            # NaN, which is unequal to itself, is left to the definition; so are long integers beside a double.
+            exact = (
+                f"type({other}) is int"
+                if type(value) is int
+                else f"type({other}) is int and -{_EXACT_MAX} < {other} < {_EXACT_MAX}"
+            )
+            test = f"type({other}) is float and {other} == {other} or {exact}"
+        else:
+            return ""
+        return f"{{0}} {sign} {{1}} if {test} else {{f}}({{0}}, {{1}})"
+    return ""
+
+
+def _arithmetic(node: Call) -> str:
+    sign = _ARITHMETIC[node.name]
+    tests = []
+    for at, argument in enumerate(node.args):
+        name = f"{{{at}}}"
         if isinstance(argument, Const):
-            other, kind = 1 - at, type(argument.value)
-            if kind is float and argument.value == argument.value:
-                # Against a float that is not NaN, Python's operators order all floats but NaN as we do.
-                return f"{{0}} {sign} {{1}} if type({{{other}}}) is float and {{{other}}} == {{{other}}} else {{f}}({{0}}, {{1}})"
-            if kind in (int, str):
-                return f"{{0}} {sign} {{1}} if type({{{other}}}) is {kind.__name__} else {{f}}({{0}}, {{1}})"
+            if type(argument.value) is not int or abs(argument.value) >= _SMALL:
+                return ""
+        else:
+            tests.append(f"type({name}) is int and -{_SMALL} < {name} < {_SMALL}")
+    whole = " and ".join(tests)
+    if len(tests) == 2:
+        whole = f"{whole} or type({{0}}) is float and (type({{1}}) is float or type({{1}}) is int)"
+    return f"{{0}} {sign} {{1}} if {whole} else {{f}}({{0}}, {{1}})"
+
+
+def _membership(node: Call, bind: Callable[[object], str]) -> str:
+    whole = node.args[0]
+    if isinstance(whole, Const) and isinstance(whole.value, list) and all(type(v) is str for v in whole.value):
+        return f"{{1}} in {bind(frozenset(whole.value))} if type({{1}}) is str else {{f}}({{0}}, {{1}})"
     return ""

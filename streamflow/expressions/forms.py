@@ -23,7 +23,9 @@ def special(checker: Checker, function: Function, args: Sequence[ast.expr], at: 
     """The node of a special function. Raises Problem."""
     least, most = _COUNTS[function.name]
     if not least <= len(args) <= most:
-        raise Problem(at, WRONG_ARGUMENTS, f"{function.name} with {len(args)} arguments", f"It takes {function.special}.")
+        raise Problem(
+            at, WRONG_ARGUMENTS, f"{function.name} with {len(args)} arguments", f"It takes {function.special}."
+        )
     if function.name == "case":
         return _case(checker, args, at)
     if function.name == "switch":

@@ -101,9 +101,7 @@ def narrow(t: Type, code: int) -> Convert:
     element, nullable = narrow(t.element, code), t.element.nullable
     if t.kind == "array":
         return lambda v: [_part(x, element, nullable, code) for x in v] if type(v) is list else _no(code)
-    return lambda v: (
-        {k: _part(x, element, nullable, code) for k, x in v.items()} if type(v) is dict else _no(code)
-    )
+    return lambda v: {k: _part(x, element, nullable, code) for k, x in v.items()} if type(v) is dict else _no(code)
 
 
 def _no(code: int) -> Any:

@@ -7,7 +7,21 @@ from dataclasses import replace
 from functools import lru_cache
 
 from streamflow.model.types import (
-    ANY, BOOL, BYTES, DATE, DOUBLE, LONG, NULL, STRING, TIME_US, TIMESTAMP_US, LOCAL_US, Type, array_of, map_of, walk,
+    ANY,
+    BOOL,
+    BYTES,
+    DATE,
+    DOUBLE,
+    LOCAL_US,
+    LONG,
+    NULL,
+    STRING,
+    TIME_US,
+    TIMESTAMP_US,
+    Type,
+    array_of,
+    map_of,
+    walk,
 )  # fmt: skip
 
 TEMPORAL = frozenset(("date", "time", "timestamp", "local"))
@@ -103,7 +117,9 @@ def _merge(a: Type, b: Type) -> Type | None:
         types = [common([x.type, y.type]) for x, y in zip(a.fields, b.fields, strict=True)]
         if any(t is None for t in types):
             return None
-        return replace(a, fields=tuple(replace(f, type=t) for f, t in zip(a.fields, types, strict=True) if t is not None))
+        return replace(
+            a, fields=tuple(replace(f, type=t) for f, t in zip(a.fields, types, strict=True) if t is not None)
+        )
     return None
 
 

@@ -15,11 +15,10 @@ from streamflow.expressions.signatures import Bound, Function, Implementation, S
 from streamflow.expressions.tree import Call, Const, Failed, MakeList, MakeRecord, Node
 from streamflow.model.types import ANY, BOOL, DOUBLE, LONG, NULL, STRING, Type, array_of, map_of
 
-
 _NOT_JSON = TEMPORAL | {"bytes"}
 
 
-class Mismatch(Exception):  # noqa: N818 - turned into a Problem where the place is known
+class Mismatch(Exception):
     """No signature takes these arguments, or a value cannot become a wanted type."""
 
 
@@ -100,7 +99,10 @@ def _argument(spec: str, node: Node) -> Node:
 
 def _dynamic(function: Function, fitting: Sequence[tuple[Signature, list[str]]], args: Sequence[Node]) -> Node:
     """A call whose signature is chosen per item, because an argument is `any`."""
-    results = {s.bind([_static(spec, a.type) for spec, a in zip(specs, args, strict=True)]).type.required() for s, specs in fitting}
+    results = {
+        s.bind([_static(spec, a.type) for spec, a in zip(specs, args, strict=True)]).type.required()
+        for s, specs in fitting
+    }
     result = results.pop().optional() if len(results) == 1 else ANY
     if result.kind in ("array", "map", "record", "any") or any(s.nullable for s, _ in fitting):
         result = ANY if result.kind in ("array", "map", "record") else result
@@ -124,7 +126,15 @@ def _static(spec: str, given: Type) -> Type:
 
 def kind_of(value: Any) -> Type:
     """The type of a JSON value."""
-    plain = {bool: BOOL, int: LONG, float: DOUBLE, str: STRING, type(None): NULL, list: array_of(ANY), dict: map_of(ANY)}
+    plain = {
+        bool: BOOL,
+        int: LONG,
+        float: DOUBLE,
+        str: STRING,
+        type(None): NULL,
+        list: array_of(ANY),
+        dict: map_of(ANY),
+    }
     return plain[type(value)]
 
 

@@ -126,7 +126,9 @@ def _check_node(parsed: Parsed, node: ast.expr) -> None:
 
 def _check_name(name: str, at: int) -> None:
     if name.startswith("__") and name.endswith("__"):
-        raise Problem(at, FORBIDDEN, f"{name!r}: Python's own attributes are out of reach", 'Write item["…"] for a field.')
+        raise Problem(
+            at, FORBIDDEN, f"{name!r}: Python's own attributes are out of reach", 'Write item["…"] for a field.'
+        )
 
 
 def diagnostic(expression: Expression, problem: Problem) -> Diagnostic:

@@ -21,7 +21,18 @@ import polars as pl
 from streamflow.expressions.columns import first_error, null_where, python_kernel
 from streamflow.expressions.signatures import Kernel
 from streamflow.expressions.tree import (
-    Call, Coalesce, Column, Const, Failed, If, Logic, MakeList, MakeRecord, Member, Node, Try,
+    Call,
+    Coalesce,
+    Column,
+    Const,
+    Failed,
+    If,
+    Logic,
+    MakeList,
+    MakeRecord,
+    Member,
+    Node,
+    Try,
 )  # fmt: skip
 from streamflow.expressions.values import literal
 from streamflow.model.types import polars_dtype
@@ -148,7 +159,9 @@ class PolarsProgram:
                 return self._try(node)
             case Failed():
                 code = node.code
-                register = self._decide(0, lambda frame, _: pl.Series([code], dtype=pl.UInt8).new_from_index(0, frame.height))
+                register = self._decide(
+                    0, lambda frame, _: pl.Series([code], dtype=pl.UInt8).new_from_index(0, frame.height)
+                )
                 return Lowered(pl.lit(None, dtype=polars_dtype(node.type)), level=1, errors=(register,))
             case MakeList():
                 return self._list(node)
@@ -170,9 +183,7 @@ class PolarsProgram:
         if all(p.constant is not None for p in parts):  # a kernel needs a column to know the height
             parts = [self._register(parts[0], always=True), *parts[1:]]
         parts = [p if p.constant is not None else self._register(p) for p in parts]
-        arguments = tuple(
-            (False, p.constant.value) if p.constant is not None else (True, p.column) for p in parts
-        )
+        arguments = tuple((False, p.constant.value) if p.constant is not None else (True, p.column) for p in parts)
         register, level = self._fresh(), max(p.level for p in parts)
         self._at(level).steps.append(_KernelStep(register, kernel, arguments))
         errors = tuple(dict.fromkeys(e for p in parts for e in p.errors))
@@ -255,7 +266,9 @@ class PolarsProgram:
             return self._lower(Const(node.type, []))
         if element.kind in ("bool", "int", "long", "float", "double", "string", "date", "timestamp", "local", "time"):
             return _derived(pl.concat_list([p.expr for p in parts]), parts)
-        return self._kernel(python_kernel(lambda *v: list(v), [a.type for a in node.args], node.type, strict=False), parts)
+        return self._kernel(
+            python_kernel(lambda *v: list(v), [a.type for a in node.args], node.type, strict=False), parts
+        )
 
     def _decided(self, expr: pl.Expr, parts: Sequence[Lowered], decide: Decide) -> Lowered:
         level = max(p.level for p in parts)
@@ -297,7 +310,9 @@ def _derived(expr: pl.Expr, parts: Sequence[Lowered]) -> Lowered:
 
 def _coalesced(parts: Sequence[pl.Expr]) -> pl.Expr:
     # Not pl.coalesce: of an all-null column and a literal it makes one value, which then does not fit the frame's height.
-    return functools.reduce(lambda found, part: pl.when(part.is_not_null()).then(part).otherwise(found), reversed(parts))
+    return functools.reduce(
+        lambda found, part: pl.when(part.is_not_null()).then(part).otherwise(found), reversed(parts)
+    )
 
 
 def _combined(names: Sequence[str], errors: Errors) -> pl.Series | None:

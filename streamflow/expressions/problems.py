@@ -28,7 +28,7 @@ CODES: dict[str, str] = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - a finding on its way to a Diagnostic, never shown as an error itself
+class Problem(Exception):
     """One finding at a character offset of the expression's text."""
 
     def __init__(self, offset: int, code: str, message: str, mend: str = "") -> None:

@@ -40,7 +40,9 @@ class CompiledProjection:
         """Evaluate over a frame. Never raises for what an item holds."""
         missing = self.columns.difference(frame.columns)
         if missing:
-            raise pl.exceptions.ColumnNotFoundError(f"expressions read columns {sorted(missing)}; the frame has {frame.columns}")
+            raise pl.exceptions.ColumnNotFoundError(
+                f"expressions read columns {sorted(missing)}; the frame has {frame.columns}"
+            )
         found: Columns = run_all(self._untyped, frame)
         if self._typed is not None:
             found |= self._run_typed(self._typed, frame)
@@ -153,4 +155,6 @@ def _limit(tree: Node, counts: Callable[[Node], bool], most: int, what: str) -> 
         return depths[id(node)]
 
     if depth(tree) > most:
-        raise Problem(0, LIMIT_EXCEEDED, f"more than {most} {what} are inside each other", "Use switch, or several nodes.")
+        raise Problem(
+            0, LIMIT_EXCEEDED, f"more than {most} {what} are inside each other", "Use switch, or several nodes."
+        )

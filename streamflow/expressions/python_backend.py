@@ -17,9 +17,22 @@ from streamflow.expressions.failure import BAD_CAST, TOO_LARGE, Fail
 from streamflow.expressions.fast_any import fast_inline
 from streamflow.expressions.kinds import holds_any
 from streamflow.expressions.tree import (
-    Call, Coalesce, Column, Const, Failed, If, Logic, MakeList, MakeRecord, Member, Node, Try,
+    Call,
+    Coalesce,
+    Column,
+    Const,
+    Failed,
+    If,
+    Logic,
+    MakeList,
+    MakeRecord,
+    Member,
+    Node,
+    Try,
 )  # fmt: skip
 from streamflow.expressions.values import UNREADABLE, from_python, to_python
+
+_CHUNK_ROWS = 4_096
 
 Loop = Callable[..., tuple[list[Any], dict[int, int]]]
 
@@ -55,8 +68,8 @@ class _Emitter:
     types: dict[str, Any] = field(default_factory=dict)
     indent: int = 3
     counter: int = 0
-    # What is computed already in this block or one around it: id of the node -> (variable, may be null).
-    known: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    # What is computed already in this block or one around it: identity of the node -> (variable, may be null).
+    known: dict[object, tuple[str, bool]] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         self.lines.append(" " * self.indent + text)
@@ -82,9 +95,10 @@ class _Emitter:
 
     def emit(self, node: Node) -> tuple[str, bool]:
         """The variable that holds the node's value, and whether it may be None."""
-        if id(node) not in self.known:
-            self.known[id(node)] = self._emit(node)
-        return self.known[id(node)]
+        key = _identity(node)
+        if key not in self.known:
+            self.known[key] = self._emit(node)
+        return self.known[key]
 
     def _emit(self, node: Node) -> tuple[str, bool]:
         match node:
@@ -152,7 +166,7 @@ class _Emitter:
         parts = [self.emit(a) for a in node.args]
         atoms = [a for a, _ in parts]
         does = node.bound.does
-        inline = does.inline or fast_inline(node)
+        inline = does.inline or fast_inline(node, self.bind)
         helper = ""
         if not does.inline:
             helper = self.bind(does.py)
@@ -195,14 +209,24 @@ class _Emitter:
         return target, null
 
 
+def _identity(node: Node) -> object:
+    """Equal for nodes that are the same computation: one object, one column, or one key of one column."""
+    if isinstance(node, Column):
+        return node.name
+    if isinstance(node, Call) and node.name == "member" and isinstance(node.args[1], Const):
+        return _identity(node.args[0]), node.args[1].value
+    return id(node)
+
+
 def compile_python(node: Node) -> PythonExpression:
     """Generate and compile the loop of one expression."""
     emitter = _Emitter()
     atom, _ = emitter.emit(node)
     variables = list(emitter.columns.values())
     if variables:
-        rows = f"enumerate(zip({', '.join('C' + v for v in variables)}))"
-        unpack = f"i, ({', '.join(variables)},)"
+        joined = ", ".join(f"C{v}" for v in variables)
+        rows = f"enumerate(zip({joined}))" if len(variables) > 1 else f"enumerate({joined})"
+        unpack = f"i, ({', '.join(variables)})"
     else:
         rows, unpack = "enumerate(range(n))", "i, _"
     head = [
@@ -226,8 +250,24 @@ def compile_python(node: Node) -> PythonExpression:
 def run_all(
     expressions: Mapping[str, PythonExpression], frame: pl.DataFrame
 ) -> dict[str, tuple[pl.Series, pl.Series | None]]:
-    """Values and errors of several expressions; each column is read once."""
+    """Values and errors of several expressions; each column is read once, some thousand rows at a time."""
+    if not expressions or frame.height <= _CHUNK_ROWS:
+        return _run_chunk(expressions, frame)
+    # Parsed JSON is large: a few thousand objects stay in the processor's caches and are freed before the next ones.
+    chunks = [_run_chunk(expressions, frame.slice(at, _CHUNK_ROWS)) for at in range(0, frame.height, _CHUNK_ROWS)]
+    return {name: _joined([chunk[name] for chunk in chunks]) for name in expressions}
+
+
+def _run_chunk(
+    expressions: Mapping[str, PythonExpression], frame: pl.DataFrame
+) -> dict[str, tuple[pl.Series, pl.Series | None]]:
     parsed: dict[str, list[Any]] = {}
     return {name: e.run(frame, parsed) for name, e in expressions.items()}
 
 
+def _joined(chunks: list[tuple[pl.Series, pl.Series | None]]) -> tuple[pl.Series, pl.Series | None]:
+    values = pl.concat([v for v, _ in chunks])
+    if all(codes is None for _, codes in chunks):
+        return values, None
+    fine = [pl.repeat(0, len(v), dtype=pl.UInt8, eager=True) if c is None else c for v, c in chunks]
+    return values, pl.concat(fine)

@@ -20,7 +20,7 @@ _NUMBER = re.compile(
 )
 _STRING = re.compile(r"(?i:(f?r?|rf|br?|rb|u)(?=['\"]))")
 _OPERATOR = re.compile(r"===|!==|\*\*|//|==|!=|<=|>=|:=|=>|&&|\|\||\?\?|\?\.|<<|>>|[-+*/%<>()\[\]{},.:=!?&|^~@;]")
-_KEPT = frozenset("and or not in is if else lambda for await async yield".split())  # structure, or forbidden by name
+_KEPT = frozenset(["and", "or", "not", "in", "is", "if", "else", "lambda", "for", "await", "async", "yield"])  # structure, or forbidden by name
 _FOREIGN = {
     "===": "write `==`", "!==": "write `!=`", "&&": "write `and`", "||": "write `or`", "!": "write `not`",
     "?": "write `a if condition else b`", "??": "write `coalesce(a, b)`", "?.": "write `.`: a missing key gives null",
@@ -48,9 +48,7 @@ class Scanned:
 def scan(text: str) -> Scanned:
     """Check every limit that needs no tree and make the text for `ast.parse`. Raises Problem."""
     if len(text) > LENGTH_MAX:
-        raise Problem(
-            0, LIMIT_EXCEEDED, f"the expression has {len(text):,} characters", f"{LENGTH_MAX:,} are allowed."
-        )
+        raise Problem(0, LIMIT_EXCEEDED, f"the expression has {len(text):,} characters", f"{LENGTH_MAX:,} are allowed.")
     source, start = _unwrapped(text)
     plain: list[str] = [" " * start]
     result = Scanned("")
@@ -117,7 +115,9 @@ def _brackets(sign: str, at: int, opened: list[tuple[str, int]]) -> None:
         raise Problem(at, SYNTAX, f"unexpected {sign!r}", f"{_FOREIGN[sign].capitalize()}.")
     if sign in _FORBIDDEN:
         mend = _FORBIDDEN[sign]
-        raise Problem(at, FORBIDDEN, f"operator {sign!r} is not part of expressions", f"{mend.capitalize()}." if mend else "")
+        raise Problem(
+            at, FORBIDDEN, f"operator {sign!r} is not part of expressions", f"{mend.capitalize()}." if mend else ""
+        )
     if sign in "([{":
         opened.append((sign, at))
         if len(opened) > BRACKETS_MAX:

@@ -11,10 +11,30 @@ from streamflow.expressions.problems import BAD_CONSTANT, TYPE_MISMATCH, UNKNOWN
 from streamflow.expressions.signatures import Bound, Implementation
 from streamflow.expressions.tree import Call, Column, Const, MakeRecord, Node
 from streamflow.model.batch import (
-    EXECUTION, HEADERS, KEY, OFFSET, PARTITION, SOURCE, TOPIC, TS, kept_column,
+    EXECUTION,
+    HEADERS,
+    KEY,
+    OFFSET,
+    PARTITION,
+    SOURCE,
+    TOPIC,
+    TS,
+    kept_column,
 )  # fmt: skip
 from streamflow.model.types import (
-    ANY, BYTES, INT, LONG, PAYLOAD, STRING, TIMESTAMP_MS, Schema, Type, array_of, map_of, polars_dtype, record_of,
+    ANY,
+    BYTES,
+    INT,
+    LONG,
+    PAYLOAD,
+    STRING,
+    TIMESTAMP_MS,
+    Schema,
+    Type,
+    array_of,
+    map_of,
+    polars_dtype,
+    record_of,
 )  # fmt: skip
 from streamflow.sdk.expression import Scope
 
@@ -52,7 +72,9 @@ class Names:
                 return Column(found.type, found.name)
             known = [f.name for f in schema.fields]
             choices = known if loose else [*known, "item", "meta", "nodes", "vars"]
-            mend = nearest(step.key, choices) or (f"the item has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}." if known else "")
+            mend = nearest(step.key, choices) or (
+                f"the item has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}." if known else ""
+            )
             raise Problem(step.offset, UNKNOWN_NAME, f"the item has no field {step.key!r}", mend)
         if schema.kind == "any":
             return self._of_any(Column(ANY, PAYLOAD), step.key)
@@ -85,7 +107,9 @@ class Names:
 
     def meta(self, chain: Chain) -> Node:
         if not chain.rest:
-            raise Problem(chain.offset, UNKNOWN_NAME, "`meta` alone is no value", f"Name one of {', '.join(META_NAMES)}.")
+            raise Problem(
+                chain.offset, UNKNOWN_NAME, "`meta` alone is no value", f"Name one of {', '.join(META_NAMES)}."
+            )
         step = chain.rest[0]
         if step.key == "schema":
             return Const(STRING, self._scope.item.name or self._scope.item.kind)
@@ -110,7 +134,9 @@ class Names:
         step, rest = chain.rest[0], chain.rest[1:]
         if step.key not in self._scope.nodes:
             known = list(self._scope.nodes)
-            mend = nearest(step.key, known) or (f"nodes before this one: {', '.join(known)}." if known else "no node runs before this one.")
+            mend = nearest(step.key, known) or (
+                f"nodes before this one: {', '.join(known)}." if known else "no node runs before this one."
+            )
             raise Problem(step.offset, UNKNOWN_NAME, f"no earlier node is called {step.key!r}", mend)
         schema = self._scope.nodes[step.key]
         if schema.kind == "record" and rest:
@@ -118,7 +144,9 @@ class Names:
             if found is None:
                 known = [f.name for f in schema.fields]
                 mend = nearest(rest[0].key, known) or f"it has {', '.join(known[:8])}."
-                raise Problem(rest[0].offset, UNKNOWN_NAME, f"node {step.key!r} produces no field {rest[0].key!r}", mend)
+                raise Problem(
+                    rest[0].offset, UNKNOWN_NAME, f"node {step.key!r} produces no field {rest[0].key!r}", mend
+                )
             return Column(found.type, kept_column(step.key, found.name)), rest[1:]
         return self._whole(schema, chain.offset, step.key), rest
 
@@ -128,7 +156,9 @@ class Names:
         step = chain.rest[0]
         if step.key not in self._scope.vars:
             known = list(self._scope.vars)
-            mend = nearest(step.key, known) or (f"vars has {', '.join(known[:8])}." if known else "the workflow has no vars.")
+            mend = nearest(step.key, known) or (
+                f"vars has {', '.join(known[:8])}." if known else "the workflow has no vars."
+            )
             raise Problem(step.offset, UNKNOWN_NAME, f"there is no variable {step.key!r}", mend)
         value = self._scope.vars[step.key]
         rest = chain.rest[1:]
@@ -139,5 +169,3 @@ class Names:
         except (TypeError, orjson.JSONDecodeError):
             raise Problem(step.offset, BAD_CONSTANT, f"variable {step.key!r} is no JSON value") from None
         return typed(Const(ANY, value)), rest
-
-

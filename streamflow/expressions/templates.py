@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-
 from streamflow.expressions.projection import compile_projection
 from streamflow.model.types import record_of
 from streamflow.sdk.errors import DocumentError, ItemError
@@ -71,11 +70,13 @@ def _end(text: str, at: int) -> int:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    )
     return f'"{escaped}"'
 
 
-def constant(expression: Expression, vars: Mapping[str, object]) -> object:  # noqa: A002 - the language's own word
+def constant(expression: Expression, vars: Mapping[str, object]) -> object:
     """The value of an expression that reads no item, in its Python representation (see values.py).
 
     Raises DocumentError when it is wrong or reads an item, ItemError when it fails.
@@ -85,11 +86,11 @@ def constant(expression: Expression, vars: Mapping[str, object]) -> object:  # n
     if projection is None:
         raise DocumentError("\n".join(map(str, found)))
     if projection.columns:
-        raise DocumentError(f"{expression.place}: a parameter is constant, this reads {', '.join(sorted(projection.columns))}.")
+        raise DocumentError(
+            f"{expression.place}: a parameter is constant, this reads {', '.join(sorted(projection.columns))}."
+        )
     values, codes = projection.constant()
     if codes:
         code = codes[0]
         raise ItemError(f"{expression.text[:80]!r}: {ITEM_ERROR_TEXTS[code]}", item_code=ITEM_ERROR_CODES[code])
     return values[0]
-
-

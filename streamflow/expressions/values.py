@@ -43,10 +43,36 @@ UNREADABLE = Unreadable()
 def to_python(series: pl.Series, t: Type) -> list[Any]:
     """The column's values in their Python representation."""
     if t.kind == "any":
-        return [None if v is None else _parsed(v) for v in series.to_list()]
+        return _parse_all(series.to_list())
     convert = _reader(t)
     raw = series.to_physical().to_list()
-    return raw if convert is None else [None if v is None else convert(v) for v in raw]
+    if convert is None:
+        return raw
+    return (
+        [None if v is None else _readable(convert, v) for v in raw]
+        if holds_json(t)
+        else [None if v is None else convert(v) for v in raw]
+    )
+
+
+def holds_json(t: Type) -> bool:
+    """Whether a value contains JSON text that may not parse."""
+    return any(inner.kind == "any" for inner in walk(t))
+
+
+def _parse_all(texts: list[bytes | None]) -> list[Any]:
+    loads = orjson.loads
+    try:
+        return [None if v is None else loads(v) for v in texts]
+    except orjson.JSONDecodeError:
+        return [None if v is None else _readable(loads, v) for v in texts]
+
+
+def _readable(convert: Convert, value: Any) -> Any:
+    try:
+        return convert(value)
+    except orjson.JSONDecodeError:
+        return UNREADABLE
 
 
 def from_python(values: Sequence[Any], t: Type) -> pl.Series:
@@ -60,14 +86,8 @@ def from_python(values: Sequence[Any], t: Type) -> pl.Series:
 
 def json_text(value: Any) -> bytes:
     """JSON of an `any` value; NaN and infinities become null, as JSON has no other word for them."""
-    return orjson.dumps(value)
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return UNREADABLE
+    # Copied, because orjson's result keeps the kilobyte it was written into: a column of them is all page faults.
+    return b"%b" % orjson.dumps(value)
 
 
 @lru_cache(maxsize=512)
@@ -93,7 +113,7 @@ def _stored_dtype(t: Type) -> pl.DataType:
 def _reader(t: Type) -> Convert | None:
     """Turns a value of a physical column into its representation; None when it already is."""
     if t.kind == "any":
-        return _parsed
+        return orjson.loads
     return _nested(t, _reader, lambda pairs, inner: {p["key"]: _through(inner, p["value"]) for p in pairs})
 
 
@@ -112,7 +132,9 @@ def _through(convert: Convert | None, value: Any) -> Any:
     return value if value is None or convert is None else convert(value)
 
 
-def _nested(t: Type, of: Callable[[Type], Convert | None], of_map: Callable[[Any, Convert | None], Any]) -> Convert | None:
+def _nested(
+    t: Type, of: Callable[[Type], Convert | None], of_map: Callable[[Any, Convert | None], Any]
+) -> Convert | None:
     if t.kind == "map":
         assert t.element is not None
         inner = of(t.element)
@@ -147,8 +169,3 @@ def literal(value: Any, t: Type) -> pl.Expr:
     if t.kind in _STORED:
         return pl.lit(value, dtype=_STORED[t.kind]).cast(polars_dtype(t))
     return pl.lit(from_python([value], t)).first()
-
-
-def is_plain(t: Type) -> bool:
-    """Whether no conversion is needed for lists of this type."""
-    return all(i.kind not in ("any", "map", "decimal") for i in walk(t))

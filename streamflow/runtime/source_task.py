@@ -147,7 +147,9 @@ class SourceTask:
         if frame.height:
             if TS not in frame.columns:
                 frame = frame.with_columns(pl.lit(now_ms, dtype=pl.Int64).alias(TS))
-            encoded = self._encoder.encode(frame)
+            encoded = self._encoder.encode(
+                frame.with_columns(pl.col(entry.column).alias(entry.field) for entry in self._sink.envelope)
+            )
             bad += [(b"", row.code, f"row {row.row}: {row.message}") for row in encoded.bad]
         if bad and self._errors.on_error == "stop":
             return self._narrow(bad)

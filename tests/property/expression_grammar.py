@@ -12,8 +12,22 @@ from hypothesis import strategies as st
 from streamflow.expressions.functions import FUNCTIONS
 from streamflow.expressions.values import from_python
 from streamflow.model.types import (
-    BOOL, BYTES, DATE, DOUBLE, FLOAT, INT, LOCAL_MS, LONG, STRING, TIME_US, TIMESTAMP_MS, TIMESTAMP_US, Type, array_of,
-    map_of, record_of,
+    BOOL,
+    BYTES,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    INT,
+    LOCAL_MS,
+    LONG,
+    STRING,
+    TIME_US,
+    TIMESTAMP_MS,
+    TIMESTAMP_US,
+    Type,
+    array_of,
+    map_of,
+    record_of,
 )  # fmt: skip
 
 INNER = record_of({"x": DOUBLE.optional(), "k": STRING.optional()})
@@ -29,7 +43,13 @@ SCHEMA = record_of({
     "by": BYTES.optional(), "en": Type(kind="enum", symbols=("red", "green"), nullable=True),
 })  # fmt: skip
 # What JSON can say without loss.
-JSON_SCHEMA = record_of({f.name: f.type for f in SCHEMA.fields if f.name in {"b", "n", "m", "x", "y", "s", "t", "r", "ln", "lx", "ls", "lb", "ll"}})
+JSON_SCHEMA = record_of(
+    {
+        f.name: f.type
+        for f in SCHEMA.fields
+        if f.name in {"b", "n", "m", "x", "y", "s", "t", "r", "ln", "lx", "ls", "lb", "ll"}
+    }
+)
 
 _LONGS = [0, 1, -1, 2, 3, 7, -7, 10, 63, 100, 2**31 - 1, -(2**31), 2**53 + 1, 2**62, 2**63 - 1, -(2**63), -(2**63) + 1]
 _DOUBLES = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 2.5, 1e-9, 3.0, 1e15, 1e300, -1e300, 5e-324, 9.3e18, 2.0**63, -(2.0**63)]
@@ -40,11 +60,27 @@ _TEXTS = [
     "-", "\\1", "[a-z]+", "^x", "\u1e9e", "ǆ", "\ua7d1", "\u2028", "\u00a0", "a\tb",
 ]  # fmt: skip
 _DAYS = [0, 1, -1, 59, 19782, 2932896, -719162, -719163, 2932897, 2**31 - 1, -(2**31)]
-_MILLIS = [0, 1, -1, 86_399_999, 1_709_210_096_789, 253402300799999, 253402300800000, -62135596800000, -62135596800001, 2**63 - 1, -(2**63), 9 * 10**15]
+_MILLIS = [
+    0,
+    1,
+    -1,
+    86_399_999,
+    1_709_210_096_789,
+    253402300799999,
+    253402300800000,
+    -62135596800000,
+    -62135596800001,
+    2**63 - 1,
+    -(2**63),
+    9 * 10**15,
+]
 
 
 def _letters(random: Random) -> str:
-    return "".join(chr(random.choice((random.randrange(0x250), random.randrange(0xD800), random.randrange(0xE000, 0x110000)))) for _ in range(3))
+    return "".join(
+        chr(random.choice((random.randrange(0x250), random.randrange(0xD800), random.randrange(0xE000, 0x110000))))
+        for _ in range(3)
+    )
 
 
 def _value(t: Type, random: Random, *, strange: bool) -> Any:
@@ -59,7 +95,9 @@ def _value(t: Type, random: Random, *, strange: bool) -> Any:
         case "long":
             return random.choice([*_LONGS, random.randrange(-20, 20), random.randrange(-20, 20)])
         case "double":
-            return random.choice([*_DOUBLES, *(_STRANGE if strange else []), *(random.randrange(-40, 40) / 4 for _ in range(9))])
+            return random.choice(
+                [*_DOUBLES, *(_STRANGE if strange else []), *(random.randrange(-40, 40) / 4 for _ in range(9))]
+            )
         case "float":
             return random.choice([0.0, -0.0, 0.5, -1.25, 3.0, *(_STRANGE if strange else [])])
         case "string":
@@ -86,11 +124,13 @@ def _value(t: Type, random: Random, *, strange: bool) -> Any:
 
 def frames(schema: Type, *, strange: bool = True) -> st.SearchStrategy[pl.DataFrame]:
     """Frames of a record schema, full of edges. From a seed: drawing every value would take most of the time."""
-    return st.builds(lambda seed, rows: random_frame(schema, seed, rows, strange=strange), st.integers(0, 2**32), st.integers(1, 12))
+    return st.builds(
+        lambda seed, rows: random_frame(schema, seed, rows, strange=strange), st.integers(0, 2**32), st.integers(1, 12)
+    )
 
 
 def random_frame(schema: Type, seed: int, rows: int, *, strange: bool) -> pl.DataFrame:
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     return frame_of([_value(schema, random, strange=strange) for _ in range(rows)], schema)
 
 
@@ -162,7 +202,9 @@ def expressions(draw: st.DrawFn, kind: str, depth: int = 3, fields: frozenset[st
     if kind in _ANYWHERE:
         kind = draw(st.sampled_from(_ANYWHERE[kind]))
     kind = kind if kind in _FIELDS else "long"
-    leaves = [f for f in _FIELDS[kind] if fields is None or f.split(".")[0].split("[")[0] in fields or f.startswith("item")]
+    leaves = [
+        f for f in _FIELDS[kind] if fields is None or f.split(".")[0].split("[")[0] in fields or f.startswith("item")
+    ]
     if depth == 0 or draw(st.integers(0, 5)) == 0:
         return draw(st.sampled_from([*leaves, *leaves, *_LITERALS[kind]]))
     form = draw(st.integers(0, 9))
@@ -186,7 +228,11 @@ def expressions(draw: st.DrawFn, kind: str, depth: int = 3, fields: frozenset[st
 
 def any_expressions(depth: int = 3, fields: frozenset[str] | None = None) -> st.SearchStrategy[str]:
     """Expressions of any kind that has many functions; and calls whose result depends on their arguments."""
-    kinds = [k for k in ("bool", "long", "double", "string", "date", "array<string>", "array<long>", "timestamp") if fields is None or k in _VALUES]
+    kinds = [
+        k
+        for k in ("bool", "long", "double", "string", "date", "array<string>", "array<long>", "timestamp")
+        if fields is None or k in _VALUES
+    ]
     plain = st.sampled_from(kinds).flatmap(lambda kind: expressions(kind, depth, fields))
     return plain | st.sampled_from(CALLS["?"]).flatmap(lambda found: call(found, depth - 1, fields))
 

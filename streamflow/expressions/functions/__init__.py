@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
 from streamflow.expressions.functions import (
-    conditions, conversion, dates, encoding, lists, maps, numbers, operators, regex, strings,
+    conditions,
+    conversion,
+    dates,
+    encoding,
+    lists,
+    maps,
+    numbers,
+    operators,
+    regex,
+    strings,
 )  # fmt: skip
 from streamflow.expressions.signatures import Function
 

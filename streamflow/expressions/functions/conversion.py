@@ -22,7 +22,9 @@ TITLE = "Conversion"
 INTRO = "A value that cannot be converted fails with bad_cast; `try(expression, default)` catches that."
 
 _LONG = re.compile(r"[+-]?[0-9]{1,40}")
-_DOUBLE = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_DOUBLE = re.compile(
+    r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf|infinity)", re.IGNORECASE
+)
 
 
 def _ranged(value: int, least: int, most: int) -> int:
@@ -65,7 +67,7 @@ def _simple_texts(pattern: str, dtype: pl.DataType, py: Callable[[str], Any], t:
 def _double_kernel(arguments: Sequence[Argument]) -> Outcome:
     values: pl.Series = arguments[0]
     found = bounds(values)
-    if found is None or (-9e18 < found[0] and found[1] < 9e18 and not values.is_nan().any()):
+    if found is None or (found[0] > -9e18 and found[1] < 9e18 and not values.is_nan().any()):
         return values.cast(pl.Int64), None
     return python_kernel(_double_to_long, [DOUBLE], LONG, strict=True)(arguments)  # type: ignore[no-any-return]
 
@@ -247,4 +249,3 @@ FUNCTIONS: tuple[Function, ...] = (
              lambda s: len(s) <= 400 and _DOUBLE.fullmatch(s.strip()) is not None, ('is_number("1e3")', "true"),
              ('is_number("a")', "false")),
 )  # fmt: skip
-

@@ -14,7 +14,15 @@ import polars as pl
 from streamflow.expressions import calendar
 from streamflow.expressions.columns import bounds, python_kernel
 from streamflow.expressions.failure import BAD_CAST, INVALID_ARGUMENT, Fail
-from streamflow.expressions.signatures import Argument, Function, Implementation, Outcome, Signature, function, signature
+from streamflow.expressions.signatures import (
+    Argument,
+    Function,
+    Implementation,
+    Outcome,
+    Signature,
+    function,
+    signature,
+)
 from streamflow.model.types import DATE, LOCAL_MS, LONG, TIMESTAMP_MS, Type, polars_dtype
 
 TITLE = "Dates and time zones"
@@ -24,7 +32,14 @@ INTRO = (
     "millisecond, second, minute, hour, day, week, month, quarter, year."
 )
 
-_UNIT_MS = {"millisecond": 1, "second": 1_000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000, "week": 604_800_000}
+_UNIT_MS = {
+    "millisecond": 1,
+    "second": 1_000,
+    "minute": 60_000,
+    "hour": 3_600_000,
+    "day": 86_400_000,
+    "week": 604_800_000,
+}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
@@ -58,7 +73,9 @@ def _part(name: str, doc: str, of: Callable[[Any], int], native: Callable[[pl.Se
         def kernel(arguments: Sequence[Argument]) -> Outcome:
             values: pl.Series = arguments[0]
             found = bounds(values.to_physical())
-            if found is None or (calendar.DAYS_MIN * per_day <= found[0] and found[1] < (calendar.DAYS_MAX + 1) * per_day):
+            if found is None or (
+                calendar.DAYS_MIN * per_day <= found[0] and found[1] < (calendar.DAYS_MAX + 1) * per_day
+            ):
                 return native(values).cast(pl.Int64), None
             return python_kernel(py, types, LONG, strict=True)(arguments)  # type: ignore[no-any-return]
 
@@ -125,8 +142,10 @@ def _difference(types: Sequence[Type]) -> Implementation:
     def py(start: int, end: int, unit_name: str) -> int:
         unit = _unit(unit_name)
         if unit in _MONTHS:
-            return _whole_months(moment(start), moment(end)) // _MONTHS[unit] if end >= start else -(
-                _whole_months(moment(end), moment(start)) // _MONTHS[unit]
+            return (
+                _whole_months(moment(start), moment(end)) // _MONTHS[unit]
+                if end >= start
+                else -(_whole_months(moment(end), moment(start)) // _MONTHS[unit])
             )
         per_unit = _UNIT_MS[unit] if t.kind == "date" else _UNIT_MS[unit] * (1 if t.unit == "ms" else 1_000)
         apart = (end - start) * (_UNIT_MS["day"] if t.kind == "date" else 1)
@@ -228,7 +247,7 @@ def _format(types: Sequence[Type]) -> Implementation:
     def py(value: int, pattern: str) -> str:
         found = moment(value)
         if t.kind == "date":
-            found = datetime(found.year, found.month, found.day)  # noqa: DTZ001
+            found = datetime(found.year, found.month, found.day)
         return "".join(p if isinstance(p, str) else p(found) for p in _writer(pattern))
 
     return Implementation(py=py)
@@ -263,7 +282,9 @@ def _assembled(found: dict[str, str]) -> datetime:
             raise ValueError
         hour = int(found["I"]) % 12 + (12 if found.get("p", "am").lower() == "pm" else 0)
     micros = int(found["L"]) * 1_000 if "L" in found else int(found.get("f", "0")[:6].ljust(6, "0"))
-    moment = datetime(year, month, int(found.get("d", "1")), hour, int(found.get("M", "0")), int(found.get("S", "0")), micros)  # noqa: DTZ001
+    moment = datetime(
+        year, month, int(found.get("d", "1")), hour, int(found.get("M", "0")), int(found.get("S", "0")), micros
+    )
     return moment + timedelta(days=int(found["j"]) - 1) if "j" in found else moment
 
 
@@ -297,12 +318,16 @@ def _same(types: Sequence[Type]) -> Type:
     return types[0].required()
 
 
-def _dated(make: Callable[[Sequence[Type]], Implementation], rest: str, result: Any = _same, **more: Any) -> tuple[Signature, ...]:
+def _dated(
+    make: Callable[[Sequence[Type]], Implementation], rest: str, result: Any = _same, **more: Any
+) -> tuple[Signature, ...]:
     return tuple(signature(f"{k} {rest}", result, make=make, fails=True, **more) for k in _DATED)
 
 
 def _pairs(make: Callable[[Sequence[Type]], Implementation]) -> tuple[Signature, ...]:
-    return tuple(signature(f"{k} {k}", "long", make=make, fails=True, alike=True, optional=(("string", "day"),)) for k in _DATED)
+    return tuple(
+        signature(f"{k} {k}", "long", make=make, fails=True, alike=True, optional=(("string", "day"),)) for k in _DATED
+    )
 
 
 FUNCTIONS: tuple[Function, ...] = (

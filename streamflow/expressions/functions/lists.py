@@ -387,4 +387,3 @@ def _contains_any(whole: Any, part: Any) -> bool:
             raise Fail(WRONG_TYPE)
         return part in whole
     raise Fail(WRONG_TYPE)
-

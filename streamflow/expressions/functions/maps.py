@@ -8,14 +8,12 @@ from typing import Any
 import orjson
 
 from streamflow.expressions.failure import BAD_CAST, TOO_LARGE, WRONG_TYPE, Fail
-from streamflow.expressions.kinds import common
 from streamflow.expressions.json_values import jsonify
+from streamflow.expressions.kinds import common
 from streamflow.expressions.limits import TEXT_CHARS_MAX
 from streamflow.expressions.signatures import Function, Implementation, function, signature
 from streamflow.expressions.values import json_text
 from streamflow.model.types import ANY, NULL, Type, array_of
-
-
 
 TITLE = "Maps, records and JSON"
 INTRO = "A JSON value is of type `any`: its shape is known only as items run. A key that is missing gives null."
@@ -114,7 +112,7 @@ FUNCTIONS: tuple[Function, ...] = (
     function("merge", "One object of several; later keys win.", "any any", "any",
              lambda *maps: _merge(*map(_object, maps)), ('merge({"a": 1}, {"b": 2})', '{"a": 1, "b": 2}'), variadic="any"),
     function("pick", "An object with only the named keys.", "any string", "any",
-             lambda m, *names: {n: _object(m)[n] for n in names if n in _object(m)},
+             lambda m, *names: _pick(_object(m), names),
              ('pick({"a": 1, "b": 2}, "b")', '{"b": 2}'), variadic="string"),
     function("omit", "An object without the named keys.", "any string", "any",
              lambda m, *names: {k: v for k, v in _object(m).items() if k not in names},
@@ -125,6 +123,10 @@ FUNCTIONS: tuple[Function, ...] = (
              ('to_json({"a": [1, null]})', '"{\\"a\\":[1,null]}"'), ('to_json("x")', '"\\"x\\""'), make=_to_json,
              strict=False, fails=True),
 )  # fmt: skip
+
+
+def _pick(whole: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {n: whole[n] for n in names if n in whole}
 
 
 def _object(value: Any) -> dict[str, Any]:

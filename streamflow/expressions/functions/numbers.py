@@ -46,7 +46,7 @@ def _whole_kernel(method: str, py: Callable[[float], int]) -> Callable[..., Outc
     def kernel(arguments: Sequence[Argument]) -> Outcome:
         values: pl.Series = arguments[0]
         found = bounds(values)
-        if found is None or (-9e18 < found[0] and found[1] < 9e18 and not values.is_nan().any()):
+        if found is None or (found[0] > -9e18 and found[1] < 9e18 and not values.is_nan().any()):
             rounded = getattr(values, method)() if method else values
             return rounded.cast(pl.Int64), None
         return python_kernel(py, [DOUBLE], LONG, strict=True)(arguments)  # type: ignore[no-any-return]

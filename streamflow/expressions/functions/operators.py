@@ -10,11 +10,16 @@ import numpy as np
 import polars as pl
 
 from streamflow.expressions.columns import (
-    errors_where, first_error, height_of, long_kernel, null_where, series_of,
+    errors_where,
+    first_error,
+    height_of,
+    long_kernel,
+    null_where,
+    series_of,
 )  # fmt: skip
 from streamflow.expressions.failure import DIVISION_BY_ZERO, OVERFLOW, WRONG_TYPE, Fail
-from streamflow.expressions.limits import LIST_ITEMS_MAX, LONG_MAX, LONG_MIN
 from streamflow.expressions.kinds import common
+from streamflow.expressions.limits import LIST_ITEMS_MAX, LONG_MAX, LONG_MIN
 from streamflow.expressions.signatures import Argument, Function, Implementation, Outcome, Signature, signature
 from streamflow.model.types import Type
 
@@ -367,4 +372,3 @@ FUNCTIONS: tuple[Function, ...] = (
     _comparison("greater", ">", "Whether the first value is greater.", ("2 > 2.5", "false")),
     _comparison("greater_equal", ">=", "Whether the first value is greater or equal.", ("2 >= 2", "true")),
 )  # fmt: skip
-

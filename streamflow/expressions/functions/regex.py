@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,10 @@ import re2
 from streamflow.expressions.columns import python_kernel
 from streamflow.expressions.failure import INVALID_ARGUMENT, TOO_LARGE, Fail
 from streamflow.expressions.limits import (
-    LIST_ITEMS_MAX, PATTERN_CHARS_MAX, PATTERN_MEMORY_BYTES_MAX, TEXT_CHARS_MAX,
+    LIST_ITEMS_MAX,
+    PATTERN_CHARS_MAX,
+    PATTERN_MEMORY_BYTES_MAX,
+    TEXT_CHARS_MAX,
 )  # fmt: skip
 from streamflow.expressions.signatures import Argument, Function, Outcome, function
 from streamflow.model.types import BOOL, STRING
@@ -27,8 +30,20 @@ INTRO = (
 _OPTIONS = re2.Options()
 _OPTIONS.max_mem = PATTERN_MEMORY_BYTES_MAX
 _OPTIONS.log_errors = False
-# Patterns that RE2 and polars' engine read alike: no class escapes, no groups of a special kind, no word boundaries.
-_COMMON = re.compile(r"(?:[A-Za-z0-9 _,;:@#%&=/<>'\"!~`.*+?|^$-]|\\[.*+?|^$\\\-/]|\[\^?[A-Za-z0-9_ .]+\]|\[\^?(?:[a-z]-[a-z]|[A-Z]-[A-Z]|[0-9]-[0-9]|[A-Za-z0-9_ .])+\])*")
+# Patterns that RE2 and polars' engine read alike: literals, `.`, anchors, groups, simple repetition, ASCII classes. No two
+# alternatives match the same text, so the test itself is linear.
+_COMMON = re.compile(
+    r"(?:[A-Za-z0-9 _,;:@#%&=/<>'\"!~`.*+?|^$-]|\\[.*+?|^$\\/-]|\((?!\?)|\)"
+    r"|\[\^?(?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9_ .\t\n\f\r])+\])*"
+)
+_ASCII_CLASSES = {"\\d": "[0-9]", "\\w": "[0-9A-Za-z_]", "\\s": "[\t\n\f\r ]"}
+
+
+@lru_cache(maxsize=1_024)
+def polars_pattern(pattern: str) -> str:
+    """The pattern for polars' engine when that reads it as RE2 does, else ""."""
+    plain = re.sub(r"\\.|\[[^\]\\]*\]", lambda m: _ASCII_CLASSES.get(m[0], m[0]), pattern, flags=re.DOTALL)
+    return plain if _COMMON.fullmatch(plain) else ""
 
 
 @lru_cache(maxsize=1_024)
@@ -54,15 +69,26 @@ def pattern_fault(pattern: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=1_024)
+def _searcher(pattern: str) -> Callable[[str], Any]:
+    """What gives something true for a text in which the pattern is found; several times faster than `search`."""
+    compiled(pattern)
+    one = re2.Set.SearchSet(_OPTIONS)
+    one.Add(pattern)
+    one.Compile()
+    return one.Match  # type: ignore[no-any-return]
+
+
 def _match(text: str, pattern: str) -> bool:
-    return compiled(pattern).search(text) is not None
+    return bool(_searcher(pattern)(text))
 
 
 def _match_kernel(arguments: Sequence[Argument]) -> Outcome:
     text, pattern = arguments
-    if isinstance(text, pl.Series) and isinstance(pattern, str) and _COMMON.fullmatch(pattern):
+    if isinstance(text, pl.Series) and isinstance(pattern, str) and polars_pattern(pattern):
+        compiled(pattern)
         try:
-            return text.str.contains(pattern), None
+            return text.str.contains(polars_pattern(pattern)), None
         except pl.exceptions.ComputeError:
             pass  # polars' engine is stricter about repetition; RE2 decides
     return python_kernel(_match, [STRING, STRING], BOOL, strict=True)(arguments)  # type: ignore[no-any-return]

@@ -130,7 +130,9 @@ def _literal(arguments: Sequence[Argument], method: str) -> pl.Series:
     if not isinstance(text, pl.Series):
         text = pl.Series([text]).new_from_index(0, len(part))
     if method == "contains":
-        return text.str.contains(part, literal=True) if not isinstance(part, pl.Series) else _contains_columns(text, part)
+        return (
+            text.str.contains(part, literal=True) if not isinstance(part, pl.Series) else _contains_columns(text, part)
+        )
     return getattr(text.str, method)(part)  # type: ignore[no-any-return]
 
 

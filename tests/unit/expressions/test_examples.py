@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 from streamflow.expressions.functions import FUNCTIONS
@@ -23,8 +24,6 @@ from streamflow.expressions.tree import (
 from streamflow.expressions.values import constant_series, to_python
 from streamflow.model.types import Type, record_of
 from streamflow.sdk.expression import ITEM_ERROR_CODES, Expression, Scope
-
-import polars as pl
 
 NAMES = Names(Scope(item=record_of({})))
 EXAMPLES = [(f.name, text, result) for f in dict.fromkeys(FUNCTIONS.values()) for text, result in f.examples]
