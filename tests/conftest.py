@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # On CI nothing is skipped because a tool is missing: that would be a green run that proved less.
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -20,6 +20,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no finding
 )
 settings.register_profile("explore", settings.get_profile("ci"), derandomize=False, max_examples=2_000)
+# For code that is broken on purpose: that a test fails is all one wants to know, not its smallest example.
+settings.register_profile("broken", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # A developer's own settings must not steer the tests.

@@ -14,7 +14,7 @@ from streamflow.sdk.errors import OffsetOutOfRange
 if TYPE_CHECKING:
     from streamflow.sdk.log import Log
 
-_READ_BYTES = 4 << 20  # of all partitions together
+_READ_BYTES = 1 << 20  # of all partitions together
 _READ_BYTES_MIN = 16 << 10
 
 

@@ -46,6 +46,9 @@ def parse_error(value: bytes) -> str:
     return ""
 
 
+_NO_FIELD = pl.Struct({"\0": pl.Null})  # nothing has such a key: values are parsed, and none is kept
+
+
 class AnyReader(BytesReader):
     """JSON text as it is, once it is known to be JSON: bad bytes must be found at the source, not where they are
     used.
@@ -53,11 +56,22 @@ class AnyReader(BytesReader):
 
     def finish(self, raw: pl.DataFrame, prefix: bytes) -> tuple[pl.DataFrame, Errors]:
         frame, _ = super().finish(raw, prefix)
-        return frame, _bad_texts(frame[PAYLOAD].to_list())
+        return frame, _bad_column(frame[PAYLOAD])
 
     def values(self, values: Sequence[bytes], prefix: bytes) -> tuple[pl.DataFrame, Errors]:
         errors = _bad_texts(values)
         return super().values([v for i, v in enumerate(values) if i not in errors], prefix)[0], errors
+
+
+def _bad_column(texts: pl.Series) -> dict[int, tuple[BadCode, str]]:
+    """As `_bad_texts`. All objects are parsed in native code, so that other threads go on meanwhile."""
+    try:
+        texts.cast(pl.String).str.json_decode(_NO_FIELD)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return _bad_texts(texts.to_list())  # some value is no JSON, or JSON but no object
+    # The one thing that polars lets pass and JSON does not: half a surrogate pair, escaped.
+    halves = (texts.bin.contains(b"\\ud") | texts.bin.contains(b"\\uD")).arg_true().to_list()
+    return {i: ("undecodable", why) for i in halves if (why := parse_error(texts[i]))}
 
 
 def _bad_texts(values: Sequence[bytes]) -> dict[int, tuple[BadCode, str]]:

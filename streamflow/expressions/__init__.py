@@ -1,10 +1,10 @@
 """Expressions: a small typed language, a subset of Python's expression syntax, with two backends of one meaning.
 
-    text --scan, parse--> syntax tree --check (scope, types)--> typed tree --+--> polars_backend (columns of known types)
-                                                                             +--> python_backend (JSON values)
+    text --scan, parse--> syntax tree --check (scope, types)--> typed tree
+    typed tree --> polars_backend (columns of known types) | python_backend (JSON values)
 
-`compile_projection` is what nodes use; `references` is what the compiler asks before schemas are known. The functions of the
-language are in functions/, one entry each, from which docs/expressions.md is made (document.py).
+`compile_projection` is what nodes use; `references` is what the compiler asks before schemas are known. The functions
+of the language are in functions/, one entry each, from which docs/expressions.md is made (document.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dates and times as integers: civil calendar, ISO 8601 text, time zones, formats. The definition that both backends use.
+"""Dates and times as integers: civil calendar, ISO 8601 text, time zones, formats. Both backends use this.
 
 Years 1 to 9999; what lies outside fails with invalid_argument. Gregorian throughout. Weeks and weekdays as in ISO 8601.
 """
@@ -75,7 +75,7 @@ def to_local(value: int, unit: str, name: str) -> int:
 
 
 def from_local(value: int, unit: str, name: str) -> int:
-    """The instant at which a zone's clocks show a time: the first of two, or, where they skip it, as before the change."""
+    """The instant at which a zone's clocks show a time: the first of two, or, where skipped, as before the change."""
     there = zone(name)
     try:
         moment = wall(value, unit).replace(tzinfo=there, fold=0).astimezone(UTC)
@@ -108,7 +108,7 @@ _ISO_ZONE = re.compile(r"Z|z|([+-])(\d\d):?(\d\d)?", re.ASCII)
 
 
 def parse_iso(text: str, t: Type) -> int:
-    """A date, time, local time or timestamp from ISO 8601 text; a timestamp without offset is UTC. Raises Fail(bad_cast)."""
+    """A date, time, local time or timestamp from ISO 8601 text; without offset it is UTC. Raises Fail."""
     text = text.strip()
     if t.kind == "time":
         matched = _ISO_TIME.fullmatch(text)

@@ -10,7 +10,6 @@ from typing import Any
 from streamflow.expressions import calendar, forms
 from streamflow.expressions.failure import Fail
 from streamflow.expressions.functions import FUNCTIONS
-from streamflow.expressions.functions.dates import check_format
 from streamflow.expressions.functions.maps import index_any, member
 from streamflow.expressions.functions.regex import pattern_fault
 from streamflow.expressions.kinds import TEMPORAL, common, short, spelled
@@ -32,6 +31,7 @@ from streamflow.expressions.problems import (
 )  # fmt: skip
 from streamflow.expressions.scope import Names
 from streamflow.expressions.signatures import Bound, Implementation
+from streamflow.expressions.time_formats import check_format
 from streamflow.expressions.tree import Call, Const, If, Logic, MakeList, MakeRecord, Member, Node
 from streamflow.model.types import ANY, BOOL, BYTES, DOUBLE, LONG, NULL, STRING, Type, array_of, record_of
 

@@ -1,4 +1,4 @@
-"""Turning an expression into the type that is wanted where it stands: a field of a topic's schema, a condition, a key."""
+"""Turning an expression into the type that is wanted where it stands: a field, a condition, a key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamflow.expressions.limits import INT_MAX, INT_MIN
 from streamflow.expressions.overloads import Mismatch, convert, fold
 from streamflow.expressions.problems import TYPE_MISMATCH, Problem
 from streamflow.expressions.signatures import Bound, Implementation
-from streamflow.expressions.tree import Call, Coalesce, Const, If, MakeList, MakeRecord, Node, Try
+from streamflow.expressions.tree import Call, Coalesce, Const, Failed, If, MakeList, MakeRecord, Node, Try
 from streamflow.model.types import Type
 
 
@@ -95,9 +95,11 @@ def _fail() -> Any:
     raise Fail(BAD_CAST)
 
 
-def _checked(node: Node, wanted: Type, py: Any) -> Node:
+def _checked(node: Node, wanted: Type, py: Any) -> Node | None:
     t = replace(wanted, nullable=node.type.nullable)
-    return fold(Call(t, "convert", Bound(params=(node.type,), type=t, does=Implementation(py=py), fails=True), (node,)))
+    bound = Bound(params=(node.type,), type=t, does=Implementation(py=py), fails=True)
+    found = fold(Call(t, "convert", bound, (node,)))
+    return None if isinstance(found, Failed) else found  # a constant that never fits
 
 
 def _constant(node: Const, wanted: Type) -> Const | None:

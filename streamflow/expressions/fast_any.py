@@ -1,7 +1,7 @@
 """Inline forms for what is most frequent on JSON: reading a key, comparing, computing, looking up in a constant list.
 
-Each tests the Python types at hand and leaves every other case to the definition `{f}`, so none has a meaning of its own.
-Without them every operation costs a call and a few type tests per row.
+Each tests the Python types at hand and leaves every other case to the definition `{f}`, so none has a meaning of its
+own. Without them every operation costs a call and a few type tests per row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _comparison(node: Call) -> str:
         value, other = argument.value, f"{{{1 - at}}}"
         if type(value) is str:
             test = f"type({other}) is str"
-        elif (type(value) is int and abs(value) < _EXACT_MAX) or (type(value) is float and value == value):
+        elif (type(value) is int and abs(value) < _EXACT_MAX) or (type(value) is float and value == value):  # noqa: PLR0124
             # NaN, which is unequal to itself, is left to the definition; so are long integers beside a double.
             exact = (
                 f"type({other}) is int"

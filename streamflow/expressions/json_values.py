@@ -1,6 +1,6 @@
 """Between typed values and JSON (`any`) values, on the Python side: `jsonify` out of types, `narrow` into them.
 
-JSON has no dates, bytes or decimals: they become ISO 8601 text, base64 text and a double. Back, the same texts are taken.
+JSON has no dates, bytes or decimals: they become ISO 8601 text, base64 text and a double. The same texts are read back.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _part(value: Any, check: Convert, nullable: bool, code: int) -> Any:
 def _whole(value: Any, least: int, most: int, code: int) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
-    return value if type(value) is int and least <= value <= most else _no(code)  # type: ignore[no-any-return]
+    return value if type(value) is int and least <= value <= most else _no(code)
 
 
 def _temporal(value: Any, t: Type, code: int) -> int:
@@ -136,7 +136,7 @@ def _base64(value: Any, t: Type, code: int) -> bytes:
         found = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         raise Fail(code) from None
-    return found if t.kind == "bytes" or len(found) == t.size_bytes else _no(code)  # type: ignore[no-any-return]
+    return found if t.kind == "bytes" or len(found) == t.size_bytes else _no(code)
 
 
 def _decimal(value: Any, t: Type, code: int) -> int:

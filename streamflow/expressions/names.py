@@ -1,7 +1,7 @@
 """What a chain of names and keys means: `amount`, `item["first name"]`, `nodes.priced.total`, n8n's `$json.x`.
 
-A chain is a root name followed by keys. n8n's spellings are rewritten to the same roots, so the rest of the checker knows
-only item, meta, nodes and vars.
+A chain is a root name followed by keys. n8n's spellings are rewritten to the same roots, so the rest of the checker
+knows only item, meta, nodes and vars.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`root` is item, meta, nodes, vars or "" (a bare name, which is the first step); `rest` are the constant keys after it.
+    """`root` is item, meta, nodes, vars or "" (a bare name, which is the first step); `rest`: the keys after it.
 
     `used` is how many syntax nodes from the innermost the chain takes up; `expr` is the outermost of them.
     """

@@ -1,11 +1,12 @@
 """The columnar backend: a typed tree becomes polars expressions, and kernels where a value can fail.
 
-What cannot fail is one polars expression, however large. Where values can fail, a kernel computes values and error codes
-from materialised columns (registers). Work is arranged in levels: each runs one `with_columns` for its expressions, then its
-kernels, over registers of earlier levels. Error columns exist only for kernels that met an error in this very frame.
+What cannot fail is one polars expression, however large. Where values can fail, a kernel computes values and error
+codes from materialised columns (registers). Work is arranged in levels: each runs one `with_columns` for its
+expressions, then its kernels, over registers of earlier levels. Error columns exist only for kernels that met an error
+in this very frame.
 
-A failed row holds null (or nothing sensible) in its register; the error codes mask it at the end, and `and`, `or`, `if`,
-`coalesce` and `try` decide row by row whose error codes count.
+A failed row holds null (or nothing sensible) in its register; the error codes mask it at the end, and `and`, `or`,
+`if`, `coalesce` and `try` decide row by row whose error codes count.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Decide = Callable[[pl.DataFrame, Errors], pl.Series | None]
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A value as an expression over registers of levels below `level`; `errors` name error columns, first one counts."""
+    """A value: an expression over registers of levels below `level`; of the columns `errors` the first code counts."""
 
     expr: pl.Expr
     level: int = 0
@@ -309,7 +310,7 @@ def _derived(expr: pl.Expr, parts: Sequence[Lowered]) -> Lowered:
 
 
 def _coalesced(parts: Sequence[pl.Expr]) -> pl.Expr:
-    # Not pl.coalesce: of an all-null column and a literal it makes one value, which then does not fit the frame's height.
+    # Not pl.coalesce: of an all-null column and a literal it makes one value, which then does not fit the frame.
     return functools.reduce(
         lambda found, part: pl.when(part.is_not_null()).then(part).otherwise(found), reversed(parts)
     )

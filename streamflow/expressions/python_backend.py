@@ -243,7 +243,7 @@ def compile_python(node: Node) -> PythonExpression:
     ]
     source = "\n".join([*head, *emitter.lines, *tail])
     scope: dict[str, Any] = {"Fail": Fail, "UNREADABLE": UNREADABLE, **emitter.bound}
-    exec(compile(source, "<expression>", "exec"), scope)  # noqa: S102 - our own code; see the module's docstring
+    exec(compile(source, "<expression>", "exec"), scope)  # noqa: S102 - our own code, see above
     return PythonExpression(node, tuple(emitter.columns), emitter.types, scope["loop"], source)
 
 

@@ -1,8 +1,8 @@
 """Tokens of an expression, and the plain-ASCII text of equal length that `ast.parse` may see.
 
 `ast.parse` is given structure only: every name becomes `xxx`, every string `'xxx'`, character for character. So hostile
-or unusual text never reaches it, positions stay exact, names that are Python keywords (`from`, `class`) and n8n's `$json`
-are names like others, and the meaning of string escapes is ours.
+or unusual text never reaches it, positions stay exact, names that are Python keywords (`from`, `class`) and n8n's
+`$json` are names like others, and the meaning of string escapes is ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _NUMBER = re.compile(
 )
 _STRING = re.compile(r"(?i:(f?r?|rf|br?|rb|u)(?=['\"]))")
 _OPERATOR = re.compile(r"===|!==|\*\*|//|==|!=|<=|>=|:=|=>|&&|\|\||\?\?|\?\.|<<|>>|[-+*/%<>()\[\]{},.:=!?&|^~@;]")
-_KEPT = frozenset(["and", "or", "not", "in", "is", "if", "else", "lambda", "for", "await", "async", "yield"])  # structure, or forbidden by name
+_KEPT = frozenset(
+    ["and", "or", "not", "in", "is", "if", "else", "lambda", "for", "await", "async", "yield"]
+)  # structure, or forbidden by name
 _FOREIGN = {
     "===": "write `==`", "!==": "write `!=`", "&&": "write `and`", "||": "write `or`", "!": "write `not`",
     "?": "write `a if condition else b`", "??": "write `coalesce(a, b)`", "?.": "write `.`: a missing key gives null",

@@ -38,11 +38,17 @@ from streamflow.model.types import (
 )  # fmt: skip
 from streamflow.sdk.expression import Scope
 
+_HEADER_LIST = array_of(record_of({"key": STRING, "value": BYTES.optional()}))
 _META: dict[str, tuple[str, Type]] = {
-    "source": (SOURCE, STRING.optional()), "partition": (PARTITION, INT.optional()), "offset": (OFFSET, LONG.optional()),
-    "key": (KEY, BYTES.optional()), "timestamp": (TS, LONG.optional()), "execution": (EXECUTION, STRING.optional()),
-    "topic": (TOPIC, STRING.optional()), "headers": (HEADERS, array_of(record_of({"key": STRING, "value": BYTES.optional()})).optional()),
-}  # fmt: skip
+    "source": (SOURCE, STRING.optional()),
+    "partition": (PARTITION, INT.optional()),
+    "offset": (OFFSET, LONG.optional()),
+    "key": (KEY, BYTES.optional()),
+    "timestamp": (TS, LONG.optional()),
+    "execution": (EXECUTION, STRING.optional()),
+    "topic": (TOPIC, STRING.optional()),
+    "headers": (HEADERS, _HEADER_LIST.optional()),
+}
 META_NAMES = (*_META, "schema")
 _KEY_AS_TEXT = Bound(params=(BYTES,), type=STRING.optional(), does=Implementation(py=text_of), fails=True)
 _INSTANT = Bound(

@@ -47,8 +47,8 @@ class Bound:
 class Signature:
     """Parameter specifications (see kinds.accept), the result, and the implementation, or what makes it from types.
 
-    `optional` are trailing parameters with their defaults; `variadic` is the specification of any number of further ones.
-    `strict`: null when any argument is null. `fails`: some values raise. `nullable`: may give null by itself.
+    `optional` are trailing parameters with their defaults; `variadic` is the specification of any number of further
+    ones. `strict`: null when any argument is null. `fails`: some values raise. `nullable`: may give null by itself.
     """
 
     params: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The typed tree: what an expression means once every name and type is known. Both backends read this and nothing else."""
+"""The typed tree: what an expression means once every name and type is known. Both backends read only this."""
 
 from __future__ import annotations
 

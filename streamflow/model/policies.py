@@ -34,4 +34,4 @@ class RunPolicy:
     guarantee: Guarantee = "exactly_once"
     commit_interval_ms: int = 100
     pending_bytes_max: int = 32 << 20  # commit earlier when this much output waits
-    step_bytes_max: int = 4 << 20  # encoded input of one step of a task
+    step_bytes_max: int = 2 << 20  # encoded input of one step of a task

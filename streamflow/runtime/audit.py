@@ -111,7 +111,10 @@ class AuditReport:
 
     def json(self) -> str:
         """For programs."""
-        findings = [asdict(f) | {"at": str(f.at) if f.at else None, "text": str(f)} for f in self.findings]
+        findings = [
+            asdict(f) | {"at": str(f.at) if f.at else None, "range": list(f.range) if f.range else None, "text": str(f)}
+            for f in self.findings
+        ]
         stages = [asdict(s) for s in self.stages]
         return orjson.dumps(
             {"ok": self.ok, "stages": stages, "findings": findings, "findings_count": self.findings_count}

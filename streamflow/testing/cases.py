@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -67,10 +67,33 @@ def _only(got: object, expected: object) -> object:
 
 
 def _show(name: str, expected: Sequence[object], got: Sequence[object]) -> str:
+    if len(expected) == len(got):
+        lines = [
+            f"item {i}: {line}" for i, pair in enumerate(zip(expected, got, strict=True)) for line in _fields(*pair)
+        ]
+        more = f"\n… and {len(lines) - _SHOWN_MAX} more" if len(lines) > _SHOWN_MAX else ""
+        return f"{name}: not as expected\n" + "\n".join(lines[:_SHOWN_MAX]) + more
     left = [_line(v) for v in expected]
     right = [_line(v) for v in got]
     lines = list(difflib.unified_diff(left, right, "expected", "got", lineterm="", n=1))[:_SHOWN_MAX]
     return f"{name}: {len(expected)} items expected, {len(got)} got\n" + "\n".join(lines)
+
+
+def _fields(expected: object, got: object, at: str = "") -> Iterator[str]:
+    """Where two items differ, field by field."""
+    if same(got, expected):
+        return
+    if not isinstance(expected, dict) or not isinstance(got, dict):
+        yield f"{at}{': ' if at else ''}{_line(expected)} expected, {_line(got)} got"
+        return
+    for field in dict.fromkeys((*expected, *got)):
+        path = f"{at}.{field}" if at else str(field)
+        if field not in got:
+            yield f"{path}: {_line(expected[field])} expected, the item has no such field"
+        elif field not in expected:
+            yield f"{path}: not expected, {_line(got[field])} got"
+        else:
+            yield from _fields(expected[field], got[field], path)
 
 
 def _line(value: object) -> str:

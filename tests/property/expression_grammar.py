@@ -1,4 +1,4 @@
-"""Generated expressions and frames for the property tests of expressions: every signature of the table is in the grammar."""
+"""Generated expressions and frames for property tests: every signature of the function table is in the grammar."""
 
 from __future__ import annotations
 
@@ -28,20 +28,39 @@ from streamflow.model.types import (
     array_of,
     map_of,
     record_of,
-)  # fmt: skip
+)
 
 INNER = record_of({"x": DOUBLE.optional(), "k": STRING.optional()})
 RECORD = record_of({"a": LONG.optional(), "s": STRING.optional(), "in": INNER.optional()})
-SCHEMA = record_of({
-    "b": BOOL.optional(), "i": INT.optional(), "n": LONG.optional(), "m": LONG, "f": FLOAT.optional(),
-    "x": DOUBLE.optional(), "y": DOUBLE, "s": STRING.optional(), "t": STRING, "d": DATE.optional(),
-    "ts": TIMESTAMP_MS.optional(), "us": TIMESTAMP_US.optional(), "lo": LOCAL_MS.optional(), "tm": TIME_US.optional(),
-    "r": RECORD.optional(), "ln": array_of(LONG.optional()).optional(), "lx": array_of(DOUBLE.optional()),
-    "ls": array_of(STRING.optional()).optional(), "lb": array_of(BOOL.optional()).optional(),
-    "ld": array_of(DATE.optional()).optional(), "ll": array_of(array_of(LONG.optional()).optional()).optional(),
-    "dec": Type(kind="decimal", precision=12, scale=3, nullable=True), "mp": map_of(LONG.optional()).optional(),
-    "by": BYTES.optional(), "en": Type(kind="enum", symbols=("red", "green"), nullable=True),
-})  # fmt: skip
+SCHEMA = record_of(
+    {
+        "b": BOOL.optional(),
+        "i": INT.optional(),
+        "n": LONG.optional(),
+        "m": LONG,
+        "f": FLOAT.optional(),
+        "x": DOUBLE.optional(),
+        "y": DOUBLE,
+        "s": STRING.optional(),
+        "t": STRING,
+        "d": DATE.optional(),
+        "ts": TIMESTAMP_MS.optional(),
+        "us": TIMESTAMP_US.optional(),
+        "lo": LOCAL_MS.optional(),
+        "tm": TIME_US.optional(),
+        "r": RECORD.optional(),
+        "ln": array_of(LONG.optional()).optional(),
+        "lx": array_of(DOUBLE.optional()),
+        "ls": array_of(STRING.optional()).optional(),
+        "lb": array_of(BOOL.optional()).optional(),
+        "ld": array_of(DATE.optional()).optional(),
+        "ll": array_of(array_of(LONG.optional()).optional()).optional(),
+        "dec": Type(kind="decimal", precision=12, scale=3, nullable=True),
+        "mp": map_of(LONG.optional()).optional(),
+        "by": BYTES.optional(),
+        "en": Type(kind="enum", symbols=("red", "green"), nullable=True),
+    }
+)
 # What JSON can say without loss.
 JSON_SCHEMA = record_of(
     {
@@ -55,10 +74,46 @@ _LONGS = [0, 1, -1, 2, 3, 7, -7, 10, 63, 100, 2**31 - 1, -(2**31), 2**53 + 1, 2*
 _DOUBLES = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 2.5, 1e-9, 3.0, 1e15, 1e300, -1e300, 5e-324, 9.3e18, 2.0**63, -(2.0**63)]
 _STRANGE = [math.nan, math.inf, -math.inf]
 _TEXTS = [
-    "", "a", "A b", "ß", "İı", "Σς", "e\u0301", "\u00e9", "😀", "👩‍👩‍👧", "\u0000", "\n", " a ", "12", "-3", "1.5", "x1y22", "DE",
-    "2024-02-29", "2024-02-29T12:30:00Z", "true", "Europe/Berlin", "UTC", "day", "month", "week", "%Y-%m-%d", "a,b", ",",
-    "-", "\\1", "[a-z]+", "^x", "\u1e9e", "ǆ", "\ua7d1", "\u2028", "\u00a0", "a\tb",
-]  # fmt: skip
+    "",
+    "a",
+    "A b",
+    "ß",
+    "İı",
+    "Σς",
+    "e\u0301",
+    "\u00e9",
+    "😀",
+    "👩‍👩‍👧",
+    "\u0000",
+    "\n",
+    " a ",
+    "12",
+    "-3",
+    "1.5",
+    "x1y22",
+    "DE",
+    "2024-02-29",
+    "2024-02-29T12:30:00Z",
+    "true",
+    "Europe/Berlin",
+    "UTC",
+    "day",
+    "month",
+    "week",
+    "%Y-%m-%d",
+    "a,b",
+    ",",
+    "-",
+    "\\1",
+    "[a-z]+",
+    "^x",
+    "\u1e9e",
+    "ǆ",
+    "\ua7d1",
+    "\u2028",
+    "\u00a0",
+    "a\tb",
+]
 _DAYS = [0, 1, -1, 59, 19782, 2932896, -719162, -719163, 2932897, 2**31 - 1, -(2**31)]
 _MILLIS = [
     0,
@@ -141,20 +196,57 @@ def frame_of(rows: list[dict[str, Any]], schema: Type) -> pl.DataFrame:
 
 # Fields and literals by what they are; functions by what they give.
 _FIELDS: dict[str, list[str]] = {
-    "bool": ["b"], "long": ["i", "n", "m", "r.a"], "double": ["f", "x", "y", "dec", 'r["in"].x'],
-    "string": ["s", "t", "r.s", "en", 'item["s"]', 'r["in"].k'], "date": ["d"], "timestamp": ["ts", "us"], "local": ["lo"], "time": ["tm"],
-    "bytes": ["by"], "array<long>": ["ln"], "array<double>": ["lx"], "array<string>": ["ls"], "array<bool>": ["lb"],
-    "array<date>": ["ld"], "array<array>": ["ll"], "map": ["mp"], "record": ["r"],
-}  # fmt: skip
+    "bool": ["b"],
+    "long": ["i", "n", "m", "r.a"],
+    "double": ["f", "x", "y", "dec", 'r["in"].x'],
+    "string": ["s", "t", "r.s", "en", 'item["s"]', 'r["in"].k'],
+    "date": ["d"],
+    "timestamp": ["ts", "us"],
+    "local": ["lo"],
+    "time": ["tm"],
+    "bytes": ["by"],
+    "array<long>": ["ln"],
+    "array<double>": ["lx"],
+    "array<string>": ["ls"],
+    "array<bool>": ["lb"],
+    "array<date>": ["ld"],
+    "array<array>": ["ll"],
+    "map": ["mp"],
+    "record": ["r"],
+}
 _LITERALS: dict[str, list[str]] = {
-    "bool": ["true", "false", "null"], "long": ["0", "1", "2", "-3", "9223372036854775807", "-9223372036854775808", "null"],
+    "bool": ["true", "false", "null"],
+    "long": ["0", "1", "2", "-3", "9223372036854775807", "-9223372036854775808", "null"],
     "double": ["0.5", "0.0", "-2.5", "1e300", "3.0"],
-    "string": ['"a"', '""', '"é😀"', '"12"', '"day"', '"months"', '"UTC"', '"Europe/Berlin"', '"[a-z]+"', '"^a"', '","', '"%Y-%m-%d"', "null"],
-    "date": ['date("2024-02-29")'], "timestamp": ['timestamp("2024-02-29T12:30:45.678Z")'],
-    "local": ['parse_local("2024-03-31T02:30")'], "time": ["tm"], "bytes": ['b"a\\xff"'],
-    "array<long>": ["[1, 2, 3]", "[]"], "array<double>": ["[0.5, 1.5]"], "array<string>": ['["a", "DE"]'], "array<bool>": ["[true, false]"],
-    "array<date>": ["ld"], "array<array>": ["[[1], [2, 3]]"], "map": ["mp"], "record": ['{"a": 1, "s": "x", "in": {"x": 0.5, "k": "k"}}'],
-}  # fmt: skip
+    "string": [
+        '"a"',
+        '""',
+        '"é😀"',
+        '"12"',
+        '"day"',
+        '"months"',
+        '"UTC"',
+        '"Europe/Berlin"',
+        '"[a-z]+"',
+        '"^a"',
+        '","',
+        '"%Y-%m-%d"',
+        "null",
+    ],
+    "date": ['date("2024-02-29")'],
+    "timestamp": ['timestamp("2024-02-29T12:30:45.678Z")'],
+    "local": ['parse_local("2024-03-31T02:30")'],
+    "time": ["tm"],
+    "bytes": ['b"a\\xff"'],
+    "array<long>": ["[1, 2, 3]", "[]"],
+    "array<double>": ["[0.5, 1.5]"],
+    "array<string>": ['["a", "DE"]'],
+    "array<bool>": ["[true, false]"],
+    "array<date>": ["ld"],
+    "array<array>": ["[[1], [2, 3]]"],
+    "map": ["mp"],
+    "record": ['{"a": 1, "s": "x", "in": {"x": 0.5, "k": "k"}}'],
+}
 _LISTS = ["array<long>", "array<double>", "array<string>", "array<bool>"]
 _VALUES = ["bool", "long", "double", "string", *_LISTS]
 _ANYWHERE = {"array": _LISTS, "value": _VALUES, "object": ["record"]}
@@ -178,22 +270,56 @@ def _table() -> dict[str, list[tuple[str, tuple[str, ...]]]]:
 
 CALLS = _table()
 _OPERATORS = {
-    "long": ["({long} + {long})", "({long} - {long})", "({long} * {long})", "({long} // {long})", "({long} % {long})", "-{long}",
-             "{array<long>}[{long}]"],
-    "double": ["({double} + {double})", "({double} * {double})", "({long} / {double})", "({double} // {double})", "({double} % {double})",
-               "({long} - {double})"],
+    "long": [
+        "({long} + {long})",
+        "({long} - {long})",
+        "({long} * {long})",
+        "({long} // {long})",
+        "({long} % {long})",
+        "-{long}",
+        "{array<long>}[{long}]",
+    ],
+    "double": [
+        "({double} + {double})",
+        "({double} * {double})",
+        "({long} / {double})",
+        "({double} // {double})",
+        "({double} % {double})",
+        "({long} - {double})",
+    ],
     "string": ["({string} + {string})", "{string}[{long}]", "{string}[{long}:{long}]", "{array<string>}[{long}]"],
-    "bool": ["({long} < {double})", "({long} == {long})", "({string} >= {string})", "({double} != {double})", "({double} <= {double})",
-             "({date} < {date})", "({timestamp} <= {timestamp})", "({string} in {array<string>})", "({long} not in {array<long>})",
-             "(not {bool})", "({bool} and {bool})", "({bool} or {bool} or {bool})", "({long} < {long} <= {long})", "({bool} == {bool})",
-             "({bool} and {long} // {long} > 0)", "({string} in {string})", "({double} in {array<double>})",
-             "({array<long>} == {array<long>})", "({bytes} < {bytes})"],
-    "array<long>": ["[{long}, {long}]", "{array<long>}[{long}:]"], "array<string>": ["[{string}, {string}]"],
-}  # fmt: skip
+    "bool": [
+        "({long} < {double})",
+        "({long} == {long})",
+        "({string} >= {string})",
+        "({double} != {double})",
+        "({double} <= {double})",
+        "({date} < {date})",
+        "({timestamp} <= {timestamp})",
+        "({string} in {array<string>})",
+        "({long} not in {array<long>})",
+        "(not {bool})",
+        "({bool} and {bool})",
+        "({bool} or {bool} or {bool})",
+        "({long} < {long} <= {long})",
+        "({bool} == {bool})",
+        "({bool} and {long} // {long} > 0)",
+        "({string} in {string})",
+        "({double} in {array<double>})",
+        "({array<long>} == {array<long>})",
+        "({bytes} < {bytes})",
+    ],
+    "array<long>": ["[{long}, {long}]", "{array<long>}[{long}:]"],
+    "array<string>": ["[{string}, {string}]"],
+}
 _GENERIC = [
-    "({T} if {bool} else {T})", "coalesce({T}, {T})", "try({T}, {T})", "case({bool}, {T}, {bool}, {T}, {T})", "if_null({T}, {T})",
+    "({T} if {bool} else {T})",
+    "coalesce({T}, {T})",
+    "try({T}, {T})",
+    "case({bool}, {T}, {bool}, {T}, {T})",
+    "if_null({T}, {T})",
     "switch({long}, 1, {T}, {long}, {T}, {T})",
-]  # fmt: skip
+]
 
 
 @st.composite

@@ -1,7 +1,8 @@
-"""The two backends of expressions have one meaning; batches do not show; JSON agrees with types; hostile text is refused."""
+"""Both backends have one meaning; batches do not show; JSON agrees with types; hostile text is refused."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from streamflow.expressions import compile_projection, references
 from streamflow.expressions.functions.operators import equal
+from streamflow.expressions.functions.regex import compiled as compiled_pattern
+from streamflow.expressions.functions.regex import pattern_fault, polars_pattern
 from streamflow.expressions.json_values import jsonify
 from streamflow.expressions.projection import CompiledProjection
 from streamflow.expressions.values import to_python
@@ -78,7 +81,7 @@ def test_a_batch_is_never_observable(text: str, frame: pl.DataFrame, cuts: list[
     values: list[Any] = []
     codes: list[int] = []
     edges = [0, *sorted(c for c in cuts if c <= frame.height), frame.height]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         part = result(projection, frame.slice(start, stop - start))
         values += part[0]
         codes += part[1]
@@ -109,18 +112,83 @@ def _json(values: list[Any], t: Type) -> list[Any]:
 
 
 HOSTILE = [
-    "(" * 100_000, "[" * 100_000 + "]" * 100_000, "-" * 4_000, "not " * 1_000 + "b", "x" * 1_000_000, "1" * 4_000, "9" * 30,
-    "0x" + "f" * 3_000, "1e999", "\0", "'\\ud800'", "\ud800", "a\x00b", "'" + "\\" * 4_001, "{{" * 2_000, "}}", "{{", "={{}}",
-    "a.b" * 1_000, "a if " * 900, "a if b else " * 300 + "a", "lambda: 0", "[x for x in y]", "f'{x}'", "b'\\u0100'", "__import__('os')",
-    "().__class__", "item.__class__", "$json.__proto__", "$", "$('a').item.json", "$now", "a := 1", "*a", "a ** b", "a;b", "#", "`a`",
-    "x" * 300 + "(", "a\n\n\n+", "\n", "", " ", "1_", "1__0", "0b12", "1if b else 2", "'a' 'b'", "b'a' 'b'", "..", "...", "a[::2]", "a[1,2]",
-    "coalesce(" * 60 + "n" + ")" * 60, "try(" * 49 + "n" + ")" * 49, "+".join(["n"] * 500), "+".join(["n"] * 60),
-    "case(" + ",".join(["b,n"] * 99) + ")", " and ".join(["b"] * 400), "n < (" * 45 + "n" + ") < n" * 45, "{'a': n, **r}", "item[b'a']",
-    "max(" * 49 + "n, m" + ", 1)" * 49, "repeat('a', 1000000) + repeat('b', 1000000)", "range(0, 9223372036854775807)", "pow(2, 9999999999)",
-    "round(1.5, 9223372036854775807)", "date_add(d, 9223372036854775807, 'year')", "pad_left('a', 9223372036854775807)",
-    "regex_match(t, '" + "(" * 900 + ")" * 900 + "')", "regex_match(t, '(a{1,1000}){1,1000}')", "substring(t, -9223372036854775808, 1)",
-    "[1][9223372036854775807]", "ln[-9223372036854775808]", "parse_json('" + "[" * 3_000 + "')", "join([" + ",".join(["t"] * 400) + "])",
-]  # fmt: skip
+    "(" * 100_000,
+    "[" * 100_000 + "]" * 100_000,
+    "-" * 4_000,
+    "not " * 1_000 + "b",
+    "x" * 1_000_000,
+    "1" * 4_000,
+    "9" * 30,
+    "0x" + "f" * 3_000,
+    "1e999",
+    "\0",
+    "'\\ud800'",
+    "\ud800",
+    "a\x00b",
+    "'" + "\\" * 4_001,
+    "{{" * 2_000,
+    "}}",
+    "{{",
+    "={{}}",
+    "a.b" * 1_000,
+    "a if " * 900,
+    "a if b else " * 300 + "a",
+    "lambda: 0",
+    "[x for x in y]",
+    "f'{x}'",
+    "b'\\u0100'",
+    "__import__('os')",
+    "().__class__",
+    "item.__class__",
+    "$json.__proto__",
+    "$",
+    "$('a').item.json",
+    "$now",
+    "a := 1",
+    "*a",
+    "a ** b",
+    "a;b",
+    "#",
+    "`a`",
+    "x" * 300 + "(",
+    "a\n\n\n+",
+    "\n",
+    "",
+    " ",
+    "1_",
+    "1__0",
+    "0b12",
+    "1if b else 2",
+    "'a' 'b'",
+    "b'a' 'b'",
+    "..",
+    "...",
+    "a[::2]",
+    "a[1,2]",
+    "coalesce(" * 60 + "n" + ")" * 60,
+    "try(" * 49 + "n" + ")" * 49,
+    "+".join(["n"] * 500),
+    "+".join(["n"] * 60),
+    "case(" + ",".join(["b,n"] * 99) + ")",
+    " and ".join(["b"] * 400),
+    "n < (" * 45 + "n" + ") < n" * 45,
+    "{'a': n, **r}",
+    "item[b'a']",
+    "max(" * 49 + "n, m" + ", 1)" * 49,
+    "repeat('a', 1000000) + repeat('b', 1000000)",
+    "range(0, 9223372036854775807)",
+    "pow(2, 9999999999)",
+    "round(1.5, 9223372036854775807)",
+    "date_add(d, 9223372036854775807, 'year')",
+    "pad_left('a', 9223372036854775807)",
+    "regex_match(t, '" + "(" * 900 + ")" * 900 + "')",
+    "regex_match(t, '(a{1,1000}){1,1000}')",
+    "substring(t, -9223372036854775808, 1)",
+    "[1][9223372036854775807]",
+    "ln[-9223372036854775808]",
+    "parse_json('" + "[" * 3_000 + "')",
+    "join([" + ",".join(["t"] * 400) + "])",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -134,7 +202,58 @@ def test_hostile_text_is_refused_or_runs(text: str) -> None:
 
 
 _TOKENS = st.sampled_from(
-    ["n", "x", "s", "r", "ln", "item", "meta", "nodes", "vars", ".", ",", "(", ")", "[", "]", "{", "}", ":", "+", "-", "*", "/", "//", "%", "==", "<", "in", "not", "and", "or", "if", "else", "null", "1", "0.5", "'a'", '"b"', "{{", "}}", "$json", "$", "is", "lambda", "for", "upper", "coalesce", "try", "\\", "\n", "'"]
+    [
+        "n",
+        "x",
+        "s",
+        "r",
+        "ln",
+        "item",
+        "meta",
+        "nodes",
+        "vars",
+        ".",
+        ",",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "==",
+        "<",
+        "in",
+        "not",
+        "and",
+        "or",
+        "if",
+        "else",
+        "null",
+        "1",
+        "0.5",
+        "'a'",
+        '"b"',
+        "{{",
+        "}}",
+        "$json",
+        "$",
+        "is",
+        "lambda",
+        "for",
+        "upper",
+        "coalesce",
+        "try",
+        "\\",
+        "\n",
+        "'",
+    ]
 )
 
 
@@ -157,3 +276,44 @@ def test_every_value_survives_the_python_backend(frame: pl.DataFrame) -> None:
         projection = compiled(field.name, SCHEMA, "python")
         assert projection is not None
         assert projection.run(frame).values["v"].equals(frame[field.name], null_equal=True)
+
+
+_PATTERNS = st.lists(
+    st.sampled_from(
+        [
+            "a",
+            "b",
+            "é",
+            ".",
+            "\\d",
+            "\\w",
+            "\\s",
+            "[a-c]",
+            "[^a]",
+            "[0-9_ ]",
+            "(",
+            ")",
+            "|",
+            "*",
+            "+",
+            "?",
+            "^",
+            "$",
+            "\\.",
+            " ",
+        ]
+    ),
+    max_size=7,
+).map("".join)
+
+
+@given(_PATTERNS, st.lists(st.text(st.sampled_from("abé19_ .\n\u0660\u00a0"), max_size=6), min_size=1, max_size=8))
+def test_patterns_that_polars_runs_mean_what_re2_says(pattern: str, texts: list[str]) -> None:
+    plain = polars_pattern(pattern)
+    if not plain or pattern_fault(pattern):
+        return
+    try:
+        found = pl.Series(texts).str.contains(plain).to_list()
+    except pl.exceptions.ComputeError:
+        return  # then RE2 runs it
+    assert found == [compiled_pattern(pattern).search(text) is not None for text in texts]

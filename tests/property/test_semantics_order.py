@@ -218,3 +218,16 @@ def test_order_holds_through_tasks_on_a_log(folder: Path) -> None:
         return await values(log, "out")
 
     assert asyncio.run(with_log(folder / "log", once)) == given
+
+
+def test_more_than_a_byte_of_children_keep_their_order(folder: Path) -> None:
+    """600 children, the odd ones through a detour: their paths differ in more than one byte."""
+    nodes = [
+        "many: {type: split, field: tags}",
+        "odd: {type: if, when: long(tags) % 2 == 1}",
+        "detour: {type: no-op}",
+        "all: {type: merge}",
+    ]
+    topology = made(folder, ("item", "any"), nodes, ["start -> many -> odd", "odd.true -> detour -> all", "odd.false -> all"])
+    found: Any = fed(topology, [{"tags": list(range(600))}]).items("all")
+    assert [v["tags"] for v in found] == list(range(600))

@@ -14,16 +14,17 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.sdk.log import Log, TopicSpec
+from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
 from streamflow.workers.embedded import EmbeddedWorker, RunReport
 from streamflow.workflow.load import load_text
 
 
-def compiled(text: str, folder: Path = Path()) -> Topology:
+def compiled(text: str, folder: Path = Path(), *, nodes: NodeRegistry | None = None) -> Topology:
     """The topology of a workflow text; fails with its findings."""
     document, findings = load_text(text, base_folder=str(folder))
     assert document is not None, findings
-    topology, more = compile_document(document, registry())
+    topology, more = compile_document(document, nodes or registry())
     assert topology is not None, [str(f) for f in (*findings, *more)]
     return topology
 
@@ -46,9 +47,9 @@ async def send(log: Log, topic: str, items: Sequence[object], *, partitions: int
     await producer.close()
 
 
-async def run(topology: Topology, log: Log, **options: Any) -> RunReport:
+async def run(topology: Topology, log: Log, *, nodes: NodeRegistry | None = None, **options: Any) -> RunReport:
     """Run until the inputs end."""
-    return await EmbeddedWorker(topology, log, nodes=registry(), until_end=True, **options).run()
+    return await EmbeddedWorker(topology, log, nodes=nodes or registry(), until_end=True, **options).run()
 
 
 async def contents(log: Log, topic: str) -> dict[int, list[tuple[Any, ...]]]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.replay.follow import follow
-from tests.simulation.running import compiled, contents, run, send, with_log
+from tests.simulation import odd_nodes
+from tests.simulation.running import compiled, contents, only, run, send, values, with_log
 
 # Two topics meet: what comes first is decided when it runs, and shows in every batch that `fives` makes.
 WORKFLOW = """\
@@ -72,3 +77,86 @@ def test_another_order_of_inputs_would_show(tmp_path: Path) -> None:
     one = asyncio.run(with_log(tmp_path / "a", both))
     other = asyncio.run(with_log(tmp_path / "b", one_side_first))
     assert one != other
+
+
+STAMPED = """\
+workflow: stamped
+nodes:
+  rows: {type: event, topic: in, format: json, schema: n.avsc}
+  odd: {type: if, when: n % 2 == 1}
+  stamp: {type: stamp}
+  shared: {type: set, fields: {share: 100 // (n % 7)}}
+  threes: {type: batch, size: 3, scope: stream}
+  apart: {type: split, field: items}
+  keyed: {type: repartition, key: string(n % 5), partition_count: 2}
+  again: {type: stamp}
+  stamped: {type: publish, topic: out.stamped, format: json, headers: {drawn: string(drawn)}}
+  lists: {type: publish, topic: out.lists, format: json}
+  later: {type: publish, topic: out.later, key: string(n % 5), format: json}
+connections:
+  - rows -> odd
+  - odd.true -> stamp -> stamped
+  - rows -> shared -> threes -> apart -> lists
+  - rows -> keyed -> again -> later
+policies: {commit_interval: 1ms, step_bytes_max: 600}
+"""
+
+
+def test_a_replay_repeats_clock_chance_dead_letters_and_all_outputs(tmp_path: Path) -> None:
+    """Method: nodes that read the clock and draw numbers, several outputs, failing rows, a second stage."""
+    nodes = odd_nodes.registry()
+    (tmp_path / "n.avsc").write_text('{"type": "record", "name": "N", "fields": [{"name": "n", "type": "long"}]}')
+    topology = compiled(STAMPED, tmp_path, nodes=nodes)
+
+    async def first(log: EmbeddedLog) -> None:
+        await send(log, "in", [{"n": n} for n in range(600)], partitions=2, batch=9)
+        await run(topology, log, nodes=nodes)
+        again = EmbeddedLog(tmp_path / "replayed")
+        await again.open()
+        await follow(topology, log, again, nodes=nodes)
+        for topic in [t.name for t in topology.topics if t.kind in ("sink", "repartition", "dead_letter", "changelog")]:
+            expected, got = await contents(log, topic), await contents(again, topic)
+            if topic == "stamped.keyed.repartition":
+                # Two tasks write to each of its partitions: how their records interleave is the log's affair.
+                expected, got = ({p: sorted(rows) for p, rows in found.items()} for found in (expected, got))
+            if topic == "stamped.dead-letter":
+                # All tasks share its one partition; each one's own letters are in order.
+                expected, got = _by_origin(expected), _by_origin(got)
+                assert sum(map(len, got.values())) == len([n for n in range(600) if n % 7 == 0])
+            assert got == expected, topic
+        clocks = {json.loads(v)["seen_ms"] for rows in (await contents(log, "out.stamped")).values() for _, _, v, _ in rows}
+        assert len(clocks) > 3, "too few readings of the clock to show anything"
+        await again.close()
+
+    asyncio.run(with_log(tmp_path / "log", first))
+
+
+def _by_origin(found: Mapping[int, list[tuple[Any, ...]]]) -> dict[int, list[tuple[Any, ...]]]:
+    """Dead letters by the partition that the record came from."""
+    split: dict[int, list[tuple[Any, ...]]] = {}
+    for row in only(found):
+        number = json.loads(row[2][row[2].index(b'{"n"') :].split(b"}")[0] + b"}")["n"]
+        split.setdefault(number % 2, []).append(row)
+    return split
+
+
+def test_chance_depends_on_item_and_node_alone(tmp_path: Path) -> None:
+    """Method: the same records read twice, in other steps and commits: each node draws the same for the same item."""
+    nodes = odd_nodes.registry()
+    (tmp_path / "n.avsc").write_text('{"type": "record", "name": "N", "fields": [{"name": "n", "type": "long"}]}')
+
+    async def twice(log: EmbeddedLog) -> None:
+        await send(log, "in", [{"n": n} for n in range(40)], partitions=2, batch=9)
+        for step_bytes in (1, 1 << 20):
+            topology = compiled(STAMPED.replace("600", str(step_bytes)), tmp_path, nodes=nodes)
+            await run(topology, log, nodes=nodes)
+            await log.set_offsets("stamped.rows", {TopicPartition("in", p): None for p in range(2)})
+        drawn: dict[tuple[str, int], list[float]] = {}
+        for topic in ("out.stamped", "out.later"):
+            for value in await values(log, topic):
+                drawn.setdefault((topic, value["n"]), []).append(value["drawn"])
+        assert len(drawn) == 20 + 40
+        assert all(len(numbers) == 2 and len(set(numbers)) == 1 for numbers in drawn.values())
+        assert len({numbers[0] for numbers in drawn.values()}) == len(drawn), "a number was drawn for two items or nodes"
+
+    asyncio.run(with_log(tmp_path / "log", twice))

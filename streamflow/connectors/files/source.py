@@ -63,6 +63,7 @@ class FileSource:
         self._files: Sequence[Path] = ()
         self._next = 0  # index of the file to open next
         self._path = ""
+        self._taken = ""  # position behind everything that was handed out
         self._reader: FileReader | None = None
         self._held: _Held | None = None
         self._began = False
@@ -70,6 +71,7 @@ class FileSource:
         self._pace_start: tuple[float, int] | None = None  # clock and event time of the first row
 
     def open(self, position: str) -> None:
+        self._taken = position
         self._files = files_of(self._reads.path, self._reads.base_folder)
         if not position:
             if not self._files:
@@ -88,7 +90,8 @@ class FileSource:
 
     def read(self, *, rows_max: int, timeout_ms: int) -> SourceBatch:
         if self._held is None and not self._read_chunk(rows_max):
-            return SourceBatch(frame=self._empty(), position=self._position(0, 0), done=True)
+            # Opened behind the last row, or only empty files were left: the position stays, or rows would come again.
+            return SourceBatch(frame=self._empty(), position=self._taken, done=True)
         held = self._held
         assert held is not None
         count, wait_ms = self._due(held.frame)
@@ -108,6 +111,7 @@ class FileSource:
             ends = False
             held.frame, held.skip = rest, held.skip + count
             position = self._position(held.start, held.skip)
+        self._taken = position
         return SourceBatch(
             frame=released,
             position=position,

@@ -15,13 +15,24 @@ from streamflow.expressions.functions import (
     numbers,
     operators,
     regex,
+    sequences,
     strings,
-)  # fmt: skip
+)
 from streamflow.expressions.signatures import Function
 
 FAMILIES: tuple[ModuleType, ...] = (
-    conditions, operators, strings, regex, numbers, dates, lists, maps, conversion, encoding,
-)  # fmt: skip
+    conditions,
+    operators,
+    sequences,
+    strings,
+    regex,
+    numbers,
+    dates,
+    lists,
+    maps,
+    conversion,
+    encoding,
+)
 
 
 def _table() -> dict[str, Function]:

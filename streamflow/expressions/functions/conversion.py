@@ -49,7 +49,7 @@ def _double_to_long(value: float) -> int:
 
 def _text_to_double(text: str) -> float:
     text = text.strip()
-    return float(text) if len(text) <= 400 and _DOUBLE.fullmatch(text) else _bad()  # type: ignore[no-any-return]
+    return float(text) if len(text) <= 400 and _DOUBLE.fullmatch(text) else _bad()
 
 
 def _simple_texts(pattern: str, dtype: pl.DataType, py: Callable[[str], Any], t: Type) -> Callable[..., Outcome]:
@@ -84,7 +84,7 @@ def _as_int(how: Callable[[Any], int]) -> Callable[[Any], int]:
 
 def _text_to_bool(text: str) -> bool:
     found = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}.get(text.strip().lower())
-    return _bad() if found is None else found  # type: ignore[no-any-return]
+    return _bad() if found is None else found
 
 
 def bool_text(value: bool) -> str:
@@ -156,20 +156,28 @@ def _typeof(types: Sequence[Type]) -> Implementation:
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
+
 FUNCTIONS: tuple[Function, ...] = (
     Function(
-        name="long", doc="A 64-bit whole number: fractions are cut off, texts read, true is 1.",
+        name="long",
+        doc="A 64-bit whole number: fractions are cut off, texts read, true is 1.",
         signatures=(
             signature("long", "long", lambda v: v, inline="{0}", expr=lambda e: e),
             signature("double", "long", _double_to_long, fails=True, kernel=_double_kernel),
-            signature("string", "long", _text_to_long, fails=True,
-                      kernel=_simple_texts(r"^-?[0-9]{1,18}$", pl.Int64(), _text_to_long, LONG)),
+            signature(
+                "string",
+                "long",
+                _text_to_long,
+                fails=True,
+                kernel=_simple_texts(r"^-?[0-9]{1,18}$", pl.Int64(), _text_to_long, LONG),
+            ),
             signature("bool", "long", int, inline="int({0})", expr=lambda e: e.cast(pl.Int64)),
         ),
         examples=(('long("42")', "42"), ("long(-2.9)", "-2"), ('long("4x")', "error: bad_cast")),
     ),
     Function(
-        name="int", doc="A 32-bit whole number, as `long`; what does not fit fails with bad_cast.",
+        name="int",
+        doc="A 32-bit whole number, as `long`; what does not fit fails with bad_cast.",
         signatures=(
             signature("long", lambda t: Type(kind="int"), _as_int(lambda v: v), fails=True, kernel=_int_kernel),
             signature("double", lambda t: Type(kind="int"), _as_int(_double_to_long), fails=True),
@@ -179,17 +187,25 @@ FUNCTIONS: tuple[Function, ...] = (
         examples=(('int("7")', "7"), ("int(3000000000)", "error: bad_cast")),
     ),
     Function(
-        name="double", doc="A double: of a number, of text (also `nan`, `inf`), true is 1.",
+        name="double",
+        doc="A double: of a number, of text (also `nan`, `inf`), true is 1.",
         signatures=(
             signature("double", "double", lambda v: v, inline="{0}", expr=lambda e: e),
-            signature("string", "double", _text_to_double, fails=True,
-                      kernel=_simple_texts(r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$", pl.Float64(), _text_to_double, DOUBLE)),
+            signature(
+                "string",
+                "double",
+                _text_to_double,
+                fails=True,
+                kernel=_simple_texts(r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$", pl.Float64(), _text_to_double, DOUBLE),
+            ),
             signature("bool", "double", float, inline="float({0})", expr=lambda e: e.cast(pl.Float64)),
         ),
-        examples=(('double("2.5")', "2.5"), ("double(2)", "2.0")), aliases=("float", "number"),
+        examples=(('double("2.5")', "2.5"), ("double(2)", "2.0")),
+        aliases=("float", "number"),
     ),
     Function(
-        name="string", doc="Text of a value: `true`, `12`, `0.5`, ISO 8601 dates; bytes as UTF-8; lists and records as JSON.",
+        name="string",
+        doc="Text of a value: `true`, `12`, `0.5`, ISO 8601 dates; bytes as UTF-8; lists and records as JSON.",
         signatures=(
             signature("string", "string", lambda v: v, inline="{0}", expr=lambda e: e),
             signature("long", "string", str, inline="str({0})", expr=lambda e: e.cast(pl.String)),
@@ -201,10 +217,12 @@ FUNCTIONS: tuple[Function, ...] = (
             *(signature(k, "string", make=_structure_text, fails=True) for k in ("array", "map", "record", "any")),
         ),
         examples=(("string(12)", '"12"'), ("string(0.5)", '"0.5"'), ('string(date("2024-02-29"))', '"2024-02-29"')),
-        aliases=("str",), dynamic=text,
+        aliases=("str",),
+        dynamic=text,
     ),
     Function(
-        name="bool", doc="A truth value: of `true`, `false`, `yes`, `no`, `1`, `0`; of a number whether it is not 0.",
+        name="bool",
+        doc="A truth value: of `true`, `false`, `yes`, `no`, `1`, `0`; of a number whether it is not 0.",
         signatures=(
             signature("bool", "bool", lambda v: v, inline="{0}", expr=lambda e: e),
             signature("long", "bool", bool, inline="{0} != 0", expr=lambda e: e != 0),
@@ -214,7 +232,8 @@ FUNCTIONS: tuple[Function, ...] = (
         examples=(('bool("yes")', "true"), ("bool(0)", "false")),
     ),
     Function(
-        name="bytes", doc="UTF-8 bytes of a text.",
+        name="bytes",
+        doc="UTF-8 bytes of a text.",
         signatures=(
             signature("bytes", "bytes", lambda v: v, inline="{0}", expr=lambda e: e),
             signature("string", "bytes", str.encode, inline="{0}.encode()", expr=lambda e: e.cast(pl.Binary)),
@@ -222,7 +241,8 @@ FUNCTIONS: tuple[Function, ...] = (
         examples=(('length(bytes("é"))', "2"),),
     ),
     Function(
-        name="date", doc="A date: of ISO 8601 text, or the UTC date of a timestamp.",
+        name="date",
+        doc="A date: of ISO 8601 text, or the UTC date of a timestamp.",
         signatures=(
             signature("date", "date", lambda v: v, inline="{0}", expr=lambda e: e),
             signature("string", "date", lambda s: calendar.parse_iso(s, DATE), fails=True),
@@ -232,8 +252,8 @@ FUNCTIONS: tuple[Function, ...] = (
         examples=(('year(date("2024-02-29"))', "2024"), ('date("2024-02-30")', "error: bad_cast")),
     ),
     Function(
-        name="timestamp", doc="A timestamp in milliseconds: of ISO 8601 text (UTC unless it names an offset), or of a date at "
-        "00:00 UTC.",
+        name="timestamp",
+        doc="A timestamp in milliseconds: of ISO 8601 text (UTC unless it names an offset), or of a date at 00:00 UTC.",
         signatures=(
             signature("timestamp", lambda t: t[0].required(), lambda v: v, inline="{0}", expr=lambda e: e),
             signature("string", lambda t: TIMESTAMP_MS, lambda s: calendar.parse_iso(s, TIMESTAMP_MS), fails=True),
@@ -241,11 +261,32 @@ FUNCTIONS: tuple[Function, ...] = (
         ),
         examples=(('epoch_ms(timestamp("1970-01-01T01:00:00+01:00"))', "0"),),
     ),
-    function("typeof", "The kind of a value: null, bool, long, double, string, array, record, …", "value", "string", None,
-             ("typeof(1.5)", '"double"'), ("typeof(null)", '"null"'), make=_typeof, strict=False),
-    function("is_uuid", "Whether a text is a UUID in its usual form.", "string", "bool",
-             lambda s: _UUID.fullmatch(s) is not None, ('is_uuid("67e55044-10b1-426f-9247-bb680e5fe0c8")', "true")),
-    function("is_number", "Whether a text can be read as a number.", "string", "bool",
-             lambda s: len(s) <= 400 and _DOUBLE.fullmatch(s.strip()) is not None, ('is_number("1e3")', "true"),
-             ('is_number("a")', "false")),
-)  # fmt: skip
+    function(
+        "typeof",
+        "The kind of a value: null, bool, long, double, string, array, record, …",
+        "value",
+        "string",
+        None,
+        ("typeof(1.5)", '"double"'),
+        ("typeof(null)", '"null"'),
+        make=_typeof,
+        strict=False,
+    ),
+    function(
+        "is_uuid",
+        "Whether a text is a UUID in its usual form.",
+        "string",
+        "bool",
+        lambda s: _UUID.fullmatch(s) is not None,
+        ('is_uuid("67e55044-10b1-426f-9247-bb680e5fe0c8")', "true"),
+    ),
+    function(
+        "is_number",
+        "Whether a text can be read as a number.",
+        "string",
+        "bool",
+        lambda s: len(s) <= 400 and _DOUBLE.fullmatch(s.strip()) is not None,
+        ('is_number("1e3")', "true"),
+        ('is_number("a")', "false"),
+    ),
+)

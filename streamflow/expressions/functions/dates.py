@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from calendar import monthrange
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
 from streamflow.expressions import calendar
 from streamflow.expressions.columns import bounds, python_kernel
-from streamflow.expressions.failure import BAD_CAST, INVALID_ARGUMENT, Fail
+from streamflow.expressions.failure import INVALID_ARGUMENT, Fail
 from streamflow.expressions.signatures import (
     Argument,
     Function,
@@ -23,11 +21,13 @@ from streamflow.expressions.signatures import (
     function,
     signature,
 )
+from streamflow.expressions.time_formats import parse_format, writer
 from streamflow.model.types import DATE, LOCAL_MS, LONG, TIMESTAMP_MS, Type, polars_dtype
 
 TITLE = "Dates and time zones"
 INTRO = (
-    "A timestamp is an instant, and its parts are those in UTC; `to_timezone` gives a zone's wall-clock time (type local). "
+    "A timestamp is an instant, and its parts are those in UTC; `to_timezone` gives a zone's wall-clock time (type "
+    "local). "
     "Years 1 to 9999. There is no `now()`: use `meta.timestamp`, so that a replay gives the same result. Units are "
     "millisecond, second, minute, hour, day, week, month, quarter, year."
 )
@@ -62,8 +62,15 @@ def _per_day(t: Type) -> int:
     return 1 if t.kind == "date" else calendar.PER_SECOND[t.unit] * calendar.SECONDS_PER_DAY
 
 
-def _part(name: str, doc: str, of: Callable[[Any], int], native: Callable[[pl.Series], pl.Series], *examples: tuple[str, str],
-          kinds: Sequence[str] = ("date", "timestamp", "local"), aliases: tuple[str, ...] = ()) -> Function:  # fmt: skip
+def _part(
+    name: str,
+    doc: str,
+    of: Callable[[Any], int],
+    native: Callable[[pl.Series], pl.Series],
+    *examples: tuple[str, str],
+    kinds: Sequence[str] = ("date", "timestamp", "local"),
+    aliases: tuple[str, ...] = (),
+) -> Function:
     """A number taken from the calendar. polars computes it where every value lies in the years 1 to 9999."""
 
     def make(types: Sequence[Type]) -> Implementation:
@@ -81,8 +88,13 @@ def _part(name: str, doc: str, of: Callable[[Any], int], native: Callable[[pl.Se
 
         return Implementation(py=py, kernel=kernel)
 
-    return Function(name=name, doc=doc, examples=examples, aliases=aliases,
-                    signatures=tuple(signature(k, "long", make=make, fails=True) for k in kinds))  # fmt: skip
+    return Function(
+        name=name,
+        doc=doc,
+        examples=examples,
+        aliases=aliases,
+        signatures=tuple(signature(k, "long", make=make, fails=True) for k in kinds),
+    )
 
 
 def _clock(name: str, doc: str, divisor_ms: int, modulus: int, *examples: tuple[str, str]) -> Function:
@@ -98,8 +110,12 @@ def _clock(name: str, doc: str, divisor_ms: int, modulus: int, *examples: tuple[
             py=lambda v: v // divisor % modulus, expr=lambda e: e.to_physical().cast(pl.Int64) // divisor % modulus
         )
 
-    return Function(name=name, doc=doc, examples=examples,
-                    signatures=tuple(signature(k, "long", make=make) for k in ("timestamp", "local", "time")))  # fmt: skip
+    return Function(
+        name=name,
+        doc=doc,
+        examples=examples,
+        signatures=tuple(signature(k, "long", make=make) for k in ("timestamp", "local", "time")),
+    )
 
 
 def _add_months(moment: date, months: int) -> date:
@@ -158,7 +174,7 @@ def _whole_months(start: date, end: date) -> int:
     months = (end.year - start.year) * 12 + end.month - start.month
     rest_start = (start.day, start.time() if isinstance(start, datetime) else 0)
     rest_end = (end.day, end.time() if isinstance(end, datetime) else 0)
-    return months - (rest_end < rest_start)  # type: ignore[operator]
+    return months - (rest_end < rest_start)
 
 
 def _truncate(types: Sequence[Type]) -> Implementation:
@@ -185,61 +201,6 @@ def _truncate(types: Sequence[Type]) -> Implementation:
     return Implementation(py=py)
 
 
-# Directives of formats: how each is written, and the regular expression that reads it.
-_DIRECTIVES: dict[str, tuple[Callable[[datetime], str], str]] = {
-    "Y": (lambda d: f"{d.year:04}", r"(?P<Y>\d{4})"),
-    "y": (lambda d: f"{d.year % 100:02}", r"(?P<y>\d\d)"),
-    "m": (lambda d: f"{d.month:02}", r"(?P<m>\d\d?)"),
-    "d": (lambda d: f"{d.day:02}", r"(?P<d>\d\d?)"),
-    "H": (lambda d: f"{d.hour:02}", r"(?P<H>\d\d?)"),
-    "I": (lambda d: f"{(d.hour - 1) % 12 + 1:02}", r"(?P<I>\d\d?)"),
-    "p": (lambda d: "AM" if d.hour < 12 else "PM", r"(?P<p>[AaPp][Mm])"),
-    "M": (lambda d: f"{d.minute:02}", r"(?P<M>\d\d?)"),
-    "S": (lambda d: f"{d.second:02}", r"(?P<S>\d\d?)"),
-    "f": (lambda d: f"{d.microsecond:06}", r"(?P<f>\d{1,9})"),
-    "L": (lambda d: f"{d.microsecond // 1000:03}", r"(?P<L>\d{3})"),
-    "j": (lambda d: f"{d.timetuple().tm_yday:03}", r"(?P<j>\d{1,3})"),
-    "z": (lambda _d: "+0000", r"(?P<z>Z|[+-]\d\d:?\d\d)"),
-    "b": (lambda d: _NAMES_OF_MONTHS[d.month - 1][:3], r"(?P<b>[A-Za-z]{3})"),
-    "B": (lambda d: _NAMES_OF_MONTHS[d.month - 1], r"(?P<B>[A-Za-z]{3,9})"),
-    "a": (lambda d: _NAMES_OF_DAYS[d.weekday()][:3], r"[A-Za-z]{3}"),
-    "A": (lambda d: _NAMES_OF_DAYS[d.weekday()], r"[A-Za-z]{6,9}"),
-    "%": (lambda _d: "%", "%"),
-}
-_NAMES_OF_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-_NAMES_OF_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTH_NUMBERS = {n[:size].lower(): i + 1 for i, n in enumerate(_NAMES_OF_MONTHS) for size in (3, len(n))}
-_FORMAT_CHARS_MAX = 200
-
-
-@lru_cache(maxsize=512)
-def _writer(pattern: str) -> tuple[str | Callable[[datetime], str], ...]:
-    parts: list[str | Callable[[datetime], str]] = []
-    for piece in _pieces(pattern):
-        parts.append(_DIRECTIVES[piece[1]][0] if piece[0] == "%" and len(piece) == 2 else piece)
-    return tuple(parts)
-
-
-@lru_cache(maxsize=512)
-def _reader(pattern: str) -> re.Pattern[str]:
-    parts = [_DIRECTIVES[p[1]][1] if p[0] == "%" and len(p) == 2 else re.escape(p) for p in _pieces(pattern)]
-    try:
-        return re.compile("".join(parts), re.ASCII)
-    except re.error:  # a directive twice
-        raise Fail(INVALID_ARGUMENT) from None
-
-
-def _pieces(pattern: str) -> list[str]:
-    if len(pattern) > _FORMAT_CHARS_MAX:
-        raise Fail(INVALID_ARGUMENT)
-    pieces = [p for p in re.split(r"(%.?)", pattern, flags=re.DOTALL) if p]
-    if any(p[0] == "%" and p[1:] not in _DIRECTIVES for p in pieces):
-        raise Fail(INVALID_ARGUMENT)
-    return pieces
-
-
 def _format(types: Sequence[Type]) -> Implementation:
     t = types[0]
     moment = _moment(t)
@@ -248,44 +209,9 @@ def _format(types: Sequence[Type]) -> Implementation:
         found = moment(value)
         if t.kind == "date":
             found = datetime(found.year, found.month, found.day)
-        return "".join(p if isinstance(p, str) else p(found) for p in _writer(pattern))
+        return "".join(p if isinstance(p, str) else p(found) for p in writer(pattern))
 
     return Implementation(py=py)
-
-
-def parse_format(text: str, pattern: str, t: Type) -> int:
-    """A date, local time or timestamp written in a format. Raises Fail(bad_cast)."""
-    matched = _reader(pattern).fullmatch(text.strip())
-    if matched is None:
-        raise Fail(BAD_CAST)
-    found = {k: v for k, v in matched.groupdict().items() if v is not None}
-    try:
-        moment = _assembled(found)
-        if "z" in found and found["z"] != "Z":
-            sign, digits = (1 if found["z"][0] == "+" else -1), found["z"][1:].replace(":", "")
-            moment -= sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    except (ValueError, OverflowError, KeyError):
-        raise Fail(BAD_CAST) from None
-    return calendar.days_of(moment) if t.kind == "date" else calendar.from_wall(moment, t.unit)
-
-
-def _assembled(found: dict[str, str]) -> datetime:
-    if "y" in found:
-        year = int(found["y"]) + (1900 if int(found["y"]) >= 69 else 2000)
-    else:
-        year = int(found.get("Y", "1970"))
-    name = found.get("b") or found.get("B")
-    month = _MONTH_NUMBERS[name.lower()] if name else int(found.get("m", "1"))
-    hour = int(found.get("H", "0"))
-    if "I" in found:
-        if not 1 <= int(found["I"]) <= 12:
-            raise ValueError
-        hour = int(found["I"]) % 12 + (12 if found.get("p", "am").lower() == "pm" else 0)
-    micros = int(found["L"]) * 1_000 if "L" in found else int(found.get("f", "0")[:6].ljust(6, "0"))
-    moment = datetime(
-        year, month, int(found.get("d", "1")), hour, int(found.get("M", "0")), int(found.get("S", "0")), micros
-    )
-    return moment + timedelta(days=int(found["j"]) - 1) if "j" in found else moment
 
 
 def _instant(how: Callable[[int, str, str], int]) -> Callable[[Sequence[Type]], Implementation]:
@@ -330,70 +256,6 @@ def _pairs(make: Callable[[Sequence[Type]], Implementation]) -> tuple[Signature,
     )
 
 
-FUNCTIONS: tuple[Function, ...] = (
-    _part("year", "The year.", lambda d: d.year, lambda s: s.dt.year(), ('year(date("2024-02-29"))', "2024")),
-    _part("quarter", "The quarter of the year, 1 to 4.", lambda d: (d.month + 2) // 3, lambda s: s.dt.quarter(),
-          ('quarter(date("2024-05-01"))', "2")),
-    _part("month", "The month, 1 to 12.", lambda d: d.month, lambda s: s.dt.month(), ('month(date("2024-02-29"))', "2")),
-    _part("day", "The day of the month, 1 to 31.", lambda d: d.day, lambda s: s.dt.day(), ('day(date("2024-02-29"))', "29")),
-    _part("weekday", "The day of the week, Monday 1 to Sunday 7.", lambda d: d.isoweekday(), lambda s: s.dt.weekday(),
-          ('weekday(date("2024-02-29"))', "4")),
-    _part("week", "The week of the year by ISO 8601, 1 to 53.", lambda d: d.isocalendar()[1], lambda s: s.dt.week(),
-          ('week(date("2024-12-30"))', "1")),
-    _part("day_of_year", "The day of the year, 1 to 366.", lambda d: d.timetuple().tm_yday, lambda s: s.dt.ordinal_day(),
-          ('day_of_year(date("2024-03-01"))', "61")),
-    _clock("hour", "The hour, 0 to 23.", 3_600_000, 24, ('hour(timestamp("2024-02-29T12:30:45Z"))', "12")),
-    _clock("minute", "The minute, 0 to 59.", 60_000, 60, ('minute(timestamp("2024-02-29T12:30:45Z"))', "30")),
-    _clock("second", "The second, 0 to 59.", 1_000, 60, ('second(timestamp("2024-02-29T12:30:45Z"))', "45")),
-    _clock("millisecond", "The millisecond, 0 to 999.", 1, 1_000, ('millisecond(timestamp("2024-02-29T12:30:45.5Z"))', "500")),
-    function("parse_date", "A date from text in a format (default `%Y-%m-%d`).", "string", "date",
-             lambda s, f: parse_format(s, f, DATE), ('string(parse_date("29.02.2024", "%d.%m.%Y"))', '"2024-02-29"'),
-             ('parse_date("30.02.2024", "%d.%m.%Y")', "error: bad_cast"), optional=(("string", "%Y-%m-%d"),), fails=True),
-    function("parse_timestamp", "A timestamp (ms) from text: ISO 8601, or a format of `%Y %y %m %b %B %d %j %H %I %p %M %S %f "
-             "%L %z %a %A`; UTC unless the text names an offset.", "string", lambda t: TIMESTAMP_MS,
-             lambda s, f: parse_format(s, f, TIMESTAMP_MS) if f else calendar.parse_iso(s, TIMESTAMP_MS),
-             ('string(parse_timestamp("2024-02-29 12:30", "%Y-%m-%d %H:%M"))', '"2024-02-29T12:30:00.000Z"'),
-             ('epoch_ms(parse_timestamp("1970-01-01T00:00:01Z"))', "1000"), optional=(("string", ""),), fails=True),
-    function("parse_local", "A local time (ms) from text: ISO 8601 without offset, or a format.", "string", lambda t: LOCAL_MS,
-             lambda s, f: parse_format(s, f, LOCAL_MS) if f else calendar.parse_iso(s, LOCAL_MS),
-             ('string(parse_local("2024-02-29T12:30"))', '"2024-02-29T12:30:00.000"'), optional=(("string", ""),), fails=True),
-    Function(name="format_timestamp", doc="Text of a date or time in a format; see `parse_timestamp` for the directives.",
-             signatures=_dated(_format, "string", "string"), aliases=("format_date",),
-             examples=(('format_timestamp(timestamp("2024-02-29T12:30:45Z"), "%d %b %Y, %H:%M")', '"29 Feb 2024, 12:30"'),)),
-    Function(name="date_add", doc="A date or time moved by so many units; the 31st becomes the last of a shorter month.",
-             signatures=_dated(_add, "long string"),
-             examples=(('string(date_add(date("2024-01-31"), 1, "month"))', '"2024-02-29"'),
-                       ('string(date_add(timestamp("2024-01-01T00:00Z"), -90, "minutes"))', '"2023-12-31T22:30:00.000Z"'))),
-    Function(name="date_diff", doc="Whole units from the first to the second date or time, towards zero.", signatures=_pairs(_difference),
-             examples=(('date_diff(date("2024-01-31"), date("2024-03-01"), "day")', "30"),
-                       ('date_diff(date("2024-01-31"), date("2024-03-01"), "month")', "1"))),
-    Function(name="truncate", doc="The start of the unit that a date or time lies in; weeks start on Monday.",
-             signatures=_dated(_truncate, "string"), aliases=("date_trunc",),
-             examples=(('string(truncate(timestamp("2024-02-29T12:30:45Z"), "hour"))', '"2024-02-29T12:00:00.000Z"'),
-                       ('string(truncate(date("2024-02-29"), "week"))', '"2024-02-26"'))),
-    function("to_timezone", "Wall-clock time of a zone (IANA name) at an instant.", "timestamp string", _other_kind("local"), None,
-             ('string(to_timezone(timestamp("2024-07-01T12:00Z"), "Europe/Berlin"))', '"2024-07-01T14:00:00.000"'),
-             make=_instant(calendar.to_local), fails=True),
-    function("from_timezone", "The instant at which a zone's clocks show a time: the first of two; a time that they skip counts "
-             "by the offset before the change.", "local string", _other_kind("timestamp"), None,
-             ('string(from_timezone(parse_local("2024-07-01T14:00"), "Europe/Berlin"))', '"2024-07-01T12:00:00.000Z"'),
-             make=_instant(calendar.from_local), fails=True),
-    function("epoch_ms", "Milliseconds since 1970 of a timestamp.", "timestamp", "long", None,
-             ('epoch_ms(timestamp("1970-01-02"))', "86400000"), make=_epoch),
-    function("from_epoch_ms", "The timestamp that many milliseconds after 1970.", "long", lambda t: TIMESTAMP_MS, lambda v: v,
-             ("string(from_epoch_ms(0))", '"1970-01-01T00:00:00.000Z"'), inline="{0}",
-             expr=lambda e: e.cast(polars_dtype(TIMESTAMP_MS))),
-    function("from_epoch_s", "The timestamp that many seconds after 1970, to the millisecond.", "double", lambda t: TIMESTAMP_MS,
-             _from_epoch_s, ("string(from_epoch_s(1.5))", '"1970-01-01T00:00:01.500Z"'), fails=True),
-    function("make_date", "The date of a year, month and day.", "long long long", "date",
-             lambda y, m, d: _make_date(y, m, d), ('string(make_date(2024, 2, 29))', '"2024-02-29"'),
-             ("make_date(2023, 2, 29)", "error: invalid_argument"), fails=True),
-    function("is_weekend", "Whether a date is a Saturday or Sunday.", "date", "bool", lambda v: (v + 3) % 7 >= 5,
-             ('is_weekend(date("2024-03-02"))', "true"), inline="({0} + 3) % 7 >= 5",
-             expr=lambda e: (e.to_physical().cast(pl.Int64) + 3) % 7 >= 5),
-)  # fmt: skip
-
-
 def _make_date(year: int, month: int, day: int) -> int:
     try:
         return calendar.days_of(date(year, month, day))
@@ -401,7 +263,191 @@ def _make_date(year: int, month: int, day: int) -> int:
         raise Fail(INVALID_ARGUMENT) from None
 
 
-def check_format(pattern: str) -> None:
-    """Raises Fail when a format has unknown directives or names one twice."""
-    _writer(pattern)
-    _reader(pattern)
+FUNCTIONS: tuple[Function, ...] = (
+    _part("year", "The year.", lambda d: d.year, lambda s: s.dt.year(), ('year(date("2024-02-29"))', "2024")),
+    _part(
+        "quarter",
+        "The quarter of the year, 1 to 4.",
+        lambda d: (d.month + 2) // 3,
+        lambda s: s.dt.quarter(),
+        ('quarter(date("2024-05-01"))', "2"),
+    ),
+    _part(
+        "month", "The month, 1 to 12.", lambda d: d.month, lambda s: s.dt.month(), ('month(date("2024-02-29"))', "2")
+    ),
+    _part(
+        "day",
+        "The day of the month, 1 to 31.",
+        lambda d: d.day,
+        lambda s: s.dt.day(),
+        ('day(date("2024-02-29"))', "29"),
+    ),
+    _part(
+        "weekday",
+        "The day of the week, Monday 1 to Sunday 7.",
+        lambda d: d.isoweekday(),
+        lambda s: s.dt.weekday(),
+        ('weekday(date("2024-02-29"))', "4"),
+    ),
+    _part(
+        "week",
+        "The week of the year by ISO 8601, 1 to 53.",
+        lambda d: d.isocalendar()[1],
+        lambda s: s.dt.week(),
+        ('week(date("2024-12-30"))', "1"),
+    ),
+    _part(
+        "day_of_year",
+        "The day of the year, 1 to 366.",
+        lambda d: d.timetuple().tm_yday,
+        lambda s: s.dt.ordinal_day(),
+        ('day_of_year(date("2024-03-01"))', "61"),
+    ),
+    _clock("hour", "The hour, 0 to 23.", 3_600_000, 24, ('hour(timestamp("2024-02-29T12:30:45Z"))', "12")),
+    _clock("minute", "The minute, 0 to 59.", 60_000, 60, ('minute(timestamp("2024-02-29T12:30:45Z"))', "30")),
+    _clock("second", "The second, 0 to 59.", 1_000, 60, ('second(timestamp("2024-02-29T12:30:45Z"))', "45")),
+    _clock(
+        "millisecond",
+        "The millisecond, 0 to 999.",
+        1,
+        1_000,
+        ('millisecond(timestamp("2024-02-29T12:30:45.5Z"))', "500"),
+    ),
+    function(
+        "parse_date",
+        "A date from text in a format (default `%Y-%m-%d`).",
+        "string",
+        "date",
+        lambda s, f: parse_format(s, f, DATE),
+        ('string(parse_date("29.02.2024", "%d.%m.%Y"))', '"2024-02-29"'),
+        ('parse_date("30.02.2024", "%d.%m.%Y")', "error: bad_cast"),
+        optional=(("string", "%Y-%m-%d"),),
+        fails=True,
+    ),
+    function(
+        "parse_timestamp",
+        "A timestamp (ms) from text: ISO 8601, or a format of `%Y %y %m %b %B %d %j %H %I %p %M %S %f "
+        "%L %z %a %A`; UTC unless the text names an offset.",
+        "string",
+        lambda t: TIMESTAMP_MS,
+        lambda s, f: parse_format(s, f, TIMESTAMP_MS) if f else calendar.parse_iso(s, TIMESTAMP_MS),
+        ('string(parse_timestamp("2024-02-29 12:30", "%Y-%m-%d %H:%M"))', '"2024-02-29T12:30:00.000Z"'),
+        ('epoch_ms(parse_timestamp("1970-01-01T00:00:01Z"))', "1000"),
+        optional=(("string", ""),),
+        fails=True,
+    ),
+    function(
+        "parse_local",
+        "A local time (ms) from text: ISO 8601 without offset, or a format.",
+        "string",
+        lambda t: LOCAL_MS,
+        lambda s, f: parse_format(s, f, LOCAL_MS) if f else calendar.parse_iso(s, LOCAL_MS),
+        ('string(parse_local("2024-02-29T12:30"))', '"2024-02-29T12:30:00.000"'),
+        optional=(("string", ""),),
+        fails=True,
+    ),
+    Function(
+        name="format_timestamp",
+        doc="Text of a date or time in a format; see `parse_timestamp` for the directives.",
+        signatures=_dated(_format, "string", "string"),
+        aliases=("format_date",),
+        examples=(('format_timestamp(timestamp("2024-02-29T12:30:45Z"), "%d %b %Y, %H:%M")', '"29 Feb 2024, 12:30"'),),
+    ),
+    Function(
+        name="date_add",
+        doc="A date or time moved by so many units; the 31st becomes the last of a shorter month.",
+        signatures=_dated(_add, "long string"),
+        examples=(
+            ('string(date_add(date("2024-01-31"), 1, "month"))', '"2024-02-29"'),
+            ('string(date_add(timestamp("2024-01-01T00:00Z"), -90, "minutes"))', '"2023-12-31T22:30:00.000Z"'),
+        ),
+    ),
+    Function(
+        name="date_diff",
+        doc="Whole units from the first to the second date or time, towards zero.",
+        signatures=_pairs(_difference),
+        examples=(
+            ('date_diff(date("2024-01-31"), date("2024-03-01"), "day")', "30"),
+            ('date_diff(date("2024-01-31"), date("2024-03-01"), "month")', "1"),
+        ),
+    ),
+    Function(
+        name="truncate",
+        doc="The start of the unit that a date or time lies in; weeks start on Monday.",
+        signatures=_dated(_truncate, "string"),
+        aliases=("date_trunc",),
+        examples=(
+            ('string(truncate(timestamp("2024-02-29T12:30:45Z"), "hour"))', '"2024-02-29T12:00:00.000Z"'),
+            ('string(truncate(date("2024-02-29"), "week"))', '"2024-02-26"'),
+        ),
+    ),
+    function(
+        "to_timezone",
+        "Wall-clock time of a zone (IANA name) at an instant.",
+        "timestamp string",
+        _other_kind("local"),
+        None,
+        ('string(to_timezone(timestamp("2024-07-01T12:00Z"), "Europe/Berlin"))', '"2024-07-01T14:00:00.000"'),
+        make=_instant(calendar.to_local),
+        fails=True,
+    ),
+    function(
+        "from_timezone",
+        "The instant at which a zone's clocks show a time: the first of two; a time that they skip counts "
+        "by the offset before the change.",
+        "local string",
+        _other_kind("timestamp"),
+        None,
+        ('string(from_timezone(parse_local("2024-07-01T14:00"), "Europe/Berlin"))', '"2024-07-01T12:00:00.000Z"'),
+        make=_instant(calendar.from_local),
+        fails=True,
+    ),
+    function(
+        "epoch_ms",
+        "Milliseconds since 1970 of a timestamp.",
+        "timestamp",
+        "long",
+        None,
+        ('epoch_ms(timestamp("1970-01-02"))', "86400000"),
+        make=_epoch,
+    ),
+    function(
+        "from_epoch_ms",
+        "The timestamp that many milliseconds after 1970.",
+        "long",
+        lambda t: TIMESTAMP_MS,
+        lambda v: v,
+        ("string(from_epoch_ms(0))", '"1970-01-01T00:00:00.000Z"'),
+        inline="{0}",
+        expr=lambda e: e.cast(polars_dtype(TIMESTAMP_MS)),
+    ),
+    function(
+        "from_epoch_s",
+        "The timestamp that many seconds after 1970, to the millisecond.",
+        "double",
+        lambda t: TIMESTAMP_MS,
+        _from_epoch_s,
+        ("string(from_epoch_s(1.5))", '"1970-01-01T00:00:01.500Z"'),
+        fails=True,
+    ),
+    function(
+        "make_date",
+        "The date of a year, month and day.",
+        "long long long",
+        "date",
+        _make_date,
+        ("string(make_date(2024, 2, 29))", '"2024-02-29"'),
+        ("make_date(2023, 2, 29)", "error: invalid_argument"),
+        fails=True,
+    ),
+    function(
+        "is_weekend",
+        "Whether a date is a Saturday or Sunday.",
+        "date",
+        "bool",
+        lambda v: (v + 3) % 7 >= 5,
+        ('is_weekend(date("2024-03-02"))', "true"),
+        inline="({0} + 3) % 7 >= 5",
+        expr=lambda e: (e.to_physical().cast(pl.Int64) + 3) % 7 >= 5,
+    ),
+)

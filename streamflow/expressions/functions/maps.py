@@ -85,46 +85,6 @@ def _to_json(types: Sequence[Type]) -> Implementation:
     return Implementation(py=py)
 
 
-FUNCTIONS: tuple[Function, ...] = (
-    Function(
-        name="get", doc="The value of a key, or the item at a position; the default (null) when it is missing or null.",
-        signatures=(signature("any value", "any", _get_any, optional=(("value", None),), strict=False),),
-        examples=(('get({"a": 1}, "a", 0)', "1"), ('get({"a": 1}, "b", 0)', "0"), ("get([1], 5, -1)", "-1")),
-    ),
-    Function(
-        name="has", doc="Whether a map, record or object has a key, be its value null.",
-        signatures=(signature("object string", "bool", lambda m, key: key in m),),
-        examples=(('has({"a": 1}, "b")', "false"),),
-    ),
-    function("keys", "The keys of a map, record or object, in their order.", "object", "array<string>", list,
-             ('keys({"a": 1, "b": 2})', '["a", "b"]')),
-    Function(
-        name="values", doc="The values of a map, record or object, in their order.",
-        signatures=(signature("map", lambda t: array_of(_value_type(t)), lambda m: list(m.values())),
-                    signature("any", "array<any>", lambda m: list(_object(m).values()))),
-        examples=(('values({"a": 1, "b": 2})', "[1, 2]"),),
-    ),
-    Function(
-        name="entries", doc="The entries of an object, as a list of {key, value}.",
-        signatures=(signature("any", "array<any>", lambda m: [{"key": k, "value": v} for k, v in _object(m).items()]),),
-        examples=(('entries({"a": 1})', '[{"key": "a", "value": 1}]'),),
-    ),
-    function("merge", "One object of several; later keys win.", "any any", "any",
-             lambda *maps: _merge(*map(_object, maps)), ('merge({"a": 1}, {"b": 2})', '{"a": 1, "b": 2}'), variadic="any"),
-    function("pick", "An object with only the named keys.", "any string", "any",
-             lambda m, *names: _pick(_object(m), names),
-             ('pick({"a": 1, "b": 2}, "b")', '{"b": 2}'), variadic="string"),
-    function("omit", "An object without the named keys.", "any string", "any",
-             lambda m, *names: {k: v for k, v in _object(m).items() if k not in names},
-             ('omit({"a": 1, "b": 2}, "b")', '{"a": 1}'), variadic="string"),
-    function("parse_json", "The value that a JSON text means.", "string", "any", _parse_json,
-             ('parse_json("{\\"a\\": [1]}").a[0]', "1"), ('parse_json("{")', "error: bad_cast"), fails=True, nullable=True),
-    function("to_json", "The JSON text of a value, without spaces.", "value", "string", None,
-             ('to_json({"a": [1, null]})', '"{\\"a\\":[1,null]}"'), ('to_json("x")', '"\\"x\\""'), make=_to_json,
-             strict=False, fails=True),
-)  # fmt: skip
-
-
 def _pick(whole: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {n: whole[n] for n in names if n in whole}
 
@@ -133,3 +93,92 @@ def _object(value: Any) -> dict[str, Any]:
     if type(value) is not dict:
         raise Fail(WRONG_TYPE)
     return value
+
+
+FUNCTIONS: tuple[Function, ...] = (
+    Function(
+        name="get",
+        doc="The value of a key, or the item at a position; the default (null) when it is missing or null.",
+        signatures=(signature("any value", "any", _get_any, optional=(("value", None),), strict=False),),
+        examples=(('get({"a": 1}, "a", 0)', "1"), ('get({"a": 1}, "b", 0)', "0"), ("get([1], 5, -1)", "-1")),
+    ),
+    Function(
+        name="has",
+        doc="Whether a map, record or object has a key, be its value null.",
+        signatures=(signature("object string", "bool", lambda m, key: key in m),),
+        examples=(('has({"a": 1}, "b")', "false"),),
+    ),
+    function(
+        "keys",
+        "The keys of a map, record or object, in their order.",
+        "object",
+        "array<string>",
+        list,
+        ('keys({"a": 1, "b": 2})', '["a", "b"]'),
+    ),
+    Function(
+        name="values",
+        doc="The values of a map, record or object, in their order.",
+        signatures=(
+            signature("map", lambda t: array_of(_value_type(t)), lambda m: list(m.values())),
+            signature("any", "array<any>", lambda m: list(_object(m).values())),
+        ),
+        examples=(('values({"a": 1, "b": 2})', "[1, 2]"),),
+    ),
+    Function(
+        name="entries",
+        doc="The entries of an object, as a list of {key, value}.",
+        signatures=(signature("any", "array<any>", lambda m: [{"key": k, "value": v} for k, v in _object(m).items()]),),
+        examples=(('entries({"a": 1})', '[{"key": "a", "value": 1}]'),),
+    ),
+    function(
+        "merge",
+        "One object of several; later keys win.",
+        "any any",
+        "any",
+        lambda *maps: _merge(*map(_object, maps)),
+        ('merge({"a": 1}, {"b": 2})', '{"a": 1, "b": 2}'),
+        variadic="any",
+    ),
+    function(
+        "pick",
+        "An object with only the named keys.",
+        "any string",
+        "any",
+        lambda m, *names: _pick(_object(m), names),
+        ('pick({"a": 1, "b": 2}, "b")', '{"b": 2}'),
+        variadic="string",
+    ),
+    function(
+        "omit",
+        "An object without the named keys.",
+        "any string",
+        "any",
+        lambda m, *names: {k: v for k, v in _object(m).items() if k not in names},
+        ('omit({"a": 1, "b": 2}, "b")', '{"a": 1}'),
+        variadic="string",
+    ),
+    function(
+        "parse_json",
+        "The value that a JSON text means.",
+        "string",
+        "any",
+        _parse_json,
+        ('parse_json("{\\"a\\": [1]}").a[0]', "1"),
+        ('parse_json("{")', "error: bad_cast"),
+        fails=True,
+        nullable=True,
+    ),
+    function(
+        "to_json",
+        "The JSON text of a value, without spaces.",
+        "value",
+        "string",
+        None,
+        ('to_json({"a": [1, null]})', '"{\\"a\\":[1,null]}"'),
+        ('to_json("x")', '"\\"x\\""'),
+        make=_to_json,
+        strict=False,
+        fails=True,
+    ),
+)

@@ -165,7 +165,7 @@ def equal(a: Any, b: Any) -> bool:
             return len(a) == len(b) and all(map(equal, a, b))
         if kind_a is dict:
             return a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
-        return bool(a == b or (a != a and b != b))
+        return bool(a == b or (a != a and b != b))  # noqa: PLR0124
     if kind_a in _NUMBERS and kind_b in _NUMBERS:
         return float(a) == float(b)
     return False
@@ -184,7 +184,7 @@ def _ordered(a: Any, b: Any) -> tuple[Any, Any]:
 
 def less(a: Any, b: Any) -> bool:
     """`a < b` where NaN is greatest."""
-    return bool(a < b or (b != b and a == a))
+    return bool(a < b or (b != b and a == a))  # noqa: PLR0124
 
 
 def _less_any(a: Any, b: Any) -> bool:
@@ -224,8 +224,8 @@ _INLINE_DOUBLE = {
     "greater_equal": "({0} >= {1} or {0} != {0})",
 }
 _DOUBLE: dict[str, Callable[[Any, Any], bool]] = {
-    "equal": lambda a, b: a == b or (a != a and b != b),
-    "not_equal": lambda a, b: a != b and (a == a or b == b),
+    "equal": lambda a, b: a == b or (a != a and b != b),  # noqa: PLR0124
+    "not_equal": lambda a, b: a != b and (a == a or b == b),  # noqa: PLR0124
     "less": less,
     "less_equal": lambda a, b: not less(b, a),
     "greater": lambda a, b: less(b, a),
@@ -285,21 +285,35 @@ FUNCTIONS: tuple[Function, ...] = (
         name="add",
         doc="Sum of two numbers, or two texts or two lists joined. Operator `+`.",
         signatures=(
-            signature("long long", "long", lambda a, b: _long(a + b), fails=True,
-                      kernel=long_kernel(operator.add, lambda a, b, c, d: [a + c, b + d])),
+            signature(
+                "long long",
+                "long",
+                lambda a, b: _long(a + b),
+                fails=True,
+                kernel=long_kernel(operator.add, lambda a, b, c, d: [a + c, b + d]),
+            ),
             signature("double double", "double", operator.add, inline="{0} + {1}", expr=operator.add),
             signature("string string", "string", _join_text, inline="{0} + {1}", expr=operator.add),
             signature("array array", _element, _join_lists, alike=True, fails=True),
         ),
-        examples=(("1 + 2", "3"), ('"big" + "-" + "order"', '"big-order"'), ("9223372036854775807 + 1", "error: overflow")),
+        examples=(
+            ("1 + 2", "3"),
+            ('"big" + "-" + "order"', '"big-order"'),
+            ("9223372036854775807 + 1", "error: overflow"),
+        ),
         dynamic=_add_any,
     ),
     Function(
         name="subtract",
         doc="Difference of two numbers. Operator `-`.",
         signatures=(
-            signature("long long", "long", lambda a, b: _long(a - b), fails=True,
-                      kernel=long_kernel(operator.sub, lambda a, b, c, d: [a - d, b - c])),
+            signature(
+                "long long",
+                "long",
+                lambda a, b: _long(a - b),
+                fails=True,
+                kernel=long_kernel(operator.sub, lambda a, b, c, d: [a - d, b - c]),
+            ),
             signature("double double", "double", operator.sub, inline="{0} - {1}", expr=operator.sub),
         ),
         examples=(("5 - 7", "-2"), ("0.5 - 1", "-0.5")),
@@ -309,8 +323,13 @@ FUNCTIONS: tuple[Function, ...] = (
         name="multiply",
         doc="Product of two numbers. Operator `*`.",
         signatures=(
-            signature("long long", "long", lambda a, b: _long(a * b), fails=True,
-                      kernel=long_kernel(operator.mul, lambda a, b, c, d: [a * c, a * d, b * c, b * d])),
+            signature(
+                "long long",
+                "long",
+                lambda a, b: _long(a * b),
+                fails=True,
+                kernel=long_kernel(operator.mul, lambda a, b, c, d: [a * c, a * d, b * c, b * d]),
+            ),
             signature("double double", "double", operator.mul, inline="{0} * {1}", expr=operator.mul),
         ),
         examples=(("6 * 7", "42"), ("5000000000 * 5000000000", "error: overflow")),
@@ -319,8 +338,11 @@ FUNCTIONS: tuple[Function, ...] = (
     Function(
         name="divide",
         doc="Quotient of two numbers, always a double. Operator `/`.",
-        signatures=(signature("double double", "double", _divide, fails=True,
-                              kernel=_zero_checked(operator.truediv, pl.Float64())),),
+        signatures=(
+            signature(
+                "double double", "double", _divide, fails=True, kernel=_zero_checked(operator.truediv, pl.Float64())
+            ),
+        ),
         examples=(("7 / 2", "3.5"), ("1 / 0", "error: division_by_zero")),
         dynamic=_divide_any,
     ),
@@ -329,8 +351,13 @@ FUNCTIONS: tuple[Function, ...] = (
         doc="Quotient rounded down to a whole number. Operator `//`.",
         signatures=(
             signature("long long", "long", _floor_divide_long, fails=True, kernel=_floor_divide_long_kernel),
-            signature("double double", "double", _floor_divide, fails=True,
-                      kernel=_zero_checked(_numpy(np.floor_divide), pl.Float64())),
+            signature(
+                "double double",
+                "double",
+                _floor_divide,
+                fails=True,
+                kernel=_zero_checked(_numpy(np.floor_divide), pl.Float64()),
+            ),
         ),
         examples=(("7 // 2", "3"), ("-7 // 2", "-4"), ("1 // 0", "error: division_by_zero")),
         dynamic=_floor_divide_any,
@@ -340,8 +367,9 @@ FUNCTIONS: tuple[Function, ...] = (
         doc="Remainder with the sign of the divisor. Operator `%`.",
         signatures=(
             signature("long long", "long", _modulo, fails=True, kernel=_zero_checked(operator.mod, pl.Int64())),
-            signature("double double", "double", _modulo, fails=True,
-                      kernel=_zero_checked(_numpy(np.remainder), pl.Float64())),
+            signature(
+                "double double", "double", _modulo, fails=True, kernel=_zero_checked(_numpy(np.remainder), pl.Float64())
+            ),
         ),
         examples=(("7 % 3", "1"), ("-7 % 3", "2"), ("5.5 % 2", "1.5")),
         dynamic=_modulo_any,
@@ -350,8 +378,13 @@ FUNCTIONS: tuple[Function, ...] = (
         name="negate",
         doc="The number with its sign changed. Operator `-`.",
         signatures=(
-            signature("long", "long", lambda a: _long(-a), fails=True,
-                      kernel=lambda args: long_kernel(lambda a, b: b - a, lambda a, b, c, d: [-a, -b])([args[0], 0])),
+            signature(
+                "long",
+                "long",
+                lambda a: _long(-a),
+                fails=True,
+                kernel=lambda args: long_kernel(lambda a, b: b - a, lambda a, b, c, d: [-a, -b])([args[0], 0]),
+            ),
             signature("double", "double", operator.neg, inline="-{0}", expr=operator.neg),
         ),
         examples=(("negate(3)", "-3"), ("-(2 - 5)", "3")),
@@ -362,13 +395,25 @@ FUNCTIONS: tuple[Function, ...] = (
         signatures=(signature("bool", "bool", operator.not_, inline="not {0}", expr=operator.invert),),
         examples=(("not true", "false"), ("not null", "null")),
     ),
-    _comparison("equal", "==", "Whether two values are equal; `x == null` asks whether x is null.",
-                ("1 == 1.0", "true"), ('"a" == "b"', "false")),
-    _comparison("not_equal", "!=", "Whether two values differ; `x != null` asks whether x is not null.",
-                ("1 != 2", "true")),
-    _comparison("less", "<", "Whether the first value is smaller; text by code points, NaN is greatest.",
-                ("1 < 2", "true"), ('"a" < "B"', "false"), ("1 < 2 < 3", "true")),
+    _comparison(
+        "equal",
+        "==",
+        "Whether two values are equal; `x == null` asks whether x is null.",
+        ("1 == 1.0", "true"),
+        ('"a" == "b"', "false"),
+    ),
+    _comparison(
+        "not_equal", "!=", "Whether two values differ; `x != null` asks whether x is not null.", ("1 != 2", "true")
+    ),
+    _comparison(
+        "less",
+        "<",
+        "Whether the first value is smaller; text by code points, NaN is greatest.",
+        ("1 < 2", "true"),
+        ('"a" < "B"', "false"),
+        ("1 < 2 < 3", "true"),
+    ),
     _comparison("less_equal", "<=", "Whether the first value is smaller or equal.", ("2 <= 2", "true")),
     _comparison("greater", ">", "Whether the first value is greater.", ("2 > 2.5", "false")),
     _comparison("greater_equal", ">=", "Whether the first value is greater or equal.", ("2 >= 2", "true")),
-)  # fmt: skip
+)

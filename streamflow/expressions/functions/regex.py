@@ -24,14 +24,14 @@ from streamflow.model.types import BOOL, STRING
 TITLE = "Regular expressions"
 INTRO = (
     "Patterns are RE2's: time is linear in the text, so there are no back-references and no look-around. A pattern is "
-    "found anywhere in the text unless it is anchored with `^` and `$`. Constant patterns are checked when the workflow is."
+    "found anywhere in the text unless it is anchored with `^` and `$`. Constant patterns are checked when it is."
 )
 
 _OPTIONS = re2.Options()
 _OPTIONS.max_mem = PATTERN_MEMORY_BYTES_MAX
 _OPTIONS.log_errors = False
-# Patterns that RE2 and polars' engine read alike: literals, `.`, anchors, groups, simple repetition, ASCII classes. No two
-# alternatives match the same text, so the test itself is linear.
+# Patterns that RE2 and polars' engine read alike: literals, `.`, anchors, groups, simple repetition, ASCII classes.
+# No two alternatives match the same text, so the test itself is linear.
 _COMMON = re.compile(
     r"(?:[A-Za-z0-9 _,;:@#%&=/<>'\"!~`.*+?|^$-]|\\[.*+?|^$\\/-]|\((?!\?)|\)"
     r"|\[\^?(?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9_ .\t\n\f\r])+\])*"
@@ -98,7 +98,7 @@ def _extract(text: str, pattern: str, group: int) -> str | None:
     found = compiled(pattern).search(text)
     if not 0 <= group <= compiled(pattern).groups:
         raise Fail(INVALID_ARGUMENT)
-    return None if found is None else found.group(group)  # type: ignore[no-any-return]
+    return None if found is None else found.group(group)
 
 
 def _replace(text: str, pattern: str, replacement: str) -> str:
@@ -148,18 +148,57 @@ def _split(text: str, pattern: str) -> list[str]:
 
 
 FUNCTIONS: tuple[Function, ...] = (
-    function("regex_match", "Whether a pattern is found in a text.", "string string", "bool", _match,
-             ('regex_match("order-17", "^[a-z]+-\\d+$")', "true"), ('regex("abc", "x")', "false"),
-             aliases=("regex", "matches"), kernel=_match_kernel, fails=True),
-    function("regex_extract", "What a pattern (or one of its groups) first matches; null when it matches nothing.",
-             "string string", "string", _extract, ('regex_extract("order-17", "\\d+")', '"17"'),
-             ('regex_extract("order-17", "([a-z]+)-(\\d+)", 1)', '"order"'), ('regex_extract("a", "b")', "null"),
-             optional=(("long", 0),), nullable=True, fails=True),
-    function("regex_replace", "Text with every match replaced; `\\1` in the replacement is the first group.",
-             "string string string", "string", _replace, ('regex_replace("a1b22", "\\d+", "#")', '"a#b#"'),
-             ('regex_replace("John Smith", "(\\w+) (\\w+)", "\\2 \\1")', '"Smith John"'), fails=True),
-    function("regex_find_all", "All matches of a pattern that do not overlap.", "string string", "array<string>",
-             _find_all, ('regex_find_all("a1b22", "\\d+")', '["1", "22"]'), fails=True),
-    function("regex_split", "The parts of a text between the matches of a pattern.", "string string", "array<string>",
-             _split, ('regex_split("a, b;c", "[,;] *")', '["a", "b", "c"]'), fails=True),
-)  # fmt: skip
+    function(
+        "regex_match",
+        "Whether a pattern is found in a text.",
+        "string string",
+        "bool",
+        _match,
+        ('regex_match("order-17", "^[a-z]+-\\d+$")', "true"),
+        ('regex("abc", "x")', "false"),
+        aliases=("regex", "matches"),
+        kernel=_match_kernel,
+        fails=True,
+    ),
+    function(
+        "regex_extract",
+        "What a pattern (or one of its groups) first matches; null when it matches nothing.",
+        "string string",
+        "string",
+        _extract,
+        ('regex_extract("order-17", "\\d+")', '"17"'),
+        ('regex_extract("order-17", "([a-z]+)-(\\d+)", 1)', '"order"'),
+        ('regex_extract("a", "b")', "null"),
+        optional=(("long", 0),),
+        nullable=True,
+        fails=True,
+    ),
+    function(
+        "regex_replace",
+        "Text with every match replaced; `\\1` in the replacement is the first group.",
+        "string string string",
+        "string",
+        _replace,
+        ('regex_replace("a1b22", "\\d+", "#")', '"a#b#"'),
+        ('regex_replace("John Smith", "(\\w+) (\\w+)", "\\2 \\1")', '"Smith John"'),
+        fails=True,
+    ),
+    function(
+        "regex_find_all",
+        "All matches of a pattern that do not overlap.",
+        "string string",
+        "array<string>",
+        _find_all,
+        ('regex_find_all("a1b22", "\\d+")', '["1", "22"]'),
+        fails=True,
+    ),
+    function(
+        "regex_split",
+        "The parts of a text between the matches of a pattern.",
+        "string string",
+        "array<string>",
+        _split,
+        ('regex_split("a, b;c", "[,;] *")', '["a", "b", "c"]'),
+        fails=True,
+    ),
+)

@@ -1,0 +1,326 @@
+"""Ways to break what DESIGN section 12 fixes, and the tests that must notice.
+
+Each mutation replaces one piece of text, which must occur exactly once in its file, so that code that moves on takes its
+mutation with it or is missed at once (`test_mutations.py`). `python -m tests.mutations.run` applies them one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One defect. `tests`: as pytest names them, any of which must fail."""
+
+    point: str  # of DESIGN section 12
+    broken: str  # what does not hold any more, in one sentence
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+BATCHES = "tests/property/test_semantics_batches.py"
+ORDER = "tests/property/test_semantics_order.py"
+ACCOUNTING = "tests/property/test_semantics_accounting.py"
+REPLAY = "tests/simulation/test_replay.py"
+FAULTS = "tests/simulation/test_faults.py"
+STOP = "tests/simulation/test_stop.py"
+EXPRESSIONS = "tests/property/test_expressions.py"
+CODECS = "tests/property/test_codecs.py"
+
+MUTATIONS: tuple[Mutation, ...] = (
+    # 1. A physical batch is never observable.
+    Mutation(
+        "12.1",
+        "limit counts each step of an execution anew",
+        "streamflow/operators/limiting.py",
+        'if self.scope == "stream" or self.bounded:',
+        'if self.scope == "stream":',
+        (f"{BATCHES}::test_cuts_change_nothing[limit-run-typed]",),
+    ),
+    Mutation(
+        "12.1",
+        "batch forgets how many items wait from earlier steps",
+        "streamflow/operators/batching.py",
+        "if self.size is None or kept.count(name) + rows.height < self.size:",
+        "if self.size is None or rows.height < self.size:",
+        (f"{BATCHES}::test_cuts_change_nothing[batch-item-typed]",),
+    ),
+    Mutation(
+        "12.1",
+        "sort treats what a step brings as the whole execution",
+        "streamflow/operators/whole_set.py",
+        "        if self.bounded:\n",
+        "        if False:\n",
+        (f"{BATCHES}::test_cuts_change_nothing[sort-run-typed]",),
+    ),
+    Mutation(
+        "12.1",
+        "rows that a later step brings to an execution overwrite the earlier ones",
+        "streamflow/operators/execution_rows.py",
+        "            number += 1\n",
+        "            number += 0\n",
+        (f"{BATCHES}::test_cuts_change_nothing[sort-run-any]",),
+    ),
+    # 2. Order and lineage.
+    Mutation(
+        "12.2",
+        "a merge puts its wires after each other instead of by arrival",
+        "streamflow/runtime/graph.py",
+        "by = [ROW, PATH, _WIRE] if PATH in merged.columns else [ROW, _WIRE]",
+        "by = [_WIRE, ROW]",
+        (f"{ORDER}::test_branches_that_meet_give_items_back_in_their_order",),
+    ),
+    Mutation(
+        "12.2",
+        "a merge ignores paths, so that children of one item come wire by wire",
+        "streamflow/runtime/graph.py",
+        "by = [ROW, PATH, _WIRE] if PATH in merged.columns else [ROW, _WIRE]",
+        "by = [ROW, _WIRE]",
+        (f"{ORDER}::test_children_come_in_the_order_of_their_paths",),
+    ),
+    Mutation(
+        "12.2",
+        "children of a split have the path of their parent",
+        "streamflow/operators/explode.py",
+        "return extend_path(frame.explode(column), index), index",
+        "return frame.explode(column), index",
+        (f"{ORDER}::test_source_offset_and_path_name_every_row",),
+    ),
+    Mutation(
+        "12.2",
+        "paths are little-endian, so that bytewise order is not the order of children",
+        "streamflow/operators/explode.py",
+        'raw = np.arange(top + 1, dtype=">u4").tobytes()',
+        'raw = np.arange(top + 1, dtype="<u4").tobytes()',
+        (f"{ORDER}::test_more_than_a_byte_of_children_keep_their_order",),
+    ),
+    Mutation(
+        "12.2",
+        "a combine pairs rows of different executions",
+        "streamflow/operators/combining.py",
+        "executions.setdefault(execution, {})[port] = rows",
+        'executions.setdefault("", {})[port] = rows',
+        (f"{ORDER}::test_combines_keep_executions_apart",),
+    ),
+    # 4. Replay.
+    Mutation(
+        "12.4",
+        "a replay reads the clock instead of the journal",
+        "streamflow/runtime/task.py",
+        "first=first, limit=step.range.end, now_ms=step.now_ms)",
+        "first=first, limit=step.range.end, now_ms=self._clock_ms())",
+        (f"{REPLAY}::test_a_replay_repeats_clock_chance_dead_letters_and_all_outputs",),
+    ),
+    Mutation(
+        "12.4",
+        "the journal does not say in which order inputs were processed",
+        "streamflow/runtime/records.py",
+        "steps=tuple(steps))",
+        "steps=tuple(sorted(steps, key=lambda s: (s.at, s.range))))",
+        (f"{REPLAY}::test_a_replay_repeats_order_of_inputs_keys_times_and_headers",),
+    ),
+    Mutation(
+        "12.4",
+        "chance has no seed",
+        "streamflow/runtime/context.py",
+        'return np.random.default_rng(int.from_bytes(seed.digest()[:16], "big"))',
+        "return np.random.default_rng()",
+        (
+            f"{REPLAY}::test_a_replay_repeats_clock_chance_dead_letters_and_all_outputs",
+            f"{REPLAY}::test_chance_depends_on_item_and_node_alone",
+        ),
+    ),
+    Mutation(
+        "12.4",
+        "two nodes draw the same numbers for an item",
+        "streamflow/runtime/context.py",
+        'b"\\0".join((self.workflow.encode(), self.node.encode(), execution.encode(), path))',
+        'b"\\0".join((self.workflow.encode(), execution.encode(), path))',
+        (f"{REPLAY}::test_chance_depends_on_item_and_node_alone",),
+    ),
+    # 6. Typed expressions lower to (value, error code).
+    Mutation(
+        "12.6",
+        "integer arithmetic wraps as polars does",
+        "streamflow/expressions/columns.py",
+        "if min(corners) >= LONG_MIN and max(corners) <= LONG_MAX:",
+        "if corners:",
+        ("tests/unit/expressions/test_examples.py", f"{EXPRESSIONS}::test_both_backends_agree_on_each_function"),
+    ),
+    Mutation(
+        "12.6",
+        "a division by zero gives what polars gives",
+        "streamflow/expressions/functions/operators.py",
+        "errors = errors_where(zero & a.is_not_null(), DIVISION_BY_ZERO)",
+        "errors = None",
+        ("tests/unit/expressions/test_examples.py", f"{EXPRESSIONS}::test_both_backends_agree_on_each_function"),
+    ),
+    Mutation(
+        "12.6",
+        "an error of the branch not taken counts",
+        "streamflow/expressions/polars_backend.py",
+        "first = _only(_combined(yes.errors, errors), taken)",
+        "first = _combined(yes.errors, errors)",
+        (f"{EXPRESSIONS}::test_both_backends_agree",),
+    ),
+    # 8. State and abort.
+    Mutation(
+        "12.8",
+        "an aborted transaction leaves its changes in the store",
+        "streamflow/runtime/task.py",
+        "            store.abort()\n",
+        "",
+        (f"{FAULTS}::test_a_commit_of_unknown_outcome_does_not_stop_the_run",),
+    ),
+    Mutation(
+        "12.8",
+        "after an unknown outcome the old producer goes on",
+        "streamflow/runtime/task.py",
+        "            # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.\n"
+        "            await self._recover()\n",
+        "            await self._rewind()\n",
+        (f"{FAULTS}::test_a_commit_of_unknown_outcome_does_not_stop_the_run",),
+    ),
+    Mutation(
+        "12.8",
+        "changes of stores are not written to their changelogs",
+        "streamflow/runtime/transaction.py",
+        "await producer.append(at, encode_changes(changes, timestamp_ms=timestamp_ms))",
+        "pass",
+        (f"{FAULTS}::test_a_full_log_stops_the_run_and_keeps_what_was_committed",),
+    ),
+    Mutation(
+        "12.8",
+        "input offsets are not part of the transaction",
+        "streamflow/runtime/transaction.py",
+        "            await producer.send_offsets(self._group, offsets)\n",
+        "",
+        (f"{FAULTS}::test_a_full_log_stops_the_run_and_keeps_what_was_committed",),
+    ),
+    Mutation(
+        "12.8",
+        "stores take over their changes before the log has them",
+        "streamflow/runtime/transaction.py",
+        "            crash_point(\"after-changelog\")\n",
+        "            for at, store in changed.items():\n                store.commit(store.changelog_offset)\n",
+        (f"{FAULTS}::test_a_commit_of_unknown_outcome_does_not_stop_the_run",),
+    ),
+    Mutation(
+        "12.8",
+        "a file source that was at its end is not read again after a commit that did not happen",
+        "streamflow/runtime/source_task.py",
+        "self._pending, self._dead, self._read, self.done = [], DeadWrites(), False, False\n",
+        "self._pending, self._dead, self._read = [], DeadWrites(), False\n",
+        (f"{FAULTS}::test_files_are_read_exactly_once_whatever_fails",),
+    ),
+    # 9. Accounting.
+    Mutation(
+        "12.9",
+        "a node may lose rows",
+        "streamflow/runtime/graph.py",
+        "if forwarded < 0 or children < forwarded or (exact and children != forwarded):",
+        "if forwarded < 0 or (exact and children > forwarded):",
+        (f"{ACCOUNTING}::test_a_node_that_miscounts_is_refused_and_its_step_not_committed",),
+    ),
+    Mutation(
+        "12.9",
+        "a node that gives one row for one may double rows",
+        "streamflow/runtime/graph.py",
+        "if forwarded < 0 or children < forwarded or (exact and children != forwarded):",
+        "if forwarded < 0 or children < forwarded:",
+        (f"{ACCOUNTING}::test_a_node_that_miscounts_is_refused_and_its_step_not_committed",),
+    ),
+    Mutation(
+        "12.9",
+        "filtered rows are not in the ledger",
+        "streamflow/runtime/graph.py",
+        "        counts.filtered += result.filtered\n",
+        "",
+        (f"{ACCOUNTING}::test_random_workflows_balance",),
+    ),
+    Mutation(
+        "12.9",
+        "rows that fail as they come out of state have no place in the ledger",
+        "streamflow/runtime/graph.py",
+        "self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)",
+        "pass",
+        (f"{ACCOUNTING}::test_rows_that_fail_as_they_come_out_of_state_are_accounted_for",),
+    ),
+    Mutation(
+        "12.9",
+        "of several steps in a commit only the last one's records are counted as written",
+        "streamflow/runtime/records.py",
+        "            total.rows += count.rows\n",
+        "            total.rows = count.rows\n",
+        (f"{FAULTS}::test_a_full_log_stops_the_run_and_keeps_what_was_committed", f"{ACCOUNTING}::test_random_workflows_balance"),
+    ),
+    Mutation(
+        "12.9",
+        "records that do not decode are dropped without a trace",
+        "streamflow/runtime/program.py",
+        "        done.bad.extend(decoded.bad)\n",
+        "",
+        (f"{ACCOUNTING}::test_random_workflows_balance",),
+    ),
+    # 11. `stop`.
+    Mutation(
+        "12.11",
+        "the failing row itself is taken as done",
+        "streamflow/runtime/program.py",
+        "self._stop(positions[out.stop_row] if ended_at < 0 else ended_at, out.stop_text, done)",
+        "self._stop(positions[out.stop_row] + 1 if ended_at < 0 else ended_at, out.stop_text, done)",
+        (f"{STOP}::test_stop_commits_the_rows_before_the_first_failure[137-1048576]",),
+    ),
+    Mutation(
+        "12.11",
+        "what the failing step did to stores stays",
+        "streamflow/runtime/task.py",
+        "            self._stop_at = (at, done.stop_offset, done.stop_text)\n            await self._rewind()\n",
+        "            self._stop_at = (at, done.stop_offset, done.stop_text)\n",
+        (f"{STOP}::test_stop_commits_the_rows_before_the_first_failure[137-1048576]",),
+    ),
+    Mutation(
+        "12.11",
+        "the last failing row of a step counts, not the first",
+        "streamflow/runtime/graph.py",
+        "first = halting.sort(ROW).row(0, named=True)",
+        "first = halting.sort(ROW).row(-1, named=True)",
+        (f"{STOP}::test_of_several_failing_rows_the_first_counts",),
+    ),
+    Mutation(
+        "12.11",
+        "a file trigger goes on behind a line that does not decode",
+        "streamflow/runtime/source_task.py",
+        '        if bad and self._errors.on_error == "stop":\n',
+        "        if False:\n",
+        (f"{STOP}::test_a_line_that_does_not_decode_stops_at_its_place",),
+    ),
+    # 13. Columnar codec.
+    Mutation(
+        "12.13",
+        "a record's length is not checked against its parts",
+        "streamflow/codecs/envelope_columns.py",
+        "if not (length == head + value_size + 1).all():",
+        "if False:",
+        (f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves",),
+    ),
+    Mutation(
+        "12.13",
+        "a value's length is not checked against what was read",
+        "streamflow/codecs/envelope_columns.py",
+        "if not (announced == value_size).all():",
+        "if False:",
+        (f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves",),
+    ),
+    Mutation(
+        "12.13",
+        "the header count is not checked",
+        "streamflow/codecs/envelope_columns.py",
+        'if raw["eheaders"].to_numpy().any() or raw["eattr"].to_numpy().any():',
+        'if raw["eattr"].to_numpy().any():',
+        (f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves",),
+    ),
+)
