@@ -24,7 +24,8 @@ def nodes(
         if json:
             print_json([{"kind": k, "category": c, "description": d} for k, c, d in rows])
         else:
-            print(table(rows, ("kind", "category", "what it does")))
+            short = [(k, c, d.partition(". ")[0].rstrip(".")) for k, c, d in rows]
+            print(table(short, ("kind", "category", "what it does")))
         return
     if kind not in kinds:
         near = difflib.get_close_matches(kind, kinds, 1)
