@@ -18,8 +18,14 @@ _SMALL = 2**31  # sums, differences and products of such integers fit 64 bits
 
 def fast_inline(node: Call, bind: Callable[[object], str]) -> str:
     """An inline template for a call, or "" when there is none worth having. `bind` names a constant."""
-    if len(node.args) != 2 or any(p.kind != "any" for p in node.bound.params[:1]):
+    if any(p.kind != "any" for p in node.bound.params[:1]):
         return ""
+    if node.name == "pick":
+        return _pick(node, bind)
+    if len(node.args) != 2:
+        return ""
+    if node.name == "merge":
+        return "{{**{0}, **{1}}} if type({0}) is dict and type({1}) is dict else {f}({0}, {1})"
     if node.name == "member":
         return "{0}.get({1}) if type({0}) is dict else {f}({0}, {1})"
     if node.name in _SIGNS:
@@ -29,6 +35,15 @@ def fast_inline(node: Call, bind: Callable[[object], str]) -> str:
     if node.name == "contains":
         return _membership(node, bind)
     return ""
+
+
+def _pick(node: Call, bind: Callable[[object], str]) -> str:
+    whole, *names = node.args
+    if isinstance(whole, Const) or not all(isinstance(n, Const) and type(n.value) is str for n in names):
+        return ""
+    keys = bind(tuple(n.value for n in names if isinstance(n, Const)))
+    others = "".join(f", {{{at}}}" for at in range(1, len(node.args)))
+    return f"{{{{k: {{0}}[k] for k in {keys} if k in {{0}}}}}} if type({{0}}) is dict else {{f}}({{0}}{others})"
 
 
 def _comparison(node: Call) -> str:

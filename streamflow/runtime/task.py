@@ -23,7 +23,7 @@ from streamflow.runtime.program import Stepped, TaskProgram
 from streamflow.runtime.records import commit_records, dead_letters
 from streamflow.runtime.seed import InputState
 from streamflow.runtime.transaction import Transaction
-from streamflow.sdk.errors import CommitUnknown, Stopped
+from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, Stopped
 from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.state.restore import restore
 from streamflow.topology.plan import StorePlan, Topology
@@ -112,10 +112,17 @@ class Task:
             start, end = await self._inputs.offsets(at)
             known = committed.get(at)
             self._program.set_state(at, InputState.load(known.metadata if known else ""))
-            if known is not None:
-                self.positions[at] = max(known.offset, start)
-            else:
+            if known is None:
                 self.positions[at] = start if plan.start == "earliest" else end
+            elif start <= known.offset <= end:
+                self.positions[at] = known.offset
+            else:
+                # Going on from `start` would lose records without a word.
+                raise OffsetOutOfRange(
+                    f"task {self.name}: {at} holds offsets {start} to {end}, and this workflow stands at {known.offset}: "
+                    "records were deleted before it read them, or the topic was made anew.",
+                    mend=f"Restore the topic, or start again with `streamflow reset` of workflow {self._topology.workflow!r}.",
+                )
             self._committed[at] = self.positions[at]
         await self._in_thread(self._after_commit)
 
