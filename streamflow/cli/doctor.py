@@ -193,17 +193,14 @@ def _partitions(topology: Topology, existing: Mapping[str, TopicInfo]) -> Iterat
 
 def _schemas(topology: Topology, address: str) -> Iterator[Finding]:
     """What a run would register must be able to read what was registered before."""
-    import orjson
-
-    from streamflow.codecs.avrocodec import spec_avro
     from streamflow.codecs.registry import RegistryUnavailable
+    from streamflow.runtime.topics import written_schema
 
     registry = schema_registry(address, topology.registry, topology.base_folder)
     try:
         for topic in topology.topics:
             if topic.kind == "sink" and topic.codec.format == "avro":
-                text = orjson.dumps(spec_avro(topic.codec)).decode()
-                if not registry.is_compatible(f"{topic.name}-value", text):
+                if not registry.is_compatible(f"{topic.name}-value", written_schema(topic)):
                     yield Finding(
                         f"schema {topic.name}-value",
                         "wrong",

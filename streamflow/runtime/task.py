@@ -119,9 +119,9 @@ class Task:
             else:
                 # Going on from `start` would lose records without a word.
                 raise OffsetOutOfRange(
-                    f"task {self.name}: {at} holds offsets {start} to {end}, and this workflow stands at {known.offset}: "
-                    "records were deleted before it read them, or the topic was made anew.",
-                    mend=f"Restore the topic, or start again with `streamflow reset` of workflow {self._topology.workflow!r}.",
+                    f"task {self.name}: {at} holds offsets {start} to {end}, and this workflow stands at "
+                    f"{known.offset}: records were deleted before it read them, or the topic was made anew.",
+                    mend="Restore the topic, or start the workflow from the beginning with `streamflow reset`.",
                 )
             self._committed[at] = self.positions[at]
         await self._in_thread(self._after_commit)

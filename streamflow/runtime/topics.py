@@ -79,6 +79,11 @@ def register_schemas(topology: Topology, registry: SchemaRegistry) -> None:
     """
     for topic in topology.topics:
         if topic.kind in ("sink", "trigger", "repartition", "dead_letter") and topic.codec.format == "avro":
-            name = topic.codec.name or topic.codec.schema.name or "Item"
-            avro = schema_to_avro(topic.codec.schema, name=name)
-            registry.register(f"{topic.name}-value", orjson.dumps(avro).decode())
+            registry.register(f"{topic.name}-value", written_schema(topic))
+
+
+def written_schema(topic: TopicPlan) -> str:
+    """The Avro JSON that values of a topic are written with: its owner's own text, where there is one."""
+    codec = topic.codec
+    avro = schema_to_avro(codec.schema, name=codec.name or codec.schema.name or "Item")
+    return codec.avro or orjson.dumps(avro).decode()

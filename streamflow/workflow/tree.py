@@ -83,7 +83,7 @@ def parse(text: str, file: str) -> tuple[Tree | None, list[Diagnostic]]:
         return None, reader.findings
 
 
-class _Refused(Exception): - ends reading; the finding was recorded
+class _Refused(Exception):  # ends reading; the finding was recorded
     pass
 
 

@@ -99,6 +99,19 @@ def test_what_functions_print_does_not_mix_with_json(cli: Any) -> None:
     assert [r["value"] for r in cli.tail("loud")] == [{"text": "HELLO"}]
 
 
+def test_outputs_are_registered_as_their_owner_wrote_the_schema(cli: Any) -> None:
+    """Null stands second in the union: read by a schema that has it first, every value would be another."""
+    fields = '[{"name": "a", "type": ["int", "null"]}]'
+    Path("s.avsc").write_text('{"type": "record", "name": "S", "fields": %s}' % fields)  # noqa: UP031
+    Path("w.yaml").write_text(
+        "workflow: w\nnodes: {read: {type: event, topic: i, schema: s.avsc},"
+        " out: {type: publish, topic: o, schema: s.avsc}}\nconnections: [read -> out]\n"
+    )
+    cli("send", "i", "--schema", "s.avsc", input=b'{"a": 1}\n{"a": null}\n')
+    cli("run", "w.yaml", "--until-end")
+    assert [r["value"] for r in cli.tail("o")] == [{"a": 1}, {"a": None}]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_gracefully_and_others_work_beside_it(cli: Any, sent: str, number: signal.Signals) -> None:
     """Method: real processes; the running workflow answers what is sent meanwhile, then is told to stop."""

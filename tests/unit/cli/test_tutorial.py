@@ -55,10 +55,9 @@ def run(line: str) -> tuple[int, str]:
     if words[0] == "streamflow" and not set(line) & set("|<>*;&$"):
         result = CliRunner().invoke(app, words[1:])
         return result.exit_code, result.output
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PATH": path},
-        check=False,
+        ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout
 
