@@ -199,13 +199,12 @@ def _schemas(topology: Topology, address: str) -> Iterator[Finding]:
     registry = schema_registry(address, topology.registry, topology.base_folder)
     try:
         for topic in topology.topics:
-            if topic.kind == "sink" and topic.codec.format == "avro":
-                if not registry.is_compatible(f"{topic.name}-value", written_schema(topic)):
-                    yield Finding(
-                        f"schema {topic.name}-value",
-                        "wrong",
-                        "the new schema cannot read what was written by the one before",
-                        "Give new fields a default, or `streamflow reset --outputs` the workflow.",
-                    )
+            if topic.kind != "sink" or topic.codec.format != "avro":
+                continue
+            subject = f"{topic.name}-value"
+            if not registry.is_compatible(subject, written_schema(topic)):
+                text = "the new schema cannot read what was written by the one before"
+                mend = "Give new fields a default, or `streamflow reset --outputs` the workflow."
+                yield Finding(f"schema {subject}", "wrong", text, mend)
     except RegistryUnavailable as error:
         yield Finding("schema registry", "wrong", error.message, error.mend)

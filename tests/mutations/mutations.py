@@ -1,7 +1,7 @@
 """Ways to break what DESIGN section 12 fixes, and the tests that must notice.
 
-Each mutation replaces one piece of text, which must occur exactly once in its file, so that code that moves on takes its
-mutation with it or is missed at once (`test_mutations.py`). `python -m tests.mutations.run` applies them one by one.
+Each mutation replaces one piece of text, which must occur exactly once in its file, so that code that moves on is
+missed at once (`tests/unit/test_mutations.py`). `python -m tests.mutations.run` applies them one by one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ FAULTS = "tests/simulation/test_faults.py"
 STOP = "tests/simulation/test_stop.py"
 EXPRESSIONS = "tests/property/test_expressions.py"
 CODECS = "tests/property/test_codecs.py"
+ENVELOPE = "tests/property/test_semantics_codec.py::test_a_lie_in_the_envelope_is_seen"
 
 MUTATIONS: tuple[Mutation, ...] = (
     # 1. A physical batch is never observable.
@@ -46,6 +47,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/operators/batching.py",
         "if self.size is None or kept.count(name) + rows.height < self.size:",
         "if self.size is None or rows.height < self.size:",
+        (f"{BATCHES}::test_cuts_change_nothing[batch-item-typed]",),
+    ),
+    Mutation(
+        "12.1",
+        "batch numbers the lists of each step anew",
+        "streamflow/operators/batching.py",
+        "        number = self._number(name, ctx)\n",
+        "        number = 0\n",
         (f"{BATCHES}::test_cuts_change_nothing[batch-item-typed]",),
     ),
     Mutation(
@@ -120,7 +129,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/runtime/records.py",
         "steps=tuple(steps))",
         "steps=tuple(sorted(steps, key=lambda s: (s.at, s.range))))",
-        (f"{REPLAY}::test_a_replay_repeats_order_of_inputs_keys_times_and_headers",),
+        (f"{REPLAY}::test_a_replay_repeats_the_order_of_steps_within_a_commit",),
     ),
     Mutation(
         "12.4",
@@ -160,11 +169,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "12.6",
-        "an error of the branch not taken counts",
+        "coalesce does not hide the errors of arguments that are not needed",
         "streamflow/expressions/polars_backend.py",
-        "first = _only(_combined(yes.errors, errors), taken)",
-        "first = _combined(yes.errors, errors)",
-        (f"{EXPRESSIONS}::test_both_backends_agree",),
+        "result = _only(result, empty if own is None else empty & (own == 0))",
+        "pass",
+        ("tests/unit/expressions/test_examples.py", f"{EXPRESSIONS}::test_both_backends_agree"),
     ),
     # 8. State and abort.
     Mutation(
@@ -179,9 +188,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "12.8",
         "after an unknown outcome the old producer goes on",
         "streamflow/runtime/task.py",
-        "            # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.\n"
-        "            await self._recover()\n",
-        "            await self._rewind()\n",
+        "from what it holds.\n            await self._recover()\n",
+        "from what it holds.\n            await self._rewind()\n",
         (f"{FAULTS}::test_a_commit_of_unknown_outcome_does_not_stop_the_run",),
     ),
     Mutation(
@@ -204,7 +212,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "12.8",
         "stores take over their changes before the log has them",
         "streamflow/runtime/transaction.py",
-        "            crash_point(\"after-changelog\")\n",
+        '            crash_point("after-changelog")\n',
         "            for at, store in changed.items():\n                store.commit(store.changelog_offset)\n",
         (f"{FAULTS}::test_a_commit_of_unknown_outcome_does_not_stop_the_run",),
     ),
@@ -251,11 +259,19 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "12.9",
+        "rows that fail as an execution ends push out those that failed just before",
+        "streamflow/runtime/graph.py",
+        'before = step.ports.get((plan.id, "error")) if append else None',
+        "before = None",
+        (f"{ACCOUNTING}::test_rows_that_fail_before_and_at_the_end_of_an_execution_all_reach_the_error_port",),
+    ),
+    Mutation(
+        "12.9",
         "of several steps in a commit only the last one's records are counted as written",
         "streamflow/runtime/records.py",
         "            total.rows += count.rows\n",
         "            total.rows = count.rows\n",
-        (f"{FAULTS}::test_a_full_log_stops_the_run_and_keeps_what_was_committed", f"{ACCOUNTING}::test_random_workflows_balance"),
+        (f"{ACCOUNTING}::test_random_workflows_balance",),
     ),
     Mutation(
         "12.9",
@@ -268,10 +284,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     # 11. `stop`.
     Mutation(
         "12.11",
-        "the failing row itself is taken as done",
-        "streamflow/runtime/program.py",
-        "self._stop(positions[out.stop_row] if ended_at < 0 else ended_at, out.stop_text, done)",
-        "self._stop(positions[out.stop_row] + 1 if ended_at < 0 else ended_at, out.stop_text, done)",
+        "a step with a failing row is committed like any other",
+        "streamflow/runtime/task.py",
+        "        if done.stop_offset is not None:\n",
+        "        if False:\n",
         (f"{STOP}::test_stop_commits_the_rows_before_the_first_failure[137-1048576]",),
     ),
     Mutation(
@@ -284,11 +300,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "12.11",
-        "the last failing row of a step counts, not the first",
-        "streamflow/runtime/graph.py",
-        "first = halting.sort(ROW).row(0, named=True)",
-        "first = halting.sort(ROW).row(-1, named=True)",
-        (f"{STOP}::test_of_several_failing_rows_the_first_counts",),
+        "a file trigger does not read again what it read together with a failing line",
+        "streamflow/runtime/source_task.py",
+        "        self._reopen()\n        return True\n",
+        "        return True\n",
+        (f"{STOP}::test_a_line_that_does_not_decode_stops_at_its_place",),
     ),
     Mutation(
         "12.11",
@@ -305,7 +321,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/codecs/envelope_columns.py",
         "if not (length == head + value_size + 1).all():",
         "if False:",
-        (f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves",),
+        (f"{ENVELOPE}[length]", f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves"),
     ),
     Mutation(
         "12.13",
@@ -313,7 +329,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/codecs/envelope_columns.py",
         "if not (announced == value_size).all():",
         "if False:",
-        (f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves",),
+        (f"{ENVELOPE}[value length]", f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves"),
     ),
     Mutation(
         "12.13",
@@ -321,6 +337,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/codecs/envelope_columns.py",
         'if raw["eheaders"].to_numpy().any() or raw["eattr"].to_numpy().any():',
         'if raw["eattr"].to_numpy().any():',
-        (f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves",),
+        (f"{ENVELOPE}[header count]", f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves"),
     ),
 )

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.mutations.run [POINT …]
 
-`POINT` is one of 12.1, 12.2, 12.4, 12.6, 12.8, 12.9, 12.11, 12.13; left out, all. Everything happens in a copy of the tree.
-Exit 1 if a mutation survives, if the text that it replaces is gone, or if its tests fail on sound code.
+`POINT` is one of 12.1, 12.2, 12.4, 12.6, 12.8, 12.9, 12.11, 12.13; left out, all. Everything happens in a copy of the
+tree. Exit 1 if a mutation survives, if the text that it replaces is gone, or if its tests fail on sound code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.mutations.mutations import MUTATIONS, Mutation
 ROOT = Path(__file__).parents[2]
 COPIED = ("streamflow", "tests", "schemas", "topologies", "pyproject.toml")
 TIMEOUT_S = 600
-_FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (.+?)(?: - |$)", re.MULTILINE)
 
 
 def main(points: Sequence[str]) -> int:
@@ -71,7 +71,8 @@ def caught(mutation: Mutation, tree: Path) -> bool:
         # 1 is "tests failed"; anything else means that they did not run.
         verdict = {1: "yes", 0: "NO: it survived"}.get(done.returncode, f"NO: pytest gave {done.returncode}")
     print(
-        f"| {mutation.point} | {mutation.broken} | {test} | {verdict} ({time.monotonic() - started:.0f} s) |", flush=True
+        f"| {mutation.point} | {mutation.broken} | {test} | {verdict} ({time.monotonic() - started:.0f} s) |",
+        flush=True,
     )
     if verdict.startswith("NO: pytest"):
         print(done.stdout[-2000:] + done.stderr[-2000:])

@@ -85,10 +85,11 @@ class Drawn:
     policies: dict[str, str] = field(default_factory=dict)
     feeds: dict[str, list[str]] = field(default_factory=dict)  # node -> ports that feed it
     leaves: dict[str, tuple[str, str]] = field(default_factory=dict)  # topic -> (port, kind of leaf)
+    commit_interval: str = "1ms"
 
     def text(self) -> str:
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json}"]
-        policies = "policies: {commit_interval: 1ms, step_bytes_max: 200}"
+        policies = f"policies: {{commit_interval: {self.commit_interval}, step_bytes_max: 200}}"
         return "\n".join(
             [*head, *(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires), policies]
         )
@@ -97,7 +98,7 @@ class Drawn:
 @st.composite
 def graphs(draw: st.DrawFn) -> Drawn:
     """Up to six nodes on ports that exist already, a merge perhaps on several; then a topic behind every port."""
-    drawn = Drawn()
+    drawn = Drawn(commit_interval=draw(st.sampled_from(["1ms", "1s"])))  # one step a commit, or several
     open_ports = ["start.out"]
     for number in range(draw(st.integers(1, 6))):
         kind = draw(st.sampled_from(sorted(KINDS)))
@@ -246,7 +247,7 @@ policies: {{commit_interval: 1ms, step_bytes_max: 1}}
 
     async def once(log: EmbeddedLog) -> None:
         await send(log, "in", [{"n": n} for n in range(30)], batch=5)
-        with pytest.raises(AccountingError, match="'cheat'.*rows were lost or doubled"):
+        with pytest.raises(AccountingError, match=r"'cheat'.*rows were lost or doubled"):
             await run(topology, log, nodes=odd_nodes.registry())
         committed = (await log.groups()).get("cheated.start", {})
         reached = sum(c.offset for c in committed.values())
@@ -279,5 +280,35 @@ policies: {commit_interval: 1ms, step_bytes_max: 300}
         assert len(await values(log, "out")) == sum(n % 3 for n in range(41) if n % 5)
         checked = await audited(log, topology)
         assert checked.ok, checked.text()
+
+    asyncio.run(with_log(tmp_path / "log", once))
+
+
+def test_rows_that_fail_before_and_at_the_end_of_an_execution_all_reach_the_error_port(tmp_path: Path) -> None:
+    """Sorted rows come when the execution ends: then one has no key, and the others collide, at the same moment."""
+    given = [{"n": n} for n in (3, 0, 2, 1)]
+    text = f"""\
+workflow: both
+nodes:
+  start: {{type: manual, items: {json.dumps(given)}}}
+  ranked: {{type: sort, by: [{{value: long(n)}}]}}
+  odd: {{type: if, when: long(n) % 2 == 1}}
+  taken: {{type: set, fields: {{n_right: 0}}}}
+  pairs: {{type: merge, mode: combine_by_key, keys: [long(n) // long(n)], on_error: error_port}}
+  out: {{type: publish, topic: out, format: json}}
+connections:
+  - start -> ranked -> odd
+  - odd.true -> taken -> pairs.left
+  - odd.false -> pairs.right
+  - pairs.error -> out
+"""
+    topology = compiled(text, tmp_path)
+
+    async def once(log: EmbeddedLog) -> None:
+        await run(topology, log)
+        found = {v["n"]: v["error"]["code"] for v in await values(log, "out")}
+        assert found == {0: "division_by_zero", 1: "collision", 2: "collision", 3: "collision"}
+        report = await audited(log, topology)
+        assert report.ok, report.text()
 
     asyncio.run(with_log(tmp_path / "log", once))

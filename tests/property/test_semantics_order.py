@@ -1,5 +1,5 @@
-"""Order and lineage (DESIGN 12, point 2): branches that meet give items back in their order, children come in the order of
-their parents' lists, combines keep executions apart, and `@source`, `@offset`, `@path` name every row.
+"""Order and lineage (DESIGN 12, point 2): branches that meet give items back in their order, children come in the
+order of their parents' lists, combines keep executions apart, and `@source`, `@offset`, `@path` name every row.
 
 Method: random items through workflows whose result plain Python can tell.
 """
@@ -135,7 +135,9 @@ def test_children_come_in_the_order_of_their_paths(schema: str, folder: Path) ->
     def test(given: list[Item]) -> None:
         driver = fed(topology, given)
         found: Any = driver.items("apart")
-        expected = [(i, j, line) for item in given for i in range(len(item["tags"])) for j, line in enumerate(item["lines"])]
+        expected = [
+            (i, j, line) for item in given for i in range(len(item["tags"])) for j, line in enumerate(item["lines"])
+        ]
         assert [(v["i"], v["j"], v["lines"]) for v in found] == expected
         for batch in driver.outputs.get(("apart", "out"), []):
             lineage = batch.frame.select(OFFSET, PATH).rows()
@@ -153,7 +155,9 @@ def test_combines_keep_executions_apart(extent: str, schema: str, folder: Path) 
         "odd: {type: if, when: long(tags) % 2 == 1}",
         "pairs: {type: merge, mode: combine_by_position, join: outer}",
     ]
-    topology = made(folder, (extent, schema), nodes, ["start -> many -> odd", "odd.true -> pairs.left", "odd.false -> pairs.right"])
+    topology = made(
+        folder, (extent, schema), nodes, ["start -> many -> odd", "odd.true -> pairs.left", "odd.false -> pairs.right"]
+    )
 
     @few
     @given(st.lists(streams, min_size=1, max_size=2))
@@ -228,6 +232,8 @@ def test_more_than_a_byte_of_children_keep_their_order(folder: Path) -> None:
         "detour: {type: no-op}",
         "all: {type: merge}",
     ]
-    topology = made(folder, ("item", "any"), nodes, ["start -> many -> odd", "odd.true -> detour -> all", "odd.false -> all"])
+    topology = made(
+        folder, ("item", "any"), nodes, ["start -> many -> odd", "odd.true -> detour -> all", "odd.false -> all"]
+    )
     found: Any = fed(topology, [{"tags": list(range(600))}]).items("all")
     assert [v["tags"] for v in found] == list(range(600))

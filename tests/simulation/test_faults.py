@@ -1,9 +1,9 @@
-"""State and abort (DESIGN 12, point 8): whatever a log answers, outputs are there exactly once and stores are what their
-changelogs say.
+"""State and abort (DESIGN 12, point 8): whatever a log answers, outputs are there exactly once and stores are what
+their changelogs say.
 
-Method: seeded faults at the calls of a log (`testing.faulty_log`) while a workflow with state runs. A commit with an unknown
-outcome must not stop the run; a fenced producer and a full log must, with an error that says so; the next run goes on.
-Afterwards everything is counted.
+Method: seeded faults at the calls of a log (`testing.faulty_log`) while a workflow with state runs. A commit with an
+unknown outcome must not stop the run; a fenced producer and a full log must, with an error that says so; the next run
+goes on. Afterwards everything is counted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,13 @@ async def persist(topology: Topology, log: FaultyLog, *, may_stop: bool) -> Embe
             return worker
         assert may_stop, f"a commit of unknown outcome stopped the run: {error}"
         assert not isinstance(error, CommitUnknown)
-        assert "injected fault" in str(error) and error.mend
+        assert "injected fault" in str(error)
+        assert error.mend
     raise AssertionError(f"no end after {RUNS_MAX} runs")
 
 
 def is_rising(numbers: Sequence[int]) -> bool:
-    return all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
+    return all(a < b for a, b in pairwise(numbers))
 
 
 async def check(topology: Topology, log: EmbeddedLog, worker: EmbeddedWorker, folder: Path) -> None:
@@ -167,7 +169,9 @@ def test_a_commit_of_unknown_outcome_does_not_stop_the_run(nth: int, kind: Any, 
 
     async def once(inner: EmbeddedLog) -> None:
         await send(inner, "in", [{"n": n} for n in range(COUNT)], partitions=2, batch=4)
-        log = FaultyLog(inner, [Fault("commit", nth, kind), Fault("commit", nth + 1, kind), Fault("commit", nth + 6, kind)])
+        log = FaultyLog(
+            inner, [Fault("commit", nth, kind), Fault("commit", nth + 1, kind), Fault("commit", nth + 6, kind)]
+        )
         worker = await persist(topology, log, may_stop=False)
         assert len(log.fired) == 3
         assert sum(task.metrics.recoveries for task in worker._tasks) == 3
@@ -231,7 +235,7 @@ class _Hanging(FaultyLog):
         return fault
 
 
-# Triggers that are no topic commit their items with their position; whole files are executions whose rows wait in state.
+# Triggers that are no topic commit items with their position; whole files are executions whose rows wait in state.
 FILES = """\
 workflow: faulty-files
 nodes:

@@ -12,6 +12,7 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.replay.follow import follow
+from streamflow.topology.plan import Topology
 from tests.simulation import odd_nodes
 from tests.simulation.running import compiled, contents, only, run, send, values, with_log
 
@@ -35,7 +36,16 @@ policies: {commit_interval: 1ms, step_bytes_max: 4096}
 
 def test_a_replay_repeats_order_of_inputs_keys_times_and_headers(tmp_path: Path) -> None:
     """Method: run over two inputs, replay into another log from the journal alone, compare record by record."""
-    topology = compiled(WORKFLOW, tmp_path)
+    replayed(compiled(WORKFLOW, tmp_path), tmp_path)
+
+
+def test_a_replay_repeats_the_order_of_steps_within_a_commit(tmp_path: Path) -> None:
+    """The same with commits by size, each of which holds steps of both inputs in turn."""
+    by_size = WORKFLOW.replace("commit_interval: 1ms", "commit_interval: 30s, pending_bytes_max: 20000")
+    replayed(compiled(by_size, tmp_path), tmp_path)
+
+
+def replayed(topology: Topology, tmp_path: Path) -> None:
 
     async def first(log: EmbeddedLog) -> None:
         await send(log, "in.left", [{"n": i, "side": "l"} for i in range(3_000)], partitions=2, batch=7)
@@ -124,7 +134,9 @@ def test_a_replay_repeats_clock_chance_dead_letters_and_all_outputs(tmp_path: Pa
                 expected, got = _by_origin(expected), _by_origin(got)
                 assert sum(map(len, got.values())) == len([n for n in range(600) if n % 7 == 0])
             assert got == expected, topic
-        clocks = {json.loads(v)["seen_ms"] for rows in (await contents(log, "out.stamped")).values() for _, _, v, _ in rows}
+        clocks = {
+            json.loads(v)["seen_ms"] for rows in (await contents(log, "out.stamped")).values() for _, _, v, _ in rows
+        }
         assert len(clocks) > 3, "too few readings of the clock to show anything"
         await again.close()
 
@@ -157,6 +169,8 @@ def test_chance_depends_on_item_and_node_alone(tmp_path: Path) -> None:
                 drawn.setdefault((topic, value["n"]), []).append(value["drawn"])
         assert len(drawn) == 20 + 40
         assert all(len(numbers) == 2 and len(set(numbers)) == 1 for numbers in drawn.values())
-        assert len({numbers[0] for numbers in drawn.values()}) == len(drawn), "a number was drawn for two items or nodes"
+        assert len({numbers[0] for numbers in drawn.values()}) == len(drawn), (
+            "a number was drawn for two items or nodes"
+        )
 
     asyncio.run(with_log(tmp_path / "log", twice))

@@ -76,12 +76,14 @@ policies: {commit_interval: 1ms, step_bytes_max: 200}
 
 @pytest.mark.parametrize(("left", "right"), [(0, 0), (0, 30), (17, 5), (40, None), (None, 0)])
 def test_a_stop_holds_back_other_branches_and_other_inputs(left: int | None, right: int | None, tmp_path: Path) -> None:
-    """Method: two inputs, each perhaps with a zero. What is behind a zero is on no topic and in no file, whichever branch."""
+    """Method: two inputs, each perhaps with a zero. What is behind a zero is on no topic and in no file."""
     topology = compiled(FANNED, tmp_path)
 
-    async def once(log: EmbeddedLog) -> None:
+    async def once(log: EmbeddedLog) -> list[int]:
         for side, zero in (("left", left), ("right", right)):
-            await send(log, f"in.{side}", [{"n": 0 if n == zero else 1, "at": n, "side": side} for n in range(50)], batch=5)
+            await send(
+                log, f"in.{side}", [{"n": 0 if n == zero else 1, "at": n, "side": side} for n in range(50)], batch=5
+            )
         report = await run(topology, log)
         assert report.halted is not None
         every = await values(log, "out.every")
@@ -92,10 +94,11 @@ def test_a_stop_holds_back_other_branches_and_other_inputs(left: int | None, rig
             assert zero is None or len(ats) <= zero
         stopped = {"left": left, "right": right}["left" if "in.left" in str(report.halted) else "right"]
         assert f"offset {stopped} " in str(report.halted) or f"offset {stopped})" in str(report.halted)
-        lines = [line for file in tmp_path.glob("archive-*.jsonl") for line in file.read_text().splitlines()]
-        assert [json.loads(line)["at"] for line in lines] == [v["at"] for v in every]
+        return [v["at"] for v in every]
 
-    asyncio.run(with_log(tmp_path / "log", once))
+    written = asyncio.run(with_log(tmp_path / "log", once))
+    lines = [line for file in tmp_path.glob("archive-*.jsonl") for line in file.read_text().splitlines()]
+    assert [json.loads(line)["at"] for line in lines] == written
 
 
 @pytest.mark.parametrize("failing", [0, 23, 49])
@@ -158,7 +161,7 @@ def test_a_line_that_does_not_decode_stops_at_its_place(bad: int, tmp_path: Path
 
 
 def test_a_stop_at_the_end_of_an_execution_holds_back_its_end(tmp_path: Path) -> None:
-    """Items that collide fail when their file ends. The files before are done; this one's end and all behind it are not."""
+    """Items that collide fail when their file ends. Files before it are done; its end and all behind it are not."""
     (tmp_path / "in").mkdir()
     # A file of even numbers only has no pairs; in the second one a pair collides.
     for name, numbers in (("a", range(0, 40, 2)), ("b", range(20)), ("c", range(0, 4_000, 2))):
@@ -168,7 +171,8 @@ def test_a_stop_at_the_end_of_an_execution_holds_back_its_end(tmp_path: Path) ->
     async def once(log: EmbeddedLog) -> None:
         report = await run(topology, log)
         assert report.halted is not None
-        assert "pairs" in str(report.halted) and "collision" in str(report.halted)
+        assert "pairs" in str(report.halted)
+        assert "collision" in str(report.halted)
         assert [v["n"] for v in await values(log, "out")] == list(range(38, -1, -2))
         end_of_b = 1 + 20 + 1 + 1 + 20  # offset of the marker: begin, rows, end; begin, rows
         assert (await log.groups())["filed.rows"][TopicPartition("filed.rows.trigger", 0)].offset == end_of_b

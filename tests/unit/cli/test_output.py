@@ -38,7 +38,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, seconds: list[in
     """What is written when the line is offered something at these seconds."""
     now = [0.0]
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("streamflow.cli.progress.time.monotonic", lambda: now[0])
     line = progress.ProgressLine()
     for second in seconds:
         now[0] = second
