@@ -67,7 +67,9 @@ class _Assembler:
         else:
             inputs = tuple(self._input(i) for i in group.inputs)
             nodes = tuple(self._node(n) for n in group.nodes)
-            sinks = tuple(s for n in group.nodes if (s := self._sink(n)) is not None)
+            # A trigger that gives its items another key breaks with the partitions of its topic.
+            rekeyed = any(i.key for i in inputs)
+            sinks = tuple(s for n in group.nodes if (s := self._sink(n, rekeyed=rekeyed)) is not None)
         return StagePlan(
             id=group.id,
             inputs=inputs,
@@ -148,7 +150,7 @@ class _Assembler:
             stores=tuple(s.name for s in self._stores(node_id)),
         )
 
-    def _sink(self, node_id: str) -> SinkPlan | None:
+    def _sink(self, node_id: str, *, rekeyed: bool) -> SinkPlan | None:
         node, types = self._graph_node(node_id), self.typed.types[node_id]
         wire = Wire(node=node_id, port=RECORDS_PORT)
         if types.write is not None:
@@ -158,7 +160,7 @@ class _Assembler:
                 wire=wire,
                 topic=write.topic,
                 codec=user_codec(write, types.avro),
-                partition_by="key" if getattr(node.node, "key", None) is not None else "source",
+                partition_by="key" if rekeyed or getattr(node.node, "key", None) is not None else "source",
             )
         if node.repartitions and self.groups.reader_of(node_id) is not None:
             topic = self._internal_topic(node_id)

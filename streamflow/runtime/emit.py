@@ -62,7 +62,6 @@ class Emitter:
         for sink in stage.sinks:
             self._sinks.setdefault(sink.wire.node, []).append((sink, encoder(sink.codec, registry=registry)))
         self._repartitions = [s for s in stage.sinks if s.kind == "repartition"]
-        self._rekeyed = any(i.key for i in stage.inputs)
 
     def emit(self, records: Mapping[str, Sequence[Batch]]) -> Emitted:
         """Encode rows by the node whose sink they reach."""
@@ -94,7 +93,7 @@ class Emitter:
         total = self._partitions[sink.topic]
         if total == 1:
             self._encode(sink, encode, frame, batch, 0, done)
-        elif sink.partition_by == "source" and total == self._inputs and not self._rekeyed:
+        elif sink.partition_by == "source" and total == self._inputs:
             # The key is unchanged and the counts agree: the input's partitioning carries over, whatever made it.
             self._encode(sink, encode, frame, batch, self._partition, done)
         else:
