@@ -292,7 +292,7 @@ class _Sending:
                 | {"seconds": round(seconds, 3)}
             )
         else:
-            rate = f", {self._sent / seconds:,.0f} records/s" if seconds >= 1 else ""
+            rate = f", {self._sent / seconds:,.0f} records/s" if seconds >= 1 and self._sent >= 1_000 else ""
             print(f"{counted(self._sent, 'record')} sent to {self._topic}{rate}")
         if self._keyless:
             note(f"{counted(self._keyless, 'row')} had no {self._key!r}: sent without a key.")

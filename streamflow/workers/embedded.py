@@ -130,6 +130,15 @@ class EmbeddedWorker:
         return RunReport(progress=progress, halted=next((t.halted for t in self._tasks if t.halted), None))
 
     async def _drive(self, task: Task | SourceTask) -> None:
+        try:
+            await self._run_task(task)
+        except BaseException:
+            # The group cancels the others, but a cancellation may be swallowed on the way down (`wait_for` does it when
+            # its time is up in the same turn): nobody goes on when one is gone.
+            self._stop.set()
+            raise
+
+    async def _run_task(self, task: Task | SourceTask) -> None:
         await task.start()
         while not self._stop.is_set():
             moved = await task.advance()
@@ -158,7 +167,8 @@ class EmbeddedWorker:
         kept_at = time.monotonic()
         while not self._stop.is_set():
             try:
-                await asyncio.wait_for(self._stop.wait(), self._interval_s)
+                async with asyncio.timeout(self._interval_s):
+                    await self._stop.wait()
             except TimeoutError:
                 if self._on_progress:
                     self._on_progress(await self._progress(started))

@@ -42,7 +42,7 @@ class PoliciesForm:
     guarantee: Guarantee = param(default="exactly_once", help="What holds for outputs when a task is restarted.")
     commit_interval_ms: int = param(default=100, ge=1, le=RETRY_TOTAL_MS_MAX, help="Time between commits of a task.")
     pending_bytes_max: int = param(default=32 << 20, ge=1, help="Commit earlier when this much output waits.")
-    step_bytes_max: int = param(default=4 << 20, ge=1, help="Encoded input of one step of a task.")
+    step_bytes_max: int = param(default=2 << 20, ge=1, help="Encoded input of one step of a task.")
     executions: Executions = param(default="none", help="Which executions leave a record.")
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 

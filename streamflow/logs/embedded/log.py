@@ -175,7 +175,9 @@ class EmbeddedLog:
                 if left_s <= 0:
                     return
                 try:
-                    await asyncio.wait_for(event.wait(), min(pause_s, left_s))
+                    # Not `wait_for`: it swallows a cancellation that comes when its time is up.
+                    async with asyncio.timeout(min(pause_s, left_s)):
+                        await event.wait()
                 except TimeoutError:
                     pause_s = min(pause_s * 1.5, _POLL_S_MAX)
 
