@@ -185,6 +185,19 @@ def _facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
         "lag": progress.lag,
         "records_per_s": round(progress.rows_in / max(progress.seconds, 1e-9), 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-        "memory_peak_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "memory_peak_bytes": _memory_peak_bytes(),
         "stages": progress.stages,
     }
+
+
+def _memory_peak_bytes() -> int:
+    """The most memory that this process had resident. Linux counts a parent's peak into `ru_maxrss` of what it
+    starts.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -25,6 +25,9 @@ from streamflow.topology.plan import Topology
 _MAINTENANCE_S = 60.0
 
 
+_WAIT_MS_MAX = 100  # a task that waits for input does not see that it shall stop
+
+
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Totals since the start."""
@@ -148,7 +151,7 @@ class EmbeddedWorker:
                 if task.has_pending and self._until_end:
                     await task.settle()
                 self._idle[task.name] = not task.has_pending and (not isinstance(task, SourceTask) or task.done)
-                await task.wait(self._policy.commit_interval_ms)
+                await task.wait(min(self._policy.commit_interval_ms, _WAIT_MS_MAX))
             else:
                 self._idle[task.name] = False
         await task.drain()
