@@ -222,7 +222,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/runtime/source_task.py",
         "self._pending, self._dead, self._read, self.done = [], DeadWrites(), False, False\n",
         "self._pending, self._dead, self._read = [], DeadWrites(), False\n",
-        (f"{FAULTS}::test_files_are_read_exactly_once_whatever_fails",),
+        (f"{FAULTS}::test_a_file_is_read_again_when_the_commit_of_its_end_did_not_happen",),
     ),
     # 9. Accounting.
     Mutation(

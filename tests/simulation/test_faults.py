@@ -279,3 +279,20 @@ def test_files_are_read_exactly_once_whatever_fails(seed: int, tmp_path: Path, m
         assert report.ok, report.text()
 
     asyncio.run(with_log(tmp_path / "log", once))
+
+
+@pytest.mark.parametrize("kind", ["unknown_before", "unknown_after"])
+def test_a_file_is_read_again_when_the_commit_of_its_end_did_not_happen(kind: Any, tmp_path: Path) -> None:
+    """Method: one file, read whole before the first commit of all, whose outcome is unknown."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text("".join(json.dumps({"n": n}) + "\n" for n in range(1, 7)))
+    topology = compiled(FILES, tmp_path)
+
+    async def once(inner: EmbeddedLog) -> None:
+        log = FaultyLog(inner, [Fault("commit", 1, kind)])
+        worker = await persist(topology, log, may_stop=False)
+        assert len(log.fired) == 1
+        await check_stores(inner, worker)
+        assert [v["n"] for v in await values(inner, "out")] == [6, 5, 4, 3, 2, 1]
+
+    asyncio.run(with_log(tmp_path / "log", once))
