@@ -32,7 +32,7 @@ from streamflow.model.batch import (
 )
 from streamflow.model.types import TIMESTAMP_MS, Type
 from streamflow.operators.keys import key_bytes
-from streamflow.runtime.watermark import NO_WATERMARK, source_watermarks
+from streamflow.runtime.watermark import NO_WATERMARK, SourceWatermark
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import ITEM_ERROR_CODES, ITEM_ERROR_TEXTS, Expression, Projection, Scope
 from streamflow.topology.plan import InputPlan
@@ -150,9 +150,9 @@ class Seeder:
                 add.append(pl.lit(self._partition, dtype=pl.Int32).alias(PARTITION))
         frame = frame.with_columns(add)
         if WM in self._needs and frame.height:
-            marks = source_watermarks(frame[TS], disorder_ms=0, carried_ms=self.state.watermark_ms)
-            self.state.watermark_ms = int(marks[-1])
-            frame = frame.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
+            clock = SourceWatermark(watermark_ms=self.state.watermark_ms)
+            frame = frame.with_columns(clock.advance(frame[TS]))
+            self.state.watermark_ms = clock.watermark_ms
         if POSITION not in self._needs:
             frame = frame.drop(POSITION)
         if self._keep:
