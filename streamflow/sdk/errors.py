@@ -14,7 +14,8 @@ StreamflowError                 code, message; str() is one whole sentence or mo
 │   ├── CommitUnknown           the outcome of a commit is not known: make a new producer and look
 │   ├── LogFull                 no space; nothing committed was lost
 │   ├── LogCorrupt              stored bytes fail their check where no torn tail explains it
-│   └── LogBusy                 a lock is held by another process
+│   ├── LogBusy                 a lock is held by another process
+│   └── LogUnavailable          nobody answered in time; nothing is wrong with what was asked, try again
 ├── StateError                  a store cannot be restored or is used wrongly
 └── Stopped                     policy `stop`: an item failed and the workflow halted there
 """
@@ -94,6 +95,10 @@ class LogCorrupt(LogError):
 
 class LogBusy(LogError):
     code = "SF508"
+
+
+class LogUnavailable(LogError):
+    code = "SF510"
 
 
 class StateError(StreamflowError):

@@ -24,6 +24,7 @@ from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.runtime import source_task
 from streamflow.runtime.deadletter import decode_dead_letters
+from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Task
 from streamflow.sdk.errors import CommitUnknown, Fenced, LogFull
 from streamflow.sdk.log import Log
@@ -122,10 +123,15 @@ def check_files(folder: Path) -> None:
     assert not list(folder.glob(".archive*")), "a staged file is left behind"
 
 
+def tasks_of(worker: EmbeddedWorker) -> list[Task | SourceTask]:
+    assert worker.fleet is not None
+    return worker.fleet.tasks()
+
+
 async def check_stores(log: EmbeddedLog, worker: EmbeddedWorker) -> Counter[str]:
     """Every live store equals what its changelog restores; rows that wait in stores, by node."""
     waiting: Counter[str] = Counter()
-    for task in worker._tasks:
+    for task in tasks_of(worker):
         if not isinstance(task, Task):
             continue
         for (node, name), live in task._program.stores.items():
@@ -174,7 +180,7 @@ def test_a_commit_of_unknown_outcome_does_not_stop_the_run(nth: int, kind: Any, 
         )
         worker = await persist(topology, log, may_stop=False)
         assert len(log.fired) == 3
-        assert sum(task.metrics.recoveries for task in worker._tasks) == 3
+        assert sum(task.metrics.recoveries for task in tasks_of(worker)) == 3
         await check(topology, inner, worker, tmp_path)
 
     asyncio.run(with_log(tmp_path / "log", once))

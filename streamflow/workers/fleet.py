@@ -1,0 +1,219 @@
+"""The tasks of a topology that this process owns: made, driven, handed over and counted.
+
+Who owns which task is decided elsewhere (all in one process, or by a group); `own` makes it so. Fencing is the truth
+under it: a task that another process took over drops what it had not committed, whoever believed what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from streamflow.codecs.registry import SchemaRegistry
+from streamflow.model.policies import RunPolicy
+from streamflow.runtime.build import Functions
+from streamflow.runtime.program import TaskProgram
+from streamflow.runtime.source_task import SourceTask
+from streamflow.runtime.task import Task
+from streamflow.runtime.topics import stage_width
+from streamflow.sdk.errors import LogUnavailable, Stopped
+from streamflow.sdk.log import Log, TopicInfo
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.plan import StagePlan, Topology
+from streamflow.workers.driver import AnyTask, Driver, Turn, advance
+from streamflow.workers.progress import Progress
+
+_RESTART_AFTER_S, _RESTART_AFTER_S_MAX = 0.5, 30.0
+_FORGIVEN_AFTER_S = 120.0  # a task that ran for so long begins again with short waits
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TaskId:
+    """One task of a topology."""
+
+    stage: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.partition}"
+
+
+class Fleet:
+    """Tasks of one topology in this process. Use it on one event loop."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        log: Log,
+        executor: Executor,
+        *,
+        topics: Mapping[str, TopicInfo],
+        nodes: NodeRegistry,
+        functions: Functions | None = None,
+        registry: SchemaRegistry | None = None,
+        policy: RunPolicy | None = None,
+        turn: Turn = advance,
+        settle_when_idle: bool = False,
+        on_lost: Callable[[TaskId], None] | None = None,
+    ) -> None:
+        """`on_lost` hears of a task that was fenced; without it, that ends the worker as any other error does."""
+        self._topology, self._log, self._executor, self._topics = topology, log, executor, topics
+        self._nodes, self._functions, self._registry = nodes, functions, registry
+        self._policy = policy or topology.run
+        self._turn, self._settle_when_idle, self._on_lost = turn, settle_when_idle, on_lost
+        self._drivers: dict[TaskId, Driver] = {}
+        self._gone = Progress()  # totals of tasks that are not here any more
+        self._due_s: dict[TaskId, float] = {}  # tasks to be taken over again, and when
+        self._tries: dict[TaskId, int] = {}
+        self._ended = asyncio.Event()
+        self._closing = False
+        self.error: BaseException | None = None
+        self.halted: Stopped | None = None
+
+    @property
+    def everything(self) -> list[TaskId]:
+        """All tasks of the topology, whoever owns them, in order of flow."""
+        return [TaskId(stage.id, p) for stage in self._topology.stages for p in range(self.width(stage))]
+
+    def width(self, stage: StagePlan) -> int:
+        """Tasks of a stage."""
+        return stage_width(stage, {name: info.partitions for name, info in self._topics.items()})
+
+    @property
+    def owned(self) -> frozenset[TaskId]:
+        """Tasks that run here now."""
+        return frozenset(self._drivers)
+
+    async def own(self, wanted: Collection[TaskId]) -> None:
+        """Run exactly these tasks: those that are not among them are dropped, what is new is taken over."""
+        lost = [self._drivers.pop(task) for task in list(self._drivers) if task not in wanted]
+        self._due_s = {task: due for task, due in self._due_s.items() if task in wanted}
+        if lost:
+            # Their next owner may be at work already and has fenced them: nothing is left to commit.
+            await asyncio.gather(*(driver.drop() for driver in lost))
+        for task in sorted(set(wanted) - set(self._drivers) - set(self._due_s)):
+            self._begin(task)
+
+    async def settle(self) -> None:
+        """Return when all that the tasks had begun is committed."""
+        await asyncio.gather(*(driver.settle() for driver in self._drivers.values()))
+
+    async def finished(self) -> None:
+        """Return when the worker has to end: a task failed for good or halted. Restarts of tasks happen in here."""
+        while self.error is None and self.halted is None:
+            self._ended.clear()
+            due = min(self._due_s.values(), default=None)
+            timeout_s = None if due is None else max(0.0, due - time.monotonic())
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._ended.wait()
+            except TimeoutError:
+                self._restart()
+
+    async def close(self, *, graceful: bool = True) -> None:
+        """End all tasks; with `graceful` what was begun is committed."""
+        self._closing = True
+        self._due_s.clear()
+        drivers = list(self._drivers.values())
+        await asyncio.gather(*((d.stop() if graceful else d.drop()) for d in drivers))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task had anything to do, and everything is committed."""
+        return not self._due_s and all(driver.idle for driver in self._drivers.values())
+
+    async def lag(self) -> int:
+        """Records on the inputs of the tasks here that they have not read."""
+        return sum([await driver.task.lag() for driver in list(self._drivers.values()) if driver.state == "running"])
+
+    async def progress(self) -> Progress:
+        """Totals of all tasks that run or ran here."""
+        total = Progress()
+        total.add(self._gone)
+        for driver in list(self._drivers.values()):
+            total.add(_totals(driver.task))
+        total.lag = await self.lag()
+        return total
+
+    def tasks(self) -> list[AnyTask]:
+        """The tasks that run here, or ran until the end."""
+        return [driver.task for driver in self._drivers.values()]
+
+    def _begin(self, task: TaskId) -> None:
+        driver = Driver(
+            self._make(task),
+            turn=self._turn,
+            wait_ms=self._policy.commit_interval_ms,
+            settle_when_idle=self._settle_when_idle,
+        )
+        self._drivers[task] = driver
+        driver.start(
+            failed=lambda d, error: self._failed(task, d, error),
+            ended=lambda d: self._over(task, d),
+        )
+
+    def _make(self, task: TaskId) -> AnyTask:
+        stage = self._topology.stage(task.stage)
+        if any(i.source for i in stage.inputs):
+            return SourceTask(
+                self._topology, stage, self._log, self._executor, nodes=self._nodes, functions=self._functions,
+                registry=self._registry, policy=self._policy,
+            )  # fmt: skip
+        program = TaskProgram(
+            self._topology, stage, partition=task.partition, tasks=self.width(stage), topics=self._topics,
+            nodes=self._nodes, functions=self._functions, registry=self._registry,
+        )  # fmt: skip
+        return Task(self._topology, program, self._log, self._executor, policy=self._policy)
+
+    def _failed(self, task: TaskId, driver: Driver, error: BaseException) -> None:
+        self._count(driver.task)
+        if self._drivers.get(task) is driver:
+            del self._drivers[task]
+        if isinstance(error, LogUnavailable) and not self._closing:
+            # Nobody is to blame in this process: take the task over again, later and later.
+            now = time.monotonic()
+            tries = 0 if now - driver.started_s > _FORGIVEN_AFTER_S else self._tries.get(task, 0)
+            self._tries[task] = tries + 1
+            self._due_s[task] = now + min(_RESTART_AFTER_S * 2**tries, _RESTART_AFTER_S_MAX)
+        elif self.error is None:
+            self.error = error
+        self._ended.set()
+
+    def _over(self, task: TaskId, driver: Driver) -> None:
+        if driver.task.halted is not None:
+            self.halted = self.halted or driver.task.halted
+            self._ended.set()
+        if self._drivers.get(task) is not driver:
+            self._count(driver.task)
+            return
+        if driver.state == "lost" and not self._closing:
+            self._count(driver.task)
+            del self._drivers[task]
+            if self._on_lost is not None:
+                self._on_lost(task)
+            elif self.error is None:
+                self.error = driver.fenced
+                self._ended.set()
+
+    def _restart(self) -> None:
+        now = time.monotonic()
+        for task in [task for task, due in self._due_s.items() if due <= now]:
+            del self._due_s[task]
+            self._begin(task)
+
+    def _count(self, task: AnyTask) -> None:
+        self._gone.add(_totals(task))
+
+
+def _totals(task: AnyTask) -> Progress:
+    metrics, source = task.metrics, isinstance(task, SourceTask)
+    return Progress(
+        rows_in=0 if source else metrics.rows_in,
+        rows_out=0 if source else metrics.rows_out,
+        dead=metrics.dead,
+        commits=metrics.commits,
+        stages={task.stage.id: metrics.rows_in},
+    )

@@ -1,0 +1,48 @@
+"""What a worker tells about itself: totals since its start, and how a run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from streamflow.sdk.errors import Stopped
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """Totals since the start."""
+
+    seconds: float = 0.0
+    rows_in: int = 0
+    rows_out: int = 0
+    dead: int = 0
+    commits: int = 0
+    lag: int = 0
+    stages: dict[str, int] = field(default_factory=dict)  # stage -> rows in
+
+    def add(self, other: Progress) -> None:
+        """Take another worker's totals in; seconds are those of the longest."""
+        self.seconds = max(self.seconds, other.seconds)
+        self.rows_in += other.rows_in
+        self.rows_out += other.rows_out
+        self.dead += other.dead
+        self.commits += other.commits
+        self.lag += other.lag
+        for stage, rows in other.stages.items():
+            self.stages[stage] = self.stages.get(stage, 0) + rows
+
+
+@dataclass(slots=True, kw_only=True)
+class RunReport:
+    """How a run ended."""
+
+    progress: Progress
+    halted: Stopped | None = None
+
+
+def summed(parts: Iterable[Progress]) -> Progress:
+    """Totals of several workers."""
+    total = Progress()
+    for part in parts:
+        total.add(part)
+    return total
