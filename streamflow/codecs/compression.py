@@ -6,7 +6,6 @@ import threading
 from typing import Final
 
 import cramjam
-from aiokafka.codec import gzip_encode, lz4_encode, snappy_decode, snappy_encode, zstd_encode
 
 from streamflow.sdk.errors import CodecError, LogCorrupt
 from streamflow.sdk.log import Compression
@@ -30,9 +29,15 @@ def compress(body: bytes, compression: Compression) -> bytes:
     if compression == "none":
         return body
     if compression == "lz4":
-        return bytes(lz4_encode(body, 1))  # level 1 and independent blocks: the Java reader refuses linked ones
+        # Level 1 and independent blocks: the Java reader refuses linked ones.
+        compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
+        compressor.compress(body)
+        return bytes(compressor.finish())
     if compression == "zstd":
-        return bytes(zstd_encode(body, 3))
+        return bytes(cramjam.zstd.compress(body, level=3))
+    # aiokafka takes long to load, and most topics are written with none of these.
+    from aiokafka.codec import gzip_encode, snappy_encode
+
     if compression == "gzip":
         return bytes(gzip_encode(body, 6))
     return bytes(snappy_encode(body))
@@ -89,6 +94,8 @@ def _snappy(stored: bytes, limit: int) -> bytes:
         total = _preamble(stored[:10])
     if total > limit:
         raise _too_large("snappy", len(stored), limit)
+    from aiokafka.codec import snappy_decode  # here, as in `compress`
+
     try:
         return bytes(snappy_decode(stored))
     except (cramjam.DecompressionError, ValueError, IndexError) as error:

@@ -1,5 +1,6 @@
 """Client of a schema registry server with Confluent's REST API (Confluent, Karapace, Apicurio in its ccompat mode).
 
+httpx is imported where it is used: it takes longer to load than all codecs together, and most runs have no server.
 API: https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
@@ -7,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-import httpx
 import orjson
 
 from streamflow.codecs.registry_api import IncompatibleSchema, RegistryUnavailable, UnknownSchema
 from streamflow.sdk.errors import SchemaError
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_MS: Final = 10_000
 CACHE_MAX: Final = 10_000
@@ -39,6 +42,8 @@ class HttpRegistry:
         timeout_ms: int = TIMEOUT_MS,
         client: httpx.Client | None = None,
     ) -> None:
+        import httpx
+
         headers = {"Accept": f"{_TYPE}, application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -96,6 +101,8 @@ class HttpRegistry:
             return True
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        import httpx
+
         content = None if body is None else orjson.dumps(body)
         headers = {"Content-Type": _TYPE} if content else {}
         try:
