@@ -1,24 +1,27 @@
 """A real Apache Kafka broker for tests and for a laptop: one KRaft node, its data in a folder of yours.
 
-The settings are those of a single node (internal topics with one replica) with nothing else bent: message sizes,
-retention and transactions behave as they do on a cluster that was left at Kafka's defaults. Topics are never created
-by asking for them, so that a misspelt name is an error.
+`kafka_settings` has its settings, `kafka_security` the listeners that it can open beside its plain one.
 """
 
 from __future__ import annotations
 
 import base64
-import socket
-import struct
+import os
+import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streamflow.sdk.errors import UsageError
 from streamflow.testing.kafka_artifacts import BrokerError, jars, java
+from streamflow.testing.kafka_probe import serves
+from streamflow.testing.kafka_security import CONTROLLER, PLAIN, Listener, format_arguments
+from streamflow.testing.kafka_settings import broker_settings, properties
+from streamflow.testing.ports import free_ports
 
 START_TIMEOUT_S = 90  # 3 s on an idle laptop; a busy CI machine needs more
 STOP_TIMEOUT_S = 30
@@ -29,8 +32,10 @@ _POLL_S = 0.05
 class KafkaServer:
     """One broker in its own process. `start` returns when it answers a metadata request.
 
-    `data` keeps topics, offsets and transactions over `stop`, `kill` and a new start; its port stays the same as long
+    `data` keeps topics, offsets and transactions over `stop`, `kill` and a new start; its ports stay the same as long
     as this object lives. With `port` 0 a free one is chosen. `settings` are Kafka's own names and win over ours.
+    `listeners` come on top of the plain one. Users of SCRAM listeners are made when the data folder is: they cannot
+    be added to one that was used before.
     """
 
     def __init__(
@@ -41,15 +46,29 @@ class KafkaServer:
         port: int = 0,
         heap_size_mb: int = 768,
         settings: Mapping[str, str] | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.data, self.host, self.port = data.absolute(), host, port
-        self._heap_size_mb, self._settings = heap_size_mb, dict(settings or {})
+        self._heap_size_mb, self._settings, self._listeners = heap_size_mb, dict(settings or {}), tuple(listeners)
+        self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
         """HOST:PORT, as clients want it. Port 0 before the first start, unless one was given."""
         return f"{self.host}:{self.port}"
+
+    def bootstrap_of(self, listener: str) -> str:
+        """HOST:PORT of a listener by its name, once the broker was started: its own port, not an advertised one."""
+        return f"{self.host}:{self.port_of(listener)}"
+
+    def port_of(self, listener: str) -> int:
+        """The port of a listener by its name, once the broker was started."""
+        if listener not in self._ports:
+            raise UsageError(
+                f"no listener {listener!r}; there are {sorted(self._ports)}.", mend="Name it when the server is made."
+            )
+        return self._ports[listener]
 
     @property
     def address(self) -> str:
@@ -78,12 +97,11 @@ class KafkaServer:
         self.data.mkdir(parents=True, exist_ok=True)
         port_is_ours_to_choose = self.port == 0
         for left in reversed(range(START_TRIES_MAX)):
-            if port_is_ours_to_choose:
-                self.port = _free_port(self.host)
-            properties = self._write_properties(_free_port(self.host))
-            self._format(command, properties)
+            self._choose_ports(anew=port_is_ours_to_choose)
+            written = self._write_properties()
+            self._format(command, written)
             try:
-                self._launch(command, properties)
+                self._launch(command, written)
             except BrokerError:
                 if left and port_is_ours_to_choose and "Address already in use" in self._log_tail():
                     continue
@@ -94,6 +112,7 @@ class KafkaServer:
         """Stop it in order (SIGTERM), so that the next start needs no recovery. Harmless when it does not run."""
         if self._process is None:
             return
+        self.resume()  # who is paused hears no SIGTERM
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)
@@ -107,6 +126,22 @@ class KafkaServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """Let it stand still (SIGSTOP): connections stay open, nothing is answered, as in a long stop of its JVM.
+
+        It stands still when this returns.
+        """
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`. Harmless when it does not run, or was not paused."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop and start again on the same port and data."""
@@ -126,42 +161,23 @@ class KafkaServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    def _write_properties(self, controller_port: int) -> Path:
-        at, controller = f"{self.host}:{self.port}", f"{self.host}:{controller_port}"
-        settings = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{controller}",
-            "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{at},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{at}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "PLAINTEXT",
-            "log.dirs": str(self.data / "log"),
-            "auto.create.topics.enable": "false",
-            # One node has one replica; fewer internal partitions make the first group and transaction quick.
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "8",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "transaction.state.log.num.partitions": "8",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
-            "share.coordinator.state.topic.num.partitions": "1",
-            # The only voter need not wait for others, and a killed broker's registration must not bar it for 9 s.
-            "controller.quorum.election.timeout.ms": "100",
-            "broker.heartbeat.interval.ms": "500",
-            "broker.session.timeout.ms": "3000",
-            "group.initial.rebalance.delay.ms": "0",  # nobody else is about to join
-            "group.min.session.timeout.ms": "1000",  # tests of dead workers need not wait 6 s
-            "log.cleaner.dedupe.buffer.size": str(16 << 20),  # the default takes 128 MB of the heap
-            "log.index.size.max.bytes": str(1 << 20),  # preallocated twice per partition
-        } | self._settings
+    def _choose_ports(self, *, anew: bool) -> None:
+        """A free port for each listener that has none yet."""
+        if anew:
+            self.port, self._ports = 0, {}
+        names = [PLAIN, CONTROLLER, *(listener.name for listener in self._listeners)]
+        given = {PLAIN: self.port} if self.port else {}
+        self._ports = dict(zip(names, free_ports(self.host, len(names)), strict=True)) | self._ports | given
+        self.port = self._ports[PLAIN]
+
+    def _write_properties(self) -> Path:
         path = self.data / "server.properties"
-        path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+        path.touch(mode=0o600)  # there may be passwords in it
+        settings = broker_settings(self.host, self._ports, self.data, self._listeners) | self._settings
+        path.write_text(properties(settings), encoding="ascii")
         return path
 
-    def _format(self, command: list[str], properties: Path) -> None:
+    def _format(self, command: list[str], written: Path) -> None:
         if (self.data / "log" / "meta.properties").exists():
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -169,7 +185,8 @@ class KafkaServer:
             cluster = f"A{cluster[1:]}"
         done = subprocess.run(
             [*command, "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-             "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+             "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(written),
+             *format_arguments(self._listeners)],
             capture_output=True, text=True, check=False, timeout=START_TIMEOUT_S,
         )  # fmt: skip
         if done.returncode != 0:
@@ -178,12 +195,12 @@ class KafkaServer:
                 mend="Give it an empty folder that can be written.",
             )
 
-    def _launch(self, command: list[str], properties: Path) -> None:
+    def _launch(self, command: list[str], written: Path) -> None:
         heap = [f"-Xms{min(256, self._heap_size_mb)}m", f"-Xmx{self._heap_size_mb}m", "-XX:MaxGCPauseMillis=20"]
         quiet = ["-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, *heap, *quiet, "kafka.Kafka", str(properties)],
+                [*command, *heap, *quiet, "kafka.Kafka", str(written)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -198,7 +215,7 @@ class KafkaServer:
     def _wait_until_it_serves(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         cluster = self._cluster_id()
-        while not _serves(self.host, self.port, cluster):
+        while not serves(self.host, self.port, cluster):
             if process.poll() is not None:
                 why = f"ended with exit code {process.returncode}"
             elif time.monotonic() > deadline:
@@ -219,29 +236,3 @@ class KafkaServer:
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
         told = [line for line in lines if not line.startswith(("\tat ", "\t... "))]
         return "\n".join(told[-12:])
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])
-
-
-# Metadata request, version 4: about no topic, and none to be created.
-_METADATA_REQUEST = struct.pack(">hhih7si?", 3, 4, 1, 7, b"startup", 0, False)
-
-
-def _serves(host: str, port: int, cluster_id: str) -> bool:
-    """Whether this cluster's broker answers there and counts itself among the live ones (a fenced broker does not).
-
-    Another broker may hold the port that ours wants: an answer from that one is none.
-    """
-    try:
-        with socket.create_connection((host, port), timeout=5) as connection:
-            connection.sendall(struct.pack(">i", len(_METADATA_REQUEST)) + _METADATA_REQUEST)
-            with connection.makefile("rb") as answers:
-                size = answers.read(4)
-                answer = answers.read(struct.unpack(">i", size)[0]) if len(size) == 4 else b""
-    except OSError:
-        return False
-    # correlation id, throttle time, then the array of live brokers; the cluster's id stands behind it
-    return len(answer) >= 12 and struct.unpack_from(">i", answer, 8)[0] > 0 and cluster_id.encode() in answer
