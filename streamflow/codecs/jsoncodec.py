@@ -5,7 +5,6 @@ Values are parsed by orjson, which is strict (UTF-8, no NaN, no trailing bytes) 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from streamflow.codecs.bytescodec import BytesReader, BytesWriter
 from streamflow.codecs.decoding import Errors, ValueReader
 from streamflow.codecs.encoding import ValueWriter
 from streamflow.codecs.envelope_encode import nullable_bytes
+from streamflow.codecs.json_check import bad_column, bad_texts, parse_error
 from streamflow.codecs.json_read import fields_from_json
 from streamflow.codecs.json_write import json_texts, unsayable
 from streamflow.codecs.pieces import Piece
@@ -37,18 +37,6 @@ def json_writer(schema: Schema) -> ValueWriter:
     return RecordWriter(schema) if schema.kind == "record" else AnyWriter(schema)
 
 
-def parse_error(value: bytes) -> str:
-    """Why a value is no JSON; empty if it is."""
-    try:
-        orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        return f"not JSON: {error}."
-    return ""
-
-
-_NO_FIELD = pl.Struct({"\0": pl.Null})  # nothing has such a key: values are parsed, and none is kept
-
-
 class AnyReader(BytesReader):
     """JSON text as it is, once it is known to be JSON: bad bytes must be found at the source, not where they are
     used.
@@ -56,30 +44,11 @@ class AnyReader(BytesReader):
 
     def finish(self, raw: pl.DataFrame, prefix: bytes) -> tuple[pl.DataFrame, Errors]:
         frame, _ = super().finish(raw, prefix)
-        return frame, _bad_column(frame[PAYLOAD])
+        return frame, bad_column(frame[PAYLOAD])
 
     def values(self, values: Sequence[bytes], prefix: bytes) -> tuple[pl.DataFrame, Errors]:
-        errors = _bad_texts(values)
+        errors = bad_texts(values)
         return super().values([v for i, v in enumerate(values) if i not in errors], prefix)[0], errors
-
-
-def _bad_column(texts: pl.Series) -> dict[int, tuple[BadCode, str]]:
-    """As `_bad_texts`. All objects are parsed in native code, so that other threads go on meanwhile."""
-    try:
-        texts.cast(pl.String).str.json_decode(_NO_FIELD)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return _bad_texts(texts.to_list())  # some value is no JSON, or JSON but no object
-    # The one thing that polars lets pass and JSON does not: half a surrogate pair, escaped.
-    halves = (texts.bin.contains(b"\\ud") | texts.bin.contains(b"\\uD")).arg_true().to_list()
-    return {i: ("undecodable", why) for i in halves if (why := parse_error(texts[i]))}
-
-
-def _bad_texts(values: Sequence[bytes]) -> dict[int, tuple[BadCode, str]]:
-    try:
-        deque(map(orjson.loads, values), maxlen=0)  # parses all, keeps none
-    except orjson.JSONDecodeError:
-        return {i: ("undecodable", why) for i, value in enumerate(values) if (why := parse_error(value))}
-    return {}
 
 
 class RecordReader(BytesReader):
