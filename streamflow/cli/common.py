@@ -109,6 +109,8 @@ def log_exists(address: str) -> bool:
     from streamflow.logs import open_log  # raises UsageError for addresses that nothing serves
 
     open_log(address)
+    if address.startswith("kafka://"):
+        return True  # a cluster is there or it is not; opening it tells
     folder = Path(address)
     if folder.exists() and not folder.is_dir():
         fail(f"--log {address!r} is a file.", mend="Give a folder.", code=2)
@@ -145,12 +147,17 @@ async def existing_log(address: str) -> AsyncIterator[Log]:
 
 
 def schema_registry(address: str, named: str = "", base_folder: str = "") -> SchemaRegistry:
-    """The registry that is named (a folder relative to `base_folder`), else `schemas` inside the log's folder."""
+    """The registry that is named (a folder relative to `base_folder`), else `schemas` inside the log's folder.
+
+    A cluster has no folder: `.streamflow/schemas` is its.
+    """
     from streamflow.codecs.registry import FileRegistry, HttpRegistry
 
     if named.startswith(("http://", "https://")):
         return HttpRegistry(named)
-    return FileRegistry(Path(base_folder) / named if named else Path(address) / "schemas")
+    if named:
+        return FileRegistry(Path(base_folder) / named)
+    return FileRegistry((Path(DEFAULT_LOG).parent if address.startswith("kafka://") else Path(address)) / "schemas")
 
 
 def need_topic(topic: str, existing: dict[str, TopicInfo]) -> None:

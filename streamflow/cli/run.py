@@ -1,4 +1,4 @@
-"""`streamflow run`: run a workflow here, on the embedded log."""
+"""`streamflow run`: run a workflow here, on the embedded log or on Kafka."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,8 +31,11 @@ from streamflow.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
-    from streamflow.workers.embedded import Progress, RunReport
+    from streamflow.workers.progress import Progress, RunReport
     from streamflow.workflow.model import WorkflowDocument
+
+
+_CHILD_INTERVAL_S = 0.2  # how often a worker process tells the one that started it
 
 
 class _Guarantee(enum.StrEnum):
@@ -48,7 +52,13 @@ def run(
         float | None, typer.Option(metavar="SECONDS", help="Stop after this many seconds.", min=0)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads that compute; default: one per core.", min=1, max=1024)
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes on Kafka (1), else threads (one a core).",
+            min=1,
+            max=1024,
+        ),
     ] = None,
     guarantee: Annotated[_Guarantee | None, typer.Option(help="Default: what the workflow says.")] = None,
     metrics: Annotated[
@@ -69,7 +79,16 @@ def run(
     # Functions of the workflow may print; with --json, stdout belongs to the facts.
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         report = run_async(
-            _run(document, topology, log, until_end=until_end, duration=duration, workers=workers, metrics=metrics)
+            _run(
+                document,
+                topology,
+                log,
+                file=file,
+                until_end=until_end,
+                duration=duration,
+                workers=workers,
+                metrics=metrics,
+            )
         )
     done, rate = report.progress, report.progress.rows_in / max(report.progress.seconds, 1e-9)
     if json:
@@ -88,47 +107,116 @@ async def _run(
     topology: Topology,
     address: str,
     *,
+    file: Path,
     until_end: bool,
     duration: float | None,
     workers: int | None,
     metrics: Path | None,
 ) -> RunReport:
-    import asyncio
+    from streamflow.sdk.errors import StreamflowError
 
-    from streamflow.logs.embedded import EmbeddedLog
-    from streamflow.nodes import registry
-    from streamflow.sdk.errors import UsageError
-    from streamflow.workers.embedded import EmbeddedWorker
-
-    loop = asyncio.get_running_loop()
     show = _Progress(metrics)
-    async with writable_log(address) as log:
-        assert isinstance(log, EmbeddedLog)  # the only kind that `open_log` gives so far
-        schemas = schema_registry(address, topology.registry, topology.base_folder)
-        worker = EmbeddedWorker(
-            topology, log, nodes=registry(), functions=document.functions, registry=schemas, threads=workers,
-            until_end=until_end, on_progress=show,
-        )  # fmt: skip
-
-        def stop(number: signal.Signals) -> None:
-            # Asked again, the signal does what it does by default: even a task that hangs can be ended.
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-            worker.stop()
-
-        with log.lock(topology.workflow):
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop, number)
-            if duration is not None:
-                loop.call_later(duration, worker.stop)
-            try:
-                report = await worker.run()
-            except UsageError as error:  # the workflow asks for what cannot be, such as a file that is not there
-                fail(error.message, error=error.code, mend=error.mend)
-            finally:
-                show.end()
+    try:
+        if address.startswith("kafka://") and (workers or 1) > 1:
+            report = await _run_processes(topology, address, file, until_end, duration, workers or 1, show)
+        else:
+            report = await _run_here(document, topology, address, until_end, duration, workers, show)
+    except StreamflowError as error:  # such as a file that is not there, or a broker that does not answer
+        fail(error.message, error=error.code, mend=error.mend)
+    finally:
+        show.end()
     show.write(_facts(report.progress, report))
     return report
+
+
+async def _run_here(
+    document: WorkflowDocument,
+    topology: Topology,
+    address: str,
+    until_end: bool,
+    duration: float | None,
+    workers: int | None,
+    show: _Progress,
+) -> RunReport:
+    """In this process, which on Kafka may be one of several that run the workflow."""
+    from streamflow.logs import EmbeddedLog
+    from streamflow.nodes import registry
+    from streamflow.workers.processes import reporter
+    from streamflow.workers.worker import Worker
+
+    async with writable_log(address) as log:
+        tell = reporter()
+        options: dict[str, Any] = {
+            "nodes": registry(),
+            "functions": document.functions,
+            "registry": schema_registry(address, topology.registry, topology.base_folder),
+            "threads": workers if isinstance(log, EmbeddedLog) else None,
+            "until_end": until_end,
+            "on_progress": tell or show,
+            "ends_itself": tell is None,
+            "progress_interval_s": _CHILD_INTERVAL_S if tell else 1.0,
+        }
+        worker: Worker
+        if isinstance(log, EmbeddedLog):
+            from streamflow.workers.embedded import EmbeddedWorker
+
+            worker = EmbeddedWorker(topology, log, **options)
+            with log.lock(topology.workflow), stopped_by_signals(worker.stop, duration):
+                return await worker.run()
+        from streamflow.workers.kafka import kafka_worker
+
+        worker = kafka_worker(topology, log, **options)
+        with stopped_by_signals(worker.stop, duration):
+            return await worker.run()
+
+
+async def _run_processes(
+    topology: Topology,
+    address: str,
+    file: Path,
+    until_end: bool,
+    duration: float | None,
+    count: int,
+    show: _Progress,
+) -> RunReport:
+    """In worker processes, each a `streamflow run` with one worker."""
+    from streamflow.runtime.topics import ensure_topics, task_count
+    from streamflow.workers.processes import Processes
+    from streamflow.workers.progress import RunReport
+
+    async with writable_log(address) as log:
+        tasks = task_count(topology, await ensure_topics(topology, log))
+    command = [sys.executable, "-m", "streamflow.cli.main", "run", str(file), "--log", address, "--workers", "1"]
+    command += ["--guarantee", topology.run.guarantee, *(["--until-end"] if until_end else [])]
+    processes = Processes(command, count, tasks=tasks if until_end else None, on_progress=show)
+    with stopped_by_signals(processes.stop, duration):
+        return RunReport(progress=await processes.run())
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: Callable[[], None], duration: float | None = None) -> Iterator[None]:
+    """SIGTERM, SIGINT and the end of `duration` (seconds) ask for a graceful end. On the event loop."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    def asked(number: signal.Signals) -> None:
+        # Asked again, the signal does what it does by default: even a task that hangs can be ended.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, asked, number)
+    timer = loop.call_later(duration, stop) if duration is not None else None
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 class _Progress:

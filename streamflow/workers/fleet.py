@@ -82,6 +82,10 @@ class Fleet:
         """Tasks of a stage."""
         return stage_width(stage, {name: info.partitions for name, info in self._topics.items()})
 
+    def partitions(self, topic: str) -> int:
+        """Partitions of a topic of the topology."""
+        return self._topics[topic].partitions
+
     @property
     def owned(self) -> frozenset[TaskId]:
         """Tasks that run here now."""
@@ -135,7 +139,7 @@ class Fleet:
         total.add(self._gone)
         for driver in list(self._drivers.values()):
             total.add(_totals(driver.task))
-        total.lag = await self.lag()
+        total.lag, total.tasks = await self.lag(), len(self._drivers)
         return total
 
     def tasks(self) -> list[AnyTask]:

@@ -19,6 +19,8 @@ class Progress:
     commits: int = 0
     lag: int = 0
     stages: dict[str, int] = field(default_factory=dict)  # stage -> rows in
+    tasks: int = 0  # that run now
+    idle: bool = False  # all inputs of the topology are read to their end, and that is committed
 
     def add(self, other: Progress) -> None:
         """Take another worker's totals in; seconds are those of the longest."""
@@ -28,6 +30,7 @@ class Progress:
         self.dead += other.dead
         self.commits += other.commits
         self.lag += other.lag
+        self.tasks += other.tasks
         for stage, rows in other.stages.items():
             self.stages[stage] = self.stages.get(stage, 0) + rows
 
@@ -41,8 +44,9 @@ class RunReport:
 
 
 def summed(parts: Iterable[Progress]) -> Progress:
-    """Totals of several workers."""
-    total = Progress()
-    for part in parts:
+    """Totals of several workers; idle when all are."""
+    total, known = Progress(), list(parts)
+    for part in known:
         total.add(part)
+    total.idle = bool(known) and all(part.idle for part in known)
     return total

@@ -16,7 +16,8 @@ from streamflow.nodes import registry
 from streamflow.sdk.log import Log, TopicSpec
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
-from streamflow.workers.embedded import EmbeddedWorker, RunReport
+from streamflow.workers.embedded import EmbeddedWorker
+from streamflow.workers.progress import RunReport
 from streamflow.workflow.load import load_text
 
 

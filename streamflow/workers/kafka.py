@@ -1,0 +1,130 @@
+"""One of several processes that share the tasks of a topology on Kafka.
+
+The group `<workflow>` decides who runs what. Its members subscribe to the ledgers of all stages, whose partitions are
+the tasks; positions are committed elsewhere, by each task under its stage's own group.
+
+Tasks go on working while the group deals them out again: what was begun is committed before the rebalance, and a task
+that its member has lost is fenced by its next owner, so no moment is needed in which nobody works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from streamflow.logs.kafka import KafkaLog
+from streamflow.logs.kafka.membership import Membership
+from streamflow.model.positions import TopicPartition
+from streamflow.sdk.errors import UsageError
+from streamflow.sdk.log import Log
+from streamflow.topology.plan import Topology
+from streamflow.workers.assign import Claim, assign
+from streamflow.workers.fleet import Fleet, TaskId
+from streamflow.workers.worker import Worker
+
+_SETTLE_S_MAX = 20.0  # a task that cannot commit for so long must not hold the whole group up
+
+
+class KafkaWorker(Worker):
+    """A `Worker` that shares the tasks with the other members of the workflow's group."""
+
+    def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int = 10_000, **options: Any) -> None:
+        """`session_timeout_ms`: how long a worker may be silent before its tasks go to others."""
+        super().__init__(topology, log, Shared(topology, log, session_timeout_ms=session_timeout_ms), **options)
+
+
+def kafka_worker(topology: Topology, log: Log, **options: Any) -> KafkaWorker:
+    """A worker on `log`, which must be a cluster's."""
+    if not isinstance(log, KafkaLog):
+        raise UsageError(f"{log.address} is no Kafka cluster.", mend="Give --log kafka://HOST:PORT.")
+    return KafkaWorker(topology, log, **options)
+
+
+class Shared:
+    """The `Owner` that asks the group."""
+
+    alone = False
+    name = "streamflow-sticky"  # of the assignor, as the group's members know it
+
+    def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int) -> None:
+        self._topology, self._log = topology, log
+        self._session_timeout_ms = session_timeout_ms
+        self._stages = {stage.ledger: stage.id for stage in topology.stages}
+        self._claim = Claim()
+        self._membership: Membership | None = None
+        self._fleet: Fleet | None = None
+
+    async def begin(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._membership = Membership(
+            self._log.client_settings(),
+            group=self._topology.workflow,
+            topics=self._stages,
+            assignor=self,
+            revoking=self._revoking,
+            assigned=self._assigned,
+            session_timeout_ms=self._session_timeout_ms,
+            heartbeat_interval_ms=min(1_000, self._session_timeout_ms // 3),
+        )
+        await self._membership.join()
+
+    async def watch(self, fleet: Fleet) -> None:
+        assert self._membership is not None, "begin() comes first"
+        await self._membership.failed()
+
+    async def idle(self, fleet: Fleet) -> bool:
+        """Also what the other members run: their positions are on the log."""
+        if self._claim.generation < 0:
+            return False
+        for stage in self._topology.stages:
+            for partition in range(fleet.width(stage)):
+                if await self._behind(stage.id, partition):
+                    return False
+        return True
+
+    async def _behind(self, stage_id: str, partition: int) -> bool:
+        stage = self._topology.stage(stage_id)
+        wanted = [TopicPartition(i.topic, partition) for i in stage.inputs if not i.source]
+        wanted = [at for at in wanted if partition < self._partitions(at.topic)]
+        committed = await self._log.committed(stage.group(self._topology.workflow), wanted)
+        for at in wanted:
+            start, end = await self._log.offsets(at)
+            if (committed[at].offset if at in committed else start) < end:
+                return True
+        return False
+
+    def _partitions(self, topic: str) -> int:
+        assert self._fleet is not None
+        return self._fleet.partitions(topic)
+
+    def lost(self) -> None:
+        if self._membership is not None:
+            self._membership.rejoin()
+
+    async def end(self) -> None:
+        if self._membership is not None:
+            await self._membership.leave()
+
+    async def _revoking(self) -> None:
+        assert self._fleet is not None
+        try:
+            async with asyncio.timeout(_SETTLE_S_MAX):
+                await self._fleet.settle()
+        except TimeoutError:
+            return  # fencing decides
+
+    async def _assigned(self, given: frozenset[TopicPartition]) -> None:
+        assert self._fleet is not None
+        assert self._membership is not None
+        held: dict[str, tuple[int, ...]] = {}
+        for at in sorted(given):
+            held[at.topic] = (*held.get(at.topic, ()), at.partition)
+        self._claim = Claim(generation=self._membership.generation, partitions=held)
+        await self._fleet.own([TaskId(self._stages[at.topic], at.partition) for at in given])
+
+    def said(self) -> bytes:
+        return self._claim.dump()
+
+    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Mapping[str, list[int]]]:
+        return assign(topics, {member: Claim.load(data) for member, data in members.items()})

@@ -1,0 +1,150 @@
+"""One process of a running workflow: a fleet of tasks, and whoever says which of them it owns.
+
+A pool of threads computes, one event loop reads and commits. Only ownership differs between the logs (`Owner`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from streamflow.codecs.registry import SchemaRegistry
+from streamflow.model.policies import RunPolicy
+from streamflow.runtime.build import Functions
+from streamflow.runtime.topics import ensure_topics, register_schemas
+from streamflow.sdk.log import Log
+from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.plan import Topology
+from streamflow.workers.driver import Turn, advance
+from streamflow.workers.fleet import Fleet
+from streamflow.workers.progress import Progress, RunReport
+
+_END_CHECK_S = 0.02
+
+
+class Owner(Protocol):
+    """Says which tasks this process owns, by `Fleet.own`, from `begin` until `end`."""
+
+    # Whether it is an error when another process takes a task over.
+    alone: bool
+
+    async def begin(self, fleet: Fleet) -> None:
+        """Start to hand out tasks; returns without waiting for the first of them."""
+        ...
+
+    async def watch(self, fleet: Fleet) -> None:
+        """Upkeep while the tasks run. Never returns; raises what ends the ownership."""
+        ...
+
+    async def idle(self, fleet: Fleet) -> bool:
+        """Whether everything that the whole topology can read now is committed, by whomever."""
+        ...
+
+    def lost(self) -> None:
+        """A task was fenced: another process took it over."""
+        ...
+
+    async def end(self) -> None:
+        """No more tasks are owned; they have committed what they had begun."""
+        ...
+
+
+class Worker:
+    """Runs tasks of a topology until told to stop, until its inputs end, or until an item fails under policy `stop`."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        log: Log,
+        owner: Owner,
+        *,
+        nodes: NodeRegistry,
+        functions: Functions | None = None,
+        registry: SchemaRegistry | None = None,
+        policy: RunPolicy | None = None,
+        threads: int | None = None,
+        until_end: bool = False,
+        ends_itself: bool = True,
+        on_progress: Callable[[Progress], None] | None = None,
+        progress_interval_s: float = 1.0,
+        turn: Turn = advance,
+    ) -> None:
+        """`until_end`: commit at once whatever there is and, if it `ends_itself`, end when the inputs are at theirs."""
+        self._topology, self._log, self._owner, self._nodes = topology, log, owner, nodes
+        self._functions, self._registry, self._policy = functions, registry, policy
+        self._threads = threads or max(2, os.cpu_count() or 2)
+        self._until_end, self._ends_itself = until_end, ends_itself
+        self._on_progress, self._interval_s, self._turn = on_progress, progress_interval_s, turn
+        self._stop = asyncio.Event()
+        self.fleet: Fleet | None = None
+
+    def stop(self) -> None:
+        """Ask for a graceful end: steps under way finish and are committed. Call it on the event loop."""
+        self._stop.set()
+
+    async def run(self) -> RunReport:
+        """Run to the end. Raises what a task could not recover from; everything committed stays committed."""
+        started = time.monotonic()
+        topics = await ensure_topics(self._topology, self._log)
+        if self._registry is not None:
+            register_schemas(self._topology, self._registry)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="streamflow") as executor:
+            fleet = self.fleet = Fleet(
+                self._topology, self._log, executor, topics=topics, nodes=self._nodes, functions=self._functions,
+                registry=self._registry, policy=self._policy, turn=self._turn, settle_when_idle=self._until_end,
+                on_lost=None if self._owner.alone else lambda _: self._owner.lost(),
+            )  # fmt: skip
+            try:
+                await self._owner.begin(fleet)
+                await self._until_over(fleet, started)
+            finally:
+                await fleet.close(graceful=fleet.error is None)
+                await self._owner.end()
+            if fleet.error is not None:
+                raise fleet.error
+            progress = await self._progress(fleet, started)
+        if self._on_progress:
+            self._on_progress(progress)
+        return RunReport(progress=progress, halted=fleet.halted)
+
+    async def _until_over(self, fleet: Fleet, started: float) -> None:
+        """Return when the run is to end: told to stop, a task failed or halted, or the inputs are at their end."""
+        works = [self._stop.wait(), fleet.finished(), self._owner.watch(fleet), self._tell(fleet, started)]
+        if self._until_end and self._ends_itself:
+            works.append(self._at_end(fleet))
+        jobs = [asyncio.ensure_future(work) for work in works]
+        try:
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for job in jobs:
+                job.cancel()
+            ended = await asyncio.gather(*jobs, return_exceptions=True)
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _at_end(self, fleet: Fleet) -> None:
+        while True:
+            if await self._idle(fleet):
+                return
+            await asyncio.sleep(_END_CHECK_S)
+
+    async def _idle(self, fleet: Fleet) -> bool:
+        """Whether everything is read and committed; asked twice, as one task's output is another's input."""
+        return fleet.idle and not await fleet.lag() and await self._owner.idle(fleet) and fleet.idle
+
+    async def _tell(self, fleet: Fleet, started: float) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            if self._on_progress:
+                self._on_progress(await self._progress(fleet, started))
+
+    async def _progress(self, fleet: Fleet, started: float) -> Progress:
+        progress = await fleet.progress()
+        progress.seconds = time.monotonic() - started
+        progress.idle = self._until_end and await self._idle(fleet)
+        return progress
