@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from streamflow.logs.embedded.log import EmbeddedLog
+from streamflow.logs.kafka import KafkaLog, KafkaOptions
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Log
 
-__all__ = ["EmbeddedLog", "open_log"]
+__all__ = ["EmbeddedLog", "KafkaLog", "KafkaOptions", "open_log"]
 
 
 def open_log(address: str, **options: Any) -> Log:
-    """The log at `address`, not opened yet: a path is an embedded log. `options` are those of the log's class."""
+    """The log at `address`, not opened yet: a path is an embedded log.
+
+    kafka://HOST:PORT[,HOST:PORT][?option=value&...] is Kafka; its options are those of `KafkaOptions`, which the
+    environment gives as well (STREAMFLOW_KAFKA_*). `options` are those of the log's class.
+    """
     if address.startswith("kafka://"):
-        raise UsageError(
-            f"{address}: this version of streamflow has no Kafka log; it arrives with the next one.",
-            mend="Use the embedded log meanwhile: give a folder as the address.",
-        )
+        return KafkaLog(address, **options)
     if "://" in address:
         raise UsageError(f"{address}: no log has such an address.", mend="Give a folder, or kafka://HOST:PORT.")
     if not address:

@@ -2,7 +2,8 @@
 
 `STREAMFLOW_CRASH_AT=after-outputs:3` kills this process with SIGKILL the third time it passes that point. Unset, a
 point costs one comparison. The names are those of docs/semantics: before-begin, after-outputs, after-changelog,
-after-offsets, before-frame, after-frame, before-store.
+after-offsets, before-frame, after-frame, before-store. On Kafka before-end-txn and after-end-txn stand where the
+embedded log has its frame.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ POINTS = (
     "after-frame",
     "before-store",
 )
+KAFKA_POINTS = ("before-end-txn", "after-end-txn")
 _at, _, _nth = os.environ.get("STREAMFLOW_CRASH_AT", "").partition(":")
 _left = int(_nth or "1")
 

@@ -1,0 +1,55 @@
+"""Bounded retries: an operation goes on by itself while brokers come and go, and ends with an error that names them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Final
+
+from streamflow.sdk.errors import LogError
+
+_FIRST_S: Final = 0.02
+_MAX_S: Final = 1.0
+
+
+class Unreachable(LogError):
+    """The cluster, or the part of it that was needed, did not do what was asked in the time allowed."""
+
+    code = "SF511"
+
+
+class Unanswered(Exception):
+    """A request has no answer. `sent` tells whether the broker may have done it all the same."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        self.why, self.sent = why, sent
+        super().__init__(why)
+
+
+class Patience:
+    """Pauses between tries, growing from 20 ms to 1 s with jitter, until `limit_ms` are over."""
+
+    def __init__(self, what: str, limit_ms: int) -> None:
+        self._what, self._limit_s = what, limit_ms / 1000
+        self._since = time.monotonic()
+        self._pause_s = _FIRST_S
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._since + self._limit_s - time.monotonic())
+
+    async def pause(self, why: str, *, first_s: float = _FIRST_S) -> None:
+        """Wait before the next try. Raises Unreachable, with `why`, when there is to be none."""
+        left_s = self.left_s
+        if left_s <= 0:
+            raise self.over(why)
+        self._pause_s = max(self._pause_s, first_s)
+        await asyncio.sleep(min(left_s, self._pause_s * random.uniform(0.8, 1.2)))  # noqa: S311 - no secret
+        self._pause_s = min(self._pause_s * 1.6, _MAX_S)
+
+    def over(self, why: str) -> Unreachable:
+        return Unreachable(
+            f"{self._what}: given up after {time.monotonic() - self._since:.1f} s: {why}.",
+            mend="Check the brokers and the address; raise STREAMFLOW_KAFKA_RETRY_MS to wait longer.",
+        )
