@@ -1,4 +1,4 @@
-"""Seeded orders for the benchmarks, made column by column and written to an embedded log."""
+"""Seeded orders for the benchmarks, made column by column and written to a log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from streamflow.codecs import CodecSpec, encoder
 from streamflow.codecs.avrotypes import schema_from_avro
-from streamflow.logs.embedded import EmbeddedLog
+from streamflow.logs import open_log
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import ANY
 from streamflow.operators.partition import partition_for
@@ -55,14 +55,14 @@ def orders(n: int, *, seed: int = 7, chunk: int = 100_000) -> Iterator[pl.DataFr
         )
 
 
-async def write(log_folder: Path, n: int, *, partitions: int = 4, json: bool = False) -> str:
-    """Fill `bench.orders` (Avro) or `bench.json-orders` with n orders; returns the topic."""
-    topic = "bench.json-orders" if json else "bench.orders"
-    log = EmbeddedLog(log_folder)
+async def write(address: str, n: int, *, topic: str = "", partitions: int = 4, json: bool = False) -> str:
+    """Fill a topic with n orders as Avro or JSON; `bench.orders` or `bench.json-orders` if none is named."""
+    topic = topic or ("bench.json-orders" if json else "bench.orders")
+    log = open_log(address)
     await log.open()
     if topic not in await log.topics():
         await log.create_topic(TopicSpec(name=topic, partitions=partitions, config={"retention.ms": "-1"}))
-    producer = await log.producer(f"bench.fill.{topic}")
+    producer = await log.producer(f"fill.{topic}")
     if json:
         encode = encoder(CodecSpec(format="json", schema=ANY, name="Order"))
     else:
@@ -86,6 +86,13 @@ async def write(log_folder: Path, n: int, *, partitions: int = 4, json: bool = F
 
 
 if __name__ == "__main__":
-    import sys
+    import argparse
 
-    asyncio.run(write(Path(sys.argv[1]), int(sys.argv[2]), json="json" in sys.argv[3:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log")
+    parser.add_argument("records", type=int)
+    parser.add_argument("--topic", default="")
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    asyncio.run(write(args.log, args.records, topic=args.topic, partitions=args.partitions, json=args.json))

@@ -74,7 +74,7 @@ def once(n: int, *, as_json: bool, keep: Path | None = None) -> dict[str, float]
     folder = Path(tempfile.mkdtemp(prefix="streamflow-bench-"))
     try:
         # A process of its own: the generator's memory and warm caches of code must not count.
-        fill = [sys.executable, str(HERE / "data.py"), str(folder / "log"), str(n), *(["json"] if as_json else [])]
+        fill = [sys.executable, str(HERE / "data.py"), str(folder / "log"), str(n), *(["--json"] if as_json else [])]
         subprocess.run(fill, check=True)
         metrics = folder / "metrics.json"
         workflow = HERE / ("w1_json" if as_json else "w1") / "workflow.yaml"

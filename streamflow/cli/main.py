@@ -24,6 +24,7 @@ from streamflow.cli.send import send
 from streamflow.cli.tail import tail
 from streamflow.cli.test import run_cases
 from streamflow.cli.topics import topics
+from streamflow.cli.worker import worker
 
 
 class _Commands(typer.core.TyperGroup):
@@ -48,7 +49,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(check)
 app.command("test")(run_cases)
-for command in (plan, run, send, tail, topics, lag, audit, reset, nodes, doctor):
+for command in (plan, run, worker, send, tail, topics, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 app.add_typer(dev, name="dev")

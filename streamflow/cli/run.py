@@ -92,7 +92,7 @@ def run(
         )
     done, rate = report.progress, report.progress.rows_in / max(report.progress.seconds, 1e-9)
     if json:
-        print_json(_facts(done, report))
+        print_json(facts(done, report))
     else:
         print(
             f"{counted(done.rows_in, 'record')} in, {done.rows_out:,} out, {counted(done.dead, 'dead letter')}, "
@@ -115,7 +115,7 @@ async def _run(
 ) -> RunReport:
     from streamflow.sdk.errors import StreamflowError
 
-    show = _Progress(metrics)
+    show = Figures(metrics)
     try:
         if address.startswith("kafka://") and (workers or 1) > 1:
             report = await _run_processes(topology, address, file, until_end, duration, workers or 1, show)
@@ -125,7 +125,7 @@ async def _run(
         fail(error.message, error=error.code, mend=error.mend)
     finally:
         show.end()
-    show.write(_facts(report.progress, report))
+    show.write(facts(report.progress, report))
     return report
 
 
@@ -136,7 +136,7 @@ async def _run_here(
     until_end: bool,
     duration: float | None,
     workers: int | None,
-    show: _Progress,
+    show: Figures,
 ) -> RunReport:
     """In this process, which on Kafka may be one of several that run the workflow."""
     from streamflow.logs import EmbeddedLog
@@ -177,7 +177,7 @@ async def _run_processes(
     until_end: bool,
     duration: float | None,
     count: int,
-    show: _Progress,
+    show: Figures,
 ) -> RunReport:
     """In worker processes, each a `streamflow run` with one worker."""
     from streamflow.runtime.topics import ensure_topics, task_count
@@ -219,7 +219,7 @@ def stopped_by_signals(stop: Callable[[], None], duration: float | None = None) 
             loop.remove_signal_handler(number)
 
 
-class _Progress:
+class Figures:
     """Shows progress on stderr and keeps the metrics file up to date."""
 
     def __init__(self, metrics: Path | None) -> None:
@@ -235,7 +235,7 @@ class _Progress:
         now = time.monotonic()
         rate = (progress.rows_in - self._last[1]) / max(now - self._last[0], 1e-9)
         self._last = (now, progress.rows_in)
-        self.write(_facts(progress, None))
+        self.write(facts(progress, None))
         self._line.show(
             f"{progress.seconds:6.1f} s  {progress.rows_in:>13,} in  {progress.rows_out:>13,} out  "
             f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}"
@@ -260,7 +260,8 @@ class _Progress:
             self._told = True
 
 
-def _facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
+def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
+    """What the metrics file and --json say."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "state": "running" if report is None else "halted" if report.halted else "ended",

@@ -1,0 +1,56 @@
+"""What the reference workload must give: computed by polars over the same orders, compared record by record."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import data
+import polars as pl
+
+from streamflow.codecs import CodecSpec, decoder
+from streamflow.codecs.avrotypes import schema_from_avro
+from streamflow.logs import open_log
+from streamflow.model.positions import TopicPartition
+
+HERE = Path(__file__).parent
+
+
+@lru_cache(maxsize=4)
+def priced(n: int) -> pl.DataFrame:
+    """The priced orders, by id."""
+    return (
+        pl.concat(data.orders(n))
+        .filter(pl.col("amount") > 20)
+        .with_columns((pl.col("amount") * pl.col("qty")).alias("total"))
+        .select(
+            "id", "ts", "customer", "country", "total",
+            pl.when(pl.col("total") > 500).then(pl.lit("gold")).otherwise(pl.lit("std")).alias("tier"),
+        )
+        .sort("id")
+    )  # fmt: skip
+
+
+async def check(address: str, topic: str, n: int, *, as_json: bool) -> None:
+    """Raise unless the topic holds exactly the priced orders."""
+    schema = schema_from_avro((HERE / "w1" / "priced.avsc").read_text())
+    reader = decoder(CodecSpec(format="json" if as_json else "avro", schema=schema, name="P"), reserved=())
+    log, frames = open_log(address), []
+    await log.open()
+    try:
+        for p in range((await log.topics())[topic].partitions):
+            at, place = 0, TopicPartition(topic, p)
+            while batches := await log.read(place, at, size_bytes_max=4 << 20):
+                decoded = reader.decode(batches, first_offset=at)
+                if decoded.bad:
+                    raise AssertionError(f"{place}: {decoded.bad[0]}")
+                frames.append(decoded.frame.drop("@position"))
+                at = decoded.end_offset
+    finally:
+        await log.close()
+    wanted = priced(n)
+    got = pl.concat(frames).sort("id").select(wanted.columns)
+    if got.height != wanted.height:
+        raise AssertionError(f"{got.height} records out, {wanted.height} expected")
+    if not got.equals(wanted.cast(dict(got.schema))):
+        raise AssertionError("outputs differ")

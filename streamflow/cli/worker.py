@@ -1,0 +1,80 @@
+"""`streamflow worker`: a long-lived worker on Kafka, under Faust; several share the partitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamflow.cli.common import FileArgument, LogOption, compile_file, run_async, schema_registry
+from streamflow.cli.output import fail, note
+from streamflow.cli.run import Figures, facts, stopped_by_signals
+
+if TYPE_CHECKING:
+    from streamflow.topology.plan import Topology
+    from streamflow.workers.progress import RunReport
+    from streamflow.workflow.model import WorkflowDocument
+
+
+def worker(
+    file: FileArgument,
+    *,
+    log: LogOption = "kafka://127.0.0.1:9092",
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads that compute; default: one a core.", min=1, max=1024)
+    ] = None,
+    session_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Silent for so long, its tasks go to other workers.", min=1)
+    ] = 10.0,
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
+    ] = None,
+) -> None:
+    """Run a workflow on Kafka until it is stopped, together with as many other workers as there are.
+
+    SIGTERM and Ctrl-C end it gracefully: what was begun is committed, its tasks go to the others, the exit code is 0.
+    """
+    document, topology = compile_file(file)
+    if not log.startswith("kafka://"):
+        fail(f"a worker runs on Kafka; {log!r} is a folder.", mend="Use `streamflow run` for the embedded log.", code=2)
+    report = run_async(_work(document, topology, log, threads, session_timeout, metrics))
+    if report is not None and report.halted is not None:
+        fail(report.halted.message, error=report.halted.code, mend=report.halted.mend)
+
+
+async def _work(
+    document: WorkflowDocument,
+    topology: Topology,
+    address: str,
+    threads: int | None,
+    session_timeout_s: float,
+    metrics: Path | None,
+) -> RunReport | None:
+    import asyncio
+
+    from streamflow.workers.faust import app
+
+    show = Figures(metrics)
+    host = app(
+        topology,
+        address,
+        functions=document.functions,
+        registry=schema_registry(address, topology.registry, topology.base_folder),
+        threads=threads,
+        session_timeout_ms=round(session_timeout_s * 1000),
+        on_progress=show,
+    )
+    stop = asyncio.Event()
+    with stopped_by_signals(stop.set):
+        await host.start()
+        note(f"worker of {topology.workflow} on {address}")
+        over = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(host.tasks.over.wait())]
+        await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in over:
+            waiting.cancel()
+        await host.stop()
+        show.end()
+        report = await host.tasks.ended()
+    show.write(facts(report.progress, report))
+    return report
