@@ -49,11 +49,13 @@ def decoder(
     registry: SchemaRegistry | None = None,
     reserved: Collection[str] = (KEY, TS),
     columns: Collection[str] | None = None,
+    markers: bool = False,
 ) -> Decoder:
     """The decoder of a topic. `reserved`: which of `@key`, `@ts`, `@headers` its frames carry beside `@position`.
 
     `columns`: the payload columns that anything reads; None means all. Values are checked whole either way.
-    Raises SchemaError for a spec that is no schema.
+    `markers`: records of the runtime's own may stand between the items, as on internal topics; on a topic of users a
+    record that looks like one is an item. Raises SchemaError for a spec that is no schema.
     """
     reader: ValueReader
     if spec.format == "avro":
@@ -62,7 +64,7 @@ def decoder(
         reader = json_reader(spec.schema)
     else:
         reader = BytesReader(spec.schema)
-    return BatchDecoder(reader, reserved, columns)
+    return BatchDecoder(reader, reserved, columns, markers=markers)
 
 
 def encoder(spec: CodecSpec, *, registry: SchemaRegistry | None = None) -> Encoder:

@@ -59,8 +59,10 @@ class ValueReader(Protocol):
 class BatchDecoder:
     """A `Decoder` (see `api`) over a format's `ValueReader`."""
 
-    def __init__(self, reader: ValueReader, reserved: Collection[str], columns: Collection[str] | None) -> None:
-        self._reader = reader
+    def __init__(
+        self, reader: ValueReader, reserved: Collection[str], columns: Collection[str] | None, *, markers: bool = False
+    ) -> None:
+        self._reader, self._markers = reader, markers
         payload = frame_schema(reader.schema)
         names = list(payload) if columns is None else [c for c in payload if c in columns]
         self._empty = pl.DataFrame(
@@ -77,7 +79,7 @@ class BatchDecoder:
             result.end_offset = max(result.end_offset, batch.last_offset + 1)
             if batch.last_offset < first_offset or not batch.count:
                 continue
-            marker = find_marker(batch)
+            marker = find_marker(batch) if self._markers else None
             if marker is None:
                 wanted.append(batch)
             elif marker.offset >= first_offset:

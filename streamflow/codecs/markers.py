@@ -1,7 +1,8 @@
 """Records of the runtime's own on internal topics: progress of an upstream task, not items.
 
 A marker stands alone in its record batch, has no key, and one header that names its type. Batches of more than one
-record are never looked into, so markers cost nothing where there are none.
+record are never looked into, so markers cost nothing where there are none. They are looked for on internal topics only:
+on a topic of users, such a record is whatever its owner meant.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ def find_marker(batch: RecordBatch) -> Marker | None:
     if batch.count != 1 or _NAME not in batch.body:
         return None
     one = scan(batch)[0]
-    if isinstance(one, Damaged) or one.key is not None or len(one.headers) != 1 or one.headers[0][0] != MARKER_HEADER:
+    if isinstance(one, Damaged) or not (type := marker_type(one)):
         return None
-    name = one.headers[0][1] or b""
-    return Marker(one.offset, one.timestamp_ms, name.decode(errors="replace"), one.value or b"")
+    return Marker(one.offset, one.timestamp_ms, type, one.value or b"")
+
+
+def marker_type(record: Record) -> str:
+    """What kind of marker a record of an internal topic is; "" for an item."""
+    if record.key is not None or len(record.headers) != 1 or record.headers[0][0] != MARKER_HEADER:
+        return ""
+    return (record.headers[0][1] or b"").decode(errors="replace")

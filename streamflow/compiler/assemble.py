@@ -111,6 +111,8 @@ class _Assembler:
                 codec=user_codec(read, types.avro),
                 key=read.key.text if read.key else "",
                 time=read.time.text if read.time else "",
+                disorder_ms=read.disorder_ms,
+                idle_after_ms=read.idle_after_ms,
                 extent=types.extent,
                 start=read.start,
                 keep=keep,
@@ -171,6 +173,7 @@ class _Assembler:
                 codec=topic.codec,
                 envelope=topic.envelope,
                 partition_by="single" if topic.partitions == 1 else "key",
+                watermarks=node_id in self.envelopes.timed,
             )
         return None
 
@@ -183,6 +186,7 @@ class _Assembler:
             codec=topic.codec,
             envelope=topic.envelope,
             partition_by="single",
+            watermarks=node in self.envelopes.timed,
         )
 
     def _internal_topic(self, node: str) -> TopicPlan:

@@ -67,6 +67,7 @@ class Envelopes:
     needs: Mapping[str, tuple[str, ...]]  # by stage
     keep: Mapping[str, tuple[str, ...]]  # by node: fields
     carried: Mapping[str, tuple[EnvelopeField, ...]]  # by node whose rows enter a stage through an internal topic
+    timed: frozenset[str] = frozenset()  # of those nodes, the ones behind whose topic something reads the watermark
 
 
 @dataclass(slots=True)
@@ -87,11 +88,13 @@ def envelope(typed: TypedGraph, groups: Groups) -> Envelopes:
             if not group.source and (graph.nodes[entry].repartitions or graph.nodes[entry].reads_source):
                 carried[entry] = _carried(typed, entry, [demands[n] for n in graph.descendants(entry)])
     needs = {g.id: _needs(typed, g, demands, carried) for g in groups.stages}
+    timed = frozenset(e for e in carried if any(WM in demands[n].columns for n in graph.descendants(e)))
     keep: dict[str, set[str]] = {}
     for demand in demands.values():
         for node, name in demand.kept:
             keep.setdefault(node, set()).add(name)
-    return Envelopes(needs=needs, keep={n: tuple(sorted(f)) for n, f in keep.items()}, carried=carried)
+    kept = {n: tuple(sorted(f)) for n, f in keep.items()}
+    return Envelopes(needs=needs, keep=kept, carried=carried, timed=timed)
 
 
 def _demand(typed: TypedGraph, node_id: str) -> _Demand:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from streamflow.model.types import ANY, BYTES, Schema
 from streamflow.nodes.checks import CONTRADICTION
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, TopicRead, param
+
+TIME_MS_MAX: Final = 366 * 86_400_000  # a year
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,20 @@ class Event(Node):
     time: Expression | None = param(
         default=None, help="Event time: a timestamp, or a long of ms since 1970. Left out: the record's timestamp."
     )
+    disorder_ms: int = param(
+        default=0,
+        ge=0,
+        le=TIME_MS_MAX,
+        help="How far behind the latest event time of its partition a record may come and not be late. What waits for "
+        "event time waits that much longer.",
+    )
+    idle_after_ms: int | None = param(
+        default=None,
+        ge=1,
+        le=TIME_MS_MAX,
+        help="A partition without new records for so long (by the clock) does not hold event time back until its next "
+        "record. Left out: event time waits for every partition.",
+    )
     start: Literal["earliest", "latest"] = param(
         default="earliest", help="Where reading begins when nothing was committed yet."
     )
@@ -60,6 +76,8 @@ class Event(Node):
             schema=schema,
             key=self.key,
             time=self.time,
+            disorder_ms=self.disorder_ms,
+            idle_after_ms=self.idle_after_ms,
             start=self.start,
         )
 

@@ -10,12 +10,16 @@ from typing import Any
 from streamflow.expressions import compile_projection, parse_template
 from streamflow.model.policies import Extent
 from streamflow.model.types import Schema, Type
+from streamflow.runtime.context import StepClock, TaskContext
+from streamflow.runtime.graph import Graph
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
+from streamflow.sdk.operator import Operator
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.registry import NodeRegistry
-from streamflow.topology.plan import NodePlan, Topology
+from streamflow.sdk.state import TransactionalStore
+from streamflow.topology.plan import NodePlan, StagePlan, Topology
 
 Functions = Mapping[str, Callable[..., Any]]
 
@@ -97,3 +101,47 @@ def kept_schemas(topology: Topology, upto: NodePlan) -> Mapping[str, Schema]:
             if entry.keep:
                 kept[entry.node] = entry.schema
     return kept
+
+
+def build_graph(
+    topology: Topology,
+    stage: StagePlan,
+    nodes: NodeRegistry,
+    stores: Mapping[tuple[str, str], TransactionalStore],
+    clock: StepClock,
+    *,
+    partition: int,
+    functions: Functions,
+    **options: object,
+) -> Graph:
+    """The stage's graph with an operator and a context for each node."""
+    operators: dict[str, Operator] = {}
+    contexts: dict[str, TaskContext] = {}
+    one_to_one = set()
+    for plan in stage.nodes:
+        node = build_node(plan, nodes)
+        if node.spec.one_to_one:
+            one_to_one.add(plan.id)
+        operators[plan.id] = node.operator(
+            TaskBuildContext(
+                node_id=plan.id,
+                inputs=plan.inputs,
+                outputs=plan.outputs,
+                extent=plan.extent,
+                vars=topology.vars,
+                base_folder=topology.base_folder,
+                partition=partition,
+                kept=kept_schemas(topology, plan),
+                functions=functions,
+                schemas=topology.schemas,
+            )
+        )
+        contexts[plan.id] = TaskContext(
+            workflow=topology.workflow,
+            stage=stage.id,
+            node=plan.id,
+            partition=partition,
+            clock=clock,
+            stores={name: store for (node_id, name), store in stores.items() if node_id == plan.id},
+        )
+    return Graph(stage, operators, contexts, one_to_one=frozenset(one_to_one), **options)  # type: ignore[arg-type]

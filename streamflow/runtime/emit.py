@@ -15,7 +15,7 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, B
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import polars_dtype
 from streamflow.operators.partition import partition_for
-from streamflow.runtime.seed import END
+from streamflow.runtime.seed import END, WATERMARK
 from streamflow.sdk.log import NewBatch
 from streamflow.topology.plan import SinkPlan, StagePlan
 
@@ -62,6 +62,7 @@ class Emitter:
         for sink in stage.sinks:
             self._sinks.setdefault(sink.wire.node, []).append((sink, encoder(sink.codec, registry=registry)))
         self._repartitions = [s for s in stage.sinks if s.kind == "repartition"]
+        self._timed = [s for s in self._repartitions if s.watermarks]
 
     def emit(self, records: Mapping[str, Sequence[Batch]]) -> Emitted:
         """Encode rows by the node whose sink they reach."""
@@ -75,8 +76,16 @@ class Emitter:
     def ends(self, execution: str, timestamp_ms: int) -> Emitted:
         """Markers that tell every consumer of a repartition topic that this task is done with an execution."""
         value = orjson.dumps({"execution": execution, "task": self._partition, "of": self._tasks})
-        marker, done = encode_marker(END, value, timestamp_ms), Emitted()
-        for sink in self._repartitions:
+        return self._everywhere(self._repartitions, encode_marker(END, value, timestamp_ms))
+
+    def watermark(self, watermark_ms: int, timestamp_ms: int) -> Emitted:
+        """Markers that tell every consumer that needs it the event time of this task: a time, IDLE or END_OF_TIME."""
+        marker = watermark_marker(self._partition, watermark_ms, timestamp_ms)
+        return self._everywhere(self._timed, marker)
+
+    def _everywhere(self, sinks: Sequence[SinkPlan], marker: NewBatch) -> Emitted:
+        done = Emitted()
+        for sink in sinks:
             for p in range(self._partitions[sink.topic]):
                 at = TopicPartition(sink.topic, p)
                 done.writes.setdefault(at, []).append(marker)
@@ -120,3 +129,8 @@ class Emitter:
                 pl.lit(sink.wire.node).alias(ERROR_NODE),
             )
             done.dead.append(Batch(failed, batch.schema))
+
+
+def watermark_marker(task: int, watermark_ms: int, timestamp_ms: int) -> NewBatch:
+    """`task`: partition of the task that says so; its stage is the one that writes the topic."""
+    return encode_marker(WATERMARK, orjson.dumps({"task": task, "watermark_ms": watermark_ms}), timestamp_ms)

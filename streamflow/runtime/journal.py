@@ -1,7 +1,8 @@
 """The journal: what a task's commit depended on besides the records themselves, so that a replay can do it again.
 
 One record per commit, in the same transaction: which ranges of which inputs were processed in what order, the clock
-reading of each step, which inputs were held to be idle, the seed of random choices, and event time afterwards.
+reading of each step, which inputs were held to be idle, the seed of random choices. And what the next commit goes on
+from besides offsets and stores: executions that are open, and event time.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any, Final
 
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.avro_values import AvroValue
-from streamflow.runtime.watermark import NO_WATERMARK, InputTime, TaskTime
+from streamflow.runtime.committed import InputState
+from streamflow.runtime.event_time import NO_WATERMARK, InputTime, TaskTime
 from streamflow.sdk.errors import CodecError
 
-VERSION: Final = 1
+VERSION: Final = 2
 STEPS_MAX: Final = 10_000  # of one commit
 INPUTS_MAX: Final = 1_000
 
@@ -25,7 +27,8 @@ class JournalStep:
     """Offsets `range` of `at` were processed in one step at `now_ms`.
 
     `with_previous`: these rows and those of the entry before were merged row by row, by (event time, input, offset);
-    both then belong to one step. `idle`: inputs that were held to be idle from this step on.
+    both then belong to one step. `idle`: inputs that were held to be idle from this step on. An empty range is a step
+    without records, which only held inputs to be idle.
     """
 
     at: TopicPartition
@@ -37,13 +40,20 @@ class JournalStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRecord:
-    """One commit of one task. `time` is event time after it, its inputs in the order of `inputs`."""
+    """One commit of one task.
+
+    Where something besides offsets and stores is to be kept, `number` counts such commits from 1, `open` and
+    `time.inputs` are per input of `inputs`, as they were after the commit; `time` is None where no watermark is needed.
+    Else `number` is 0, and they are empty.
+    """
 
     stage: str
     partition: int
     steps: tuple[JournalStep, ...]
     seed: int = 0
+    number: int = 0
     inputs: tuple[TopicPartition, ...] = ()
+    open: tuple[InputState, ...] = ()
     time: TaskTime | None = None
 
     def encode(self) -> bytes:
@@ -61,6 +71,7 @@ class JournalRecord:
                 "stage": self.stage,
                 "partition": self.partition,
                 "seed": self.seed,
+                "number": self.number,
                 "inputs": [{"topic": at.topic, "partition": at.partition} for at in places],
                 "steps": [
                     {
@@ -73,6 +84,7 @@ class JournalRecord:
                     }
                     for step in self.steps
                 ],
+                "open": [_open_fields(state) for state in self.open],
                 "time": None if self.time is None else _time_fields(self.time),
             }
         )
@@ -82,18 +94,22 @@ class JournalRecord:
         """Raises CodecError for anything that `encode` cannot have written."""
         fields = _VALUE.decode(value)
         places = tuple(TopicPartition(i["topic"], i["partition"]) for i in fields["inputs"])
-        time = fields["time"]
+        time, kept = fields["time"], len(fields["open"])
         try:
+            if kept > len(places) or (time is not None and len(time["inputs"]) != kept):
+                raise IndexError
             return cls(
                 stage=fields["stage"],
                 partition=fields["partition"],
                 seed=fields["seed"],
-                inputs=places[: len(time["inputs"])] if time else (),
+                number=fields["number"],
+                inputs=places[:kept],
+                open=tuple(_open(state) for state in fields["open"]),
                 steps=tuple(_step(s, places) for s in fields["steps"]),
                 time=None if time is None else _time(time),
             )
         except IndexError:
-            raise CodecError("journal record: a step names an input that the record does not list.") from None
+            raise CodecError("journal record: it tells of an input that it does not list.") from None
 
 
 def _places(record: JournalRecord) -> tuple[TopicPartition, ...]:
@@ -113,6 +129,15 @@ def _step(fields: Mapping[str, Any], places: tuple[TopicPartition, ...]) -> Jour
         with_previous=fields["with_previous"],
         idle=tuple(places[i] for i in fields["idle"]),
     )
+
+
+def _open_fields(state: InputState) -> dict[str, Any]:
+    ends = [{"execution": execution, "tasks": tasks} for execution, tasks in state.ends.items()]
+    return {"execution": state.execution, "ends": ends}
+
+
+def _open(fields: Mapping[str, Any]) -> InputState:
+    return InputState(fields["execution"], {end["execution"]: end["tasks"] for end in fields["ends"]})
 
 
 def _time_fields(time: TaskTime) -> dict[str, Any]:
@@ -157,7 +182,7 @@ def _array(items: Any) -> dict[str, Any]:
 _SAID = _record(
     "Said",
     "The last marker of an upstream task.",
-    ("task", "string", "Its id."),
+    ("task", "int", "Its partition."),
     ("watermark_ms", "long", "What it said."),
 )
 _INPUT_TIME = _record(
@@ -168,12 +193,25 @@ _INPUT_TIME = _record(
     ("idle", "boolean", "Not waited for until its next row."),
     ("tasks", _array(_SAID), "Upstream tasks, on internal topics."),
 )
+_END = _record(
+    "AnnouncedEnd",
+    "An execution whose end not all upstream tasks have announced.",
+    ("execution", "string", "Its id."),
+    ("tasks", _array("int"), "Upstream tasks that have, by partition."),
+)
+_OPEN = _record(
+    "InputState",
+    "Executions that are open on one input.",
+    ("execution", "string", "The one that rows belong to; empty if none is open."),
+    ("ends", _array(_END), "Those whose end was announced in part."),
+)
 SCHEMA: Final = _record(
     "Journal",
     "What a task's commit depended on besides its input records; each value begins with its version as an Avro int.",
     ("stage", "string", "Stage of the task."),
     ("partition", "int", "Partition of the task."),
     ("seed", "long", "Seed of random choices, besides execution, node and path."),
+    ("number", "long", "Counts commits with something to keep from 1; offsets name it. 0 where there is nothing."),
     (
         "inputs",
         _array(
@@ -197,6 +235,7 @@ SCHEMA: Final = _record(
         ),
         "Steps in the order processed.",
     ),
+    ("open", _array(_OPEN), "Of the first of `inputs`, in their order, after the commit."),
     (
         "time",
         [

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
-from streamflow.codecs import BadRecord, CodecSpec, Decoded, Decoder, decoder
+from streamflow.codecs import CodecSpec, Decoded, Decoder, Marker, decoder
 from streamflow.codecs.registry import SchemaRegistry
-from streamflow.model.batch import KEY, POSITION, ROW, TS, Batch
+from streamflow.model.batch import KEY, POSITION, ROW, TS, WM, Batch
 from streamflow.model.positions import TopicPartition
-from streamflow.runtime.build import Functions, TaskBuildContext, build_node, kept_schemas
-from streamflow.runtime.context import StepClock, TaskContext
-from streamflow.runtime.emit import Emitted, Emitter, SinkRows, Writes
-from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
-from streamflow.runtime.seed import InputState, Seeder
+from streamflow.runtime.build import Functions, build_graph
+from streamflow.runtime.committed import InputState
+from streamflow.runtime.context import StepClock
+from streamflow.runtime.emit import Emitted, Emitter, SinkRows
+from streamflow.runtime.event_time import NO_WATERMARK
+from streamflow.runtime.graph import NodeCounts, StepOutput
+from streamflow.runtime.journal import JournalRecord, JournalStep
+from streamflow.runtime.seed import Seeder, Segment
+from streamflow.runtime.stepped import Stepped, cut, located
+from streamflow.runtime.task_clock import make_clock
 from streamflow.sdk.log import RecordBatch, TopicInfo
-from streamflow.sdk.operator import Operator
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.sdk.state import TransactionalStore
 from streamflow.state.memory import MemoryStore
 from streamflow.topology.plan import InputPlan, StagePlan, Topology
-
-
-@dataclass(slots=True)
-class FailedRows:
-    """Rows for the dead letter topic, with the offsets of the records that they came from (None: out of state)."""
-
-    rows: Batch
-    offsets: pl.Series  # Int64, null where no record of this step stands for the row
-
-
-@dataclass(slots=True)
-class Stepped:
-    """What one step of a task made, ready to be committed."""
-
-    node: str  # whose rows these are
-    end_offset: int
-    rows_in: int = 0
-    writes: Writes = field(default_factory=dict)
-    rows: int = 0  # of rows_in, those handed to the graph
-    markers: int = 0
-    source_dead: int = 0  # records that did not decode, or have no key or time
-    source_continued: int = 0  # the same under policy `continue`
-    sinks: dict[tuple[str, TopicPartition], SinkRows] = field(default_factory=dict)
-    dead: list[FailedRows] = field(default_factory=list)
-    bad: list[BadRecord] = field(default_factory=list)  # records that did not decode
-    stop_offset: int | None = None  # the first record that must not be committed
-    stop_text: str = ""
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(len(b.body) for batches in self.writes.values() for b in batches)
 
 
 class TaskProgram:
@@ -89,8 +62,11 @@ class TaskProgram:
             self.seeders[plan.node] = Seeder(
                 plan, stage.needs, source=source, partition=partition, vars=dict(topology.vars)
             )
-            wanted = {*reserved, *((TS,) if "@wm" in stage.needs else ())}
-            self._decoders[plan.node] = decoder(_codec(plan), registry=registry, reserved=sorted(wanted))
+            wanted = {*reserved, *((TS,) if stage.timed else ())}
+            self._decoders[plan.node] = decoder(
+                _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal
+            )
+        self.time = make_clock(stage, self.inputs, topology, topics)
         width = max((topics[i.topic].partitions for i in stage.inputs if i.topic), default=1)
         self.emitter = Emitter(
             stage,
@@ -101,21 +77,75 @@ class TaskProgram:
             registry=registry,
         )
 
-    def state_of(self, at: TopicPartition) -> InputState:
-        return self.seeders[self.inputs[at].node].state
+    def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:
+        """Go on from what a commit kept in its journal record; inputs that are not in `known` begin anew."""
+        states = dict(zip(record.inputs, record.open, strict=True)) if record is not None else {}
+        for at, plan in self.inputs.items():
+            state = states.get(at) if at in known else None
+            self.seeders[plan.node].state = state or InputState()
+        if self.time is not None:
+            time = record.time if record is not None and known else None
+            times = dict(zip(record.inputs, time.inputs, strict=True)) if record is not None and time else {}
+            self.time.restore(
+                {at: told for at, told in times.items() if at in known}, time.watermark_ms if time else NO_WATERMARK
+            )
 
-    def set_state(self, at: TopicPartition, state: InputState) -> None:
-        self.seeders[self.inputs[at].node].state = state
+    def journal(self, steps: Sequence[JournalStep], number: int) -> JournalRecord:
+        """The record of a commit; `number` is taken where something is to be kept."""
+        open = {at: self.seeders[plan.node].state for at, plan in self.inputs.items()}
+        record = JournalRecord(stage=self.stage.id, partition=self.partition, steps=tuple(steps))
+        if self.time is None and all(state == InputState() for state in open.values()):
+            return record
+        time = None if self.time is None else self.time.time
+        return replace(record, number=number, inputs=tuple(open), open=tuple(open.values()), time=time)
+
+    def watermarks(self, now_ms: int) -> Emitted:
+        """Markers for the end of a commit: what this task's event time is, where that is news to its consumers."""
+        if self.time is None or self.time.time.said_ms in (self.time.told_ms, NO_WATERMARK):
+            return Emitted()
+        return self.emitter.watermark(self.time.time.said_ms, now_ms)
+
+    def committed(self) -> None:
+        """What `journal` and `watermarks` gave is on the log."""
+        if self.time is not None:
+            self.time.told_ms = self.time.time.said_ms
+
+    def quiet(
+        self, now_ms: int, caught_up: Collection[TopicPartition], idle: Sequence[TopicPartition] | None = None
+    ) -> Stepped | None:
+        """A step without records: inputs that have been silent for too long are not waited for. None: nothing changed.
+
+        `idle`: the inputs that a journal says were held to be idle then.
+        """
+        if self.time is None or not (self.time.can_idle or idle):
+            return None
+        _, idle = self.time.step(None, None, (), now_ms=now_ms, caught_up=caught_up, idle=idle)
+        if not idle:
+            return None
+        self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
+        return Stepped(node=next(iter(self.inputs.values())).node, end_offset=0, idle=idle)
 
     def step(
-        self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, limit: int | None, now_ms: int
+        self,
+        at: TopicPartition,
+        batches: Sequence[RecordBatch],
+        *,
+        first: int,
+        limit: int | None,
+        now_ms: int,
+        caught_up: Collection[TopicPartition] = (),
+        idle: Sequence[TopicPartition] | None = None,
     ) -> Stepped:
-        """Process records `first` (inclusive) to `limit` (exclusive; None: all) of one input partition."""
+        """Process records `first` (inclusive) to `limit` (exclusive; None: all) of one input partition.
+
+        `caught_up`: other inputs that are known to hold no more at present. `idle`: the inputs that a journal says were
+        held to be idle from this step on; None decides it.
+        """
         plan = self.inputs[at]
         self.clock.now_ms = now_ms
         decoded = self._decoders[plan.node].decode(batches, first_offset=first)
         if limit is not None and decoded.end_offset > limit:
-            decoded = _cut(decoded, limit)
+            decoded = cut(decoded, limit)
         done = Stepped(
             node=plan.node,
             end_offset=decoded.end_offset,
@@ -124,10 +154,17 @@ class TaskProgram:
         )
         positions = decoded.frame[POSITION]
         self._bad(plan, decoded, done)
-        segments, failed = self.seeders[plan.node].seed(decoded)
+
+        def watermarks(frame: pl.DataFrame, markers: Sequence[Marker]) -> pl.Series:
+            assert self.time is not None
+            marks, done.idle = self.time.step(at, frame, markers, now_ms=now_ms, caught_up=caught_up, idle=idle)
+            return marks
+
+        segments, failed = self.seeders[plan.node].seed(decoded, None if self.time is None else watermarks)
         if failed is not None and len(failed):
             self._dead(plan, failed, positions, done)
         for segment in segments:
+            self._tell_time(segment, last=segment is segments[-1])
             done.rows += len(segment.rows)
             if len(segment.rows):
                 self._absorb(self.graph.step(plan.node, segment.rows), positions, done)
@@ -135,6 +172,13 @@ class TaskProgram:
                 self._absorb(self.graph.end(segment.ended), positions, done, ended_at=segment.at)
                 self._written(self.emitter.ends(segment.ended, now_ms), done)
         return done
+
+    def _tell_time(self, segment: Segment, *, last: bool) -> None:
+        """What operators may know of event time behind the rows of a segment, whatever follows in the same step."""
+        if self.time is not None and last:
+            self.clock.watermark_ms = self.time.time.watermark_ms
+        elif WM in segment.rows.frame.columns and len(segment.rows):
+            self.clock.watermark_ms = segment.rows.frame[WM][-1]
 
     def take_counts(self) -> dict[str, NodeCounts]:
         return self.graph.take_counts()
@@ -161,7 +205,7 @@ class TaskProgram:
             text = f"trigger {plan.node!r}: {first['@error_code']}: {first['@error_message']}"
             self._stop(positions[first[ROW]], text, done)
         frame = failed.frame.with_columns(pl.lit(plan.node).alias("@error_node"))
-        done.dead.append(_located(failed.with_frame(frame), positions))
+        done.dead.append(located(failed.with_frame(frame), positions))
 
     def _absorb(self, out: StepOutput, positions: pl.Series, done: Stepped, *, ended_at: int = -1) -> None:
         """`ended_at`: offset of the marker that made rows come out of state, if it was one."""
@@ -172,7 +216,7 @@ class TaskProgram:
         for rows in emitted.dead:
             self._stop_unwritten(rows, positions, done, ended_at=ended_at)
         for rows in (*out.dead, *emitted.dead):
-            done.dead.append(_located(rows, positions))
+            done.dead.append(located(rows, positions))
 
     def _stop_unwritten(self, rows: Batch, positions: pl.Series, done: Stepped, *, ended_at: int) -> None:
         """Rows that their topic cannot hold are dead-lettered, unless their node's policy is to stop."""
@@ -196,73 +240,6 @@ class TaskProgram:
             done.stop_offset, done.stop_text = offset, text
 
 
-def build_graph(
-    topology: Topology,
-    stage: StagePlan,
-    nodes: NodeRegistry,
-    stores: Mapping[tuple[str, str], TransactionalStore],
-    clock: StepClock,
-    *,
-    partition: int,
-    functions: Functions,
-    **options: object,
-) -> Graph:
-    """The stage's graph with an operator and a context for each node."""
-    operators: dict[str, Operator] = {}
-    contexts: dict[str, TaskContext] = {}
-    one_to_one = set()
-    for plan in stage.nodes:
-        node = build_node(plan, nodes)
-        if node.spec.one_to_one:
-            one_to_one.add(plan.id)
-        operators[plan.id] = node.operator(
-            TaskBuildContext(
-                node_id=plan.id,
-                inputs=plan.inputs,
-                outputs=plan.outputs,
-                extent=plan.extent,
-                vars=topology.vars,
-                base_folder=topology.base_folder,
-                partition=partition,
-                kept=kept_schemas(topology, plan),
-                functions=functions,
-                schemas=topology.schemas,
-            )
-        )
-        contexts[plan.id] = TaskContext(
-            workflow=topology.workflow,
-            stage=stage.id,
-            node=plan.id,
-            partition=partition,
-            clock=clock,
-            stores={name: store for (node_id, name), store in stores.items() if node_id == plan.id},
-        )
-    return Graph(stage, operators, contexts, one_to_one=frozenset(one_to_one), **options)  # type: ignore[arg-type]
-
-
 def _codec(plan: InputPlan) -> CodecSpec:
     assert plan.codec is not None, "an input that reads a topic has a codec"
     return plan.codec
-
-
-def _located(rows: Batch, positions: pl.Series) -> FailedRows:
-    index = rows.frame[ROW].cast(pl.Int64)
-    known = index < len(positions)
-    safe = pl.select(pl.when(known).then(index)).to_series()
-    offsets = positions.gather(safe) if safe.null_count() == 0 else _gather(positions, safe)
-    return FailedRows(rows, offsets.cast(pl.Int64))
-
-
-def _gather(positions: pl.Series, index: pl.Series) -> pl.Series:
-    values = [None if i is None else positions[i] for i in index.to_list()]
-    return pl.Series(POSITION, values, dtype=pl.Int64)
-
-
-def _cut(decoded: Decoded, limit: int) -> Decoded:
-    """Only what stands before offset `limit`."""
-    return Decoded(
-        frame=decoded.frame.filter(pl.col(POSITION) < limit),
-        bad=[b for b in decoded.bad if b.offset < limit],
-        end_offset=limit,
-        markers=[m for m in decoded.markers if m.offset < limit],
-    )

@@ -12,12 +12,12 @@ from streamflow.codecs.records import Damaged, Headers, Record, from_records, sc
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.deadletter import DeadLetter, encode_dead_letters
-from streamflow.runtime.emit import SinkRows, Writes
+from streamflow.runtime.emit import Emitted, SinkRows, Writes
 from streamflow.runtime.graph import NodeCounts
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.ledger import LedgerRecord, SinkCounts, SourceCounts
 from streamflow.runtime.ledger import NodeCounts as LedgerNode
-from streamflow.runtime.program import FailedRows, Stepped, TaskProgram
+from streamflow.runtime.stepped import FailedRows, Stepped
 from streamflow.sdk.log import NewBatch, RecordBatch
 from streamflow.topology.plan import StagePlan, Topology
 
@@ -155,27 +155,24 @@ def _originals(batches: Sequence[RecordBatch], offsets: set[int]) -> dict[int, R
 
 
 def commit_records(
-    topology: Topology,
     stage: StagePlan,
-    partition: int,
-    steps: Sequence[JournalStep],
+    journal: JournalRecord,
     done: Sequence[Stepped],
-    program: TaskProgram,
+    counts: Mapping[str, NodeCounts],
+    told: Emitted,
     dead: DeadWrites,
 ) -> Writes:
-    """The ledger and journal record of a commit."""
+    """The ledger and journal record of a commit. `told`: its markers of event time."""
+    partition, steps = journal.partition, journal.steps
     now_ms = steps[-1].now_ms if steps else 0
     ledger = LedgerRecord(
         stage=stage.id,
         partition=partition,
         sources=_sources(steps, done),
-        nodes=tuple(
-            _node(n, c) for n, c in program.take_counts().items() if c.rows_in or c.emitted or c.failed_from_state
-        ),
-        sinks=_sinks(done),
+        nodes=tuple(_node(n, c) for n, c in counts.items() if c.rows_in or c.emitted or c.failed_from_state),
+        sinks=_sinks([*(made.sinks for made in done), told.counts]),
         dead_letters=dead.count,
     )
-    journal = JournalRecord(stage=stage.id, partition=partition, steps=tuple(steps))
     return {
         TopicPartition(stage.ledger, partition): [_one(ledger.encode(), now_ms)],
         TopicPartition(stage.journal, partition): [_one(journal.encode(), now_ms)],
@@ -212,6 +209,8 @@ def _sources(steps: Sequence[JournalStep], done: Sequence[Stepped]) -> tuple[Sou
     """Steps of one input after each other become one range."""
     merged: dict[TopicPartition, SourceCounts] = {}
     for step, made in zip(steps, done, strict=True):
+        if step.range.first == step.range.end:
+            continue  # a step without records
         before = merged.get(step.at)
         counts = (made.rows_in + made.markers, made.rows, made.markers, made.source_dead, made.source_continued)
         if before is not None:
@@ -231,10 +230,10 @@ def _sources(steps: Sequence[JournalStep], done: Sequence[Stepped]) -> tuple[Sou
     return tuple(merged.values())
 
 
-def _sinks(done: Iterable[Stepped]) -> tuple[SinkCounts, ...]:
+def _sinks(written: Iterable[Mapping[tuple[str, TopicPartition], SinkRows]]) -> tuple[SinkCounts, ...]:
     totals: dict[tuple[str, TopicPartition], SinkRows] = {}
-    for made in done:
-        for place, count in made.sinks.items():
+    for counts in written:
+        for place, count in counts.items():
             total = totals.setdefault(place, SinkRows())
             total.rows += count.rows
             total.markers += count.markers

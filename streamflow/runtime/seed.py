@@ -5,13 +5,13 @@ Rows enter in segments: a marker on an internal topic ends one segment and begin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import orjson
 import polars as pl
 
-from streamflow.codecs import Decoded
+from streamflow.codecs import Decoded, Marker
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import (
     ERROR_CODE,
@@ -32,38 +32,13 @@ from streamflow.model.batch import (
 )
 from streamflow.model.types import TIMESTAMP_MS, Type
 from streamflow.operators.keys import key_bytes
-from streamflow.runtime.watermark import NO_WATERMARK, SourceWatermark
+from streamflow.runtime.committed import InputState
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import ITEM_ERROR_CODES, ITEM_ERROR_TEXTS, Expression, Projection, Scope
 from streamflow.topology.plan import InputPlan
 
 BEGIN, END, WATERMARK = "begin", "end", "watermark"
-
-
-@dataclass(slots=True)
-class InputState:
-    """What a task remembers of one input partition besides its offset; committed as the offset's metadata."""
-
-    execution: str = ""  # of the bounded execution that is open here
-    ends: dict[str, list[int]] = field(default_factory=dict)  # execution -> upstream tasks that announced its end
-    watermark_ms: int = NO_WATERMARK
-
-    def dump(self) -> str:
-        if self == InputState():
-            return ""
-        known = {"execution": self.execution, "ends": self.ends, "watermark_ms": self.watermark_ms}
-        return orjson.dumps(known).decode()
-
-    @classmethod
-    def load(cls, text: str) -> InputState:
-        if not text:
-            return cls()
-        stored = orjson.loads(text)
-        return cls(
-            execution=stored["execution"],
-            ends={k: list(v) for k, v in stored["ends"].items()},
-            watermark_ms=stored["watermark_ms"],
-        )
+Watermarks = Callable[[pl.DataFrame, Sequence[Marker]], pl.Series]  # rows and the markers among them -> `@wm`
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +65,21 @@ class Seeder:
         self._keep = {kept_column(plan.node, f): f for f in plan.keep}
         self.state = InputState()
 
-    def seed(self, decoded: Decoded) -> tuple[list[Segment], Batch | None]:
-        """Segments in order of arrival, and rows whose key or time failed. `@row` counts rows of `decoded.frame`."""
+    def seed(self, decoded: Decoded, watermarks: Watermarks | None = None) -> tuple[list[Segment], Batch | None]:
+        """Segments in order of arrival, and rows whose key or time failed. `@row` counts rows of `decoded.frame`.
+
+        `watermarks` is called once with all rows that go on, before anything may filter them.
+        """
         frame = decoded.frame.with_row_index(ROW)
         if self._envelope:
             frame = frame.rename(self._envelope)
         failed: Batch | None = None
         if self._projection is not None:
             frame, failed = self._keys_and_times(frame, self._projection)
+        if watermarks is not None:
+            marks = watermarks(frame, decoded.markers)
+            if WM in self._needs:
+                frame = frame.with_columns(marks.alias(WM))
         cuts = [m for m in decoded.markers if m.type in (BEGIN, END)]
         if not cuts:
             return [Segment(self._reserve(frame))], failed
@@ -149,10 +131,6 @@ class Seeder:
             elif column == PARTITION:
                 add.append(pl.lit(self._partition, dtype=pl.Int32).alias(PARTITION))
         frame = frame.with_columns(add)
-        if WM in self._needs and frame.height:
-            clock = SourceWatermark(watermark_ms=self.state.watermark_ms)
-            frame = frame.with_columns(clock.advance(frame[TS]))
-            self.state.watermark_ms = clock.watermark_ms
         if POSITION not in self._needs:
             frame = frame.drop(POSITION)
         if self._keep:

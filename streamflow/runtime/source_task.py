@@ -12,14 +12,17 @@ import orjson
 import polars as pl
 
 from streamflow.codecs import encode_marker, encoder
+from streamflow.codecs.markers import marker_type
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import TS
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.runtime.build import Functions, TaskBuildContext, build_node
-from streamflow.runtime.emit import Writes
+from streamflow.runtime.committed import last_record
+from streamflow.runtime.emit import Writes, watermark_marker
+from streamflow.runtime.event_time import END_OF_TIME
 from streamflow.runtime.records import DeadWrites, encode_source_failures, source_records
-from streamflow.runtime.seed import BEGIN, END
+from streamflow.runtime.seed import BEGIN, END, WATERMARK
 from streamflow.runtime.task import TaskMetrics
 from streamflow.runtime.transaction import Transaction
 from streamflow.sdk.errors import CommitUnknown, Stopped, UsageError
@@ -70,6 +73,7 @@ class SourceTask:
         self._dead = DeadWrites()
         self._rows_pending = self._markers = self._continued = self._rows = 0
         self._position, self._read = "", False
+        self._end_told = True  # that no more is there at present; only told to stages that need event time
         self._rows_max = _ROWS_MAX
         self._since_s, self._not_before_s = 0.0, 0.0
         self._halt_after_commit: Stopped | None = None
@@ -93,7 +97,13 @@ class SourceTask:
         committed = (await self._log.committed(self.group, [self._at])).get(self._at)
         self._rows = committed.offset if committed else 0
         self._position = committed.metadata if committed else ""
+        self._end_told = not self._sink.watermarks or await self._is_end_told()
         await self._in_thread(self._reopen)
+
+    async def _is_end_told(self) -> bool:
+        """Whether the trigger's topic ends with a marker of event time; this task writes that of its end only."""
+        last = await last_record(self._log, self._at)
+        return last is not None and marker_type(last) == WATERMARK
 
     def _reopen(self) -> None:
         """Go back to the last position that was taken."""
@@ -162,6 +172,7 @@ class SourceTask:
         if encoded is not None:
             self._pending.extend(encoded.batches)
             self._rows_pending += frame.height - len(encoded.bad)
+            self._end_told = not self._sink.watermarks
         if bad and self._errors.on_error == "continue":
             self._continued += len(bad)
         elif bad:
@@ -169,6 +180,10 @@ class SourceTask:
         if batch.ends:
             self._pending.append(encode_marker(END, b"{}", now_ms))
             self._markers += 1
+        if batch.done and not self._end_told:
+            self._pending.append(watermark_marker(0, END_OF_TIME, now_ms))
+            self._markers += 1
+            self._end_told = self._read = True
         self._position, self.done = batch.position, batch.done
         self._not_before_s = time.monotonic() + batch.wait_ms / 1000
         self.metrics.rows_in += frame.height + len(batch.bad)

@@ -11,24 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.runtime.committed import agreed, last_record, link, linked
 from streamflow.runtime.journal import JournalRecord, JournalStep
-from streamflow.runtime.program import Stepped, TaskProgram
+from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.records import commit_records, dead_letters
-from streamflow.runtime.seed import InputState
+from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.transaction import Transaction
-from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, Stopped
+from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, StateError, Stopped
 from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.state.restore import restore
 from streamflow.topology.plan import StorePlan, Topology
 
 _T = TypeVar("_T")
+Fetched = tuple[TopicPartition, list[RecordBatch]]
 
 
 @dataclass(slots=True)
@@ -79,7 +81,9 @@ class Task:
         self.halted: Stopped | None = None
         self._producer: Producer | None = None
         self._pending = _Pending()
-        self._committed: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, Committed] = {}
+        self._number = 0  # of the last commit that kept something besides offsets and stores
+        self._caught_up: set[TopicPartition] = set()  # inputs that had nothing more when they were last read
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
@@ -108,10 +112,10 @@ class Task:
             store.abort()
             await restore(store, self._log, at)
         committed = await self._log.committed(self.group, list(self._program.inputs))
+        await self._restore_kept(committed)
         for at, plan in self._program.inputs.items():
             start, end = await self._inputs.offsets(at)
             known = committed.get(at)
-            self._program.set_state(at, InputState.load(known.metadata if known else ""))
             if known is None:
                 self.positions[at] = start if plan.start == "earliest" else end
             elif start <= known.offset <= end:
@@ -123,39 +127,33 @@ class Task:
                     f"{known.offset}: records were deleted before it read them, or the topic was made anew.",
                     mend="Restore the topic, or start the workflow from the beginning with `streamflow reset`.",
                 )
-            self._committed[at] = self.positions[at]
+            self._committed[at] = Committed(self.positions[at], known.metadata if known else "")
         await self._in_thread(self._after_commit)
+
+    async def _restore_kept(self, committed: Mapping[TopicPartition, Committed]) -> None:
+        """Open executions and event time, from the journal record that the committed offsets name."""
+        numbers = {at: linked(at, known) for at, known in committed.items()}
+        self._number, record = agreed(numbers.values()), None
+        if self._number:
+            at = TopicPartition(self.stage.journal, self.partition)
+            last = await last_record(self._log, at)
+            record = None if last is None or last.value is None else JournalRecord.decode(last.value)
+            if record is None or record.number != self._number:
+                raise StateError(
+                    f"task {self.name} stands at commit {self._number}, but the last one in its journal {at} is "
+                    f"{'missing' if record is None else record.number}: it was cut, or positions were set by hand.",
+                    mend="Start the workflow from the beginning with `streamflow reset`.",
+                )
+        self._program.restore(record, [at for at, number in numbers.items() if number])
 
     async def advance(self) -> bool:
         """Process what is there, at most one step, and commit when it is time. False: nothing was there."""
+        return await self.take(await self.fetch())
+
+    async def fetch(self) -> Fetched | None:
+        """Record batches of one input, to be handed to `take`; inputs in turn. None: all are at their end."""
         if self.halted is not None:
-            return False
-        try:
-            return await self._advance()
-        except CommitUnknown:
-            # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.
-            await self._recover()
-            return True
-
-    async def _advance(self) -> bool:
-        at, batches = await self._fetch()
-        if at is not None:
-            await self._step(at, batches)
-        if self._pending.steps and self._due(idle=at is None):
-            await self.commit()
-        if self._stop_at is not None and self.halted is None and not self._pending.steps:
-            where, offset, text = self._stop_at
-            if self.positions[where] >= offset:
-                self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
-        return at is not None
-
-    def _due(self, *, idle: bool) -> bool:
-        waited_ms = (time.monotonic() - self._pending.since_s) * 1000
-        full = self._pending.size_bytes >= self._policy.pending_bytes_max
-        return full or waited_ms >= self._policy.commit_interval_ms or (idle and self._stop_at is not None)
-
-    async def _fetch(self) -> tuple[TopicPartition | None, list[RecordBatch]]:
-        """Record batches of one input, inputs in turn; (None, []) when all are at their end."""
+            return None
         inputs = list(self._program.inputs)
         for i in range(len(inputs)):
             at = inputs[(self._turn + i) % len(inputs)]
@@ -164,10 +162,42 @@ class Task:
             if self._stop_at is not None and (at != self._stop_at[0] or self.positions[at] >= self._stop_at[1]):
                 continue
             batches = await self._read(at)
-            if batches:
+            if not batches:
+                self._caught_up.add(at)
+            else:
+                self._caught_up.discard(at)
                 self._turn = (self._turn + i + 1) % len(inputs)
                 return at, batches
-        return None, []
+        return None
+
+    async def take(self, fetched: Fetched | None) -> bool:
+        """Process what was fetched last, and commit when it is time. False: there was nothing."""
+        if self.halted is not None:
+            return False
+        try:
+            return await self._take(fetched)
+        except CommitUnknown:
+            # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.
+            await self._recover()
+            return True
+
+    async def _take(self, fetched: Fetched | None) -> bool:
+        if fetched is not None:
+            await self._step(*fetched)
+        elif self._stop_at is None:
+            self._quiet(self._clock_ms())
+        if self._pending.steps and self._due(idle=fetched is None):
+            await self.commit()
+        if self._stop_at is not None and self.halted is None and not self._pending.steps:
+            where, offset, text = self._stop_at
+            if self.positions[where] >= offset:
+                self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
+        return fetched is not None
+
+    def _due(self, *, idle: bool) -> bool:
+        waited_ms = (time.monotonic() - self._pending.since_s) * 1000
+        full = self._pending.size_bytes >= self._policy.pending_bytes_max
+        return full or waited_ms >= self._policy.commit_interval_ms or (idle and self._stop_at is not None)
 
     async def _read(self, at: TopicPartition) -> list[RecordBatch]:
         begun = self._prefetched.pop(at, None)
@@ -187,25 +217,50 @@ class Task:
         await self.process(at, batches, first=first, limit=limit, now_ms=now_ms)
 
     async def process(
-        self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, limit: int | None, now_ms: int
+        self,
+        at: TopicPartition,
+        batches: Sequence[RecordBatch],
+        *,
+        first: int,
+        limit: int | None,
+        now_ms: int,
+        idle: Sequence[TopicPartition] | None = None,
     ) -> None:
-        """One step, in a thread; its outputs wait for the next commit."""
+        """One step, in a thread; its outputs wait for the next commit. `idle`: what a journal says of idle inputs."""
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
-        done = await self._in_thread(lambda: self._program.step(at, batches, first=first, limit=limit, now_ms=now_ms))
+        done = await self._in_thread(
+            lambda: self._program.step(
+                at, batches, first=first, limit=limit, now_ms=now_ms, caught_up=self._caught_up, idle=idle
+            )
+        )
         if done.stop_offset is not None:
             # Begin again from the last commit and go exactly up to the failing record.
             self._stop_at = (at, done.stop_offset, done.stop_text)
             await self._rewind()
             return
         pending = self._pending
-        pending.steps.append(JournalStep(at=at, range=OffsetRange(first, done.end_offset), now_ms=now_ms))
+        pending.steps.append(
+            JournalStep(at=at, range=OffsetRange(first, done.end_offset), now_ms=now_ms, idle=done.idle)
+        )
         pending.done.append(done)
         if done.bad or done.dead:
             pending.fetched[len(pending.done) - 1] = (at, batches)
         pending.size_bytes += done.size_bytes
         self.positions[at] = done.end_offset
         self.metrics.rows_in += done.rows_in
+
+    def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
+        """A step without records: event time may go on without an input that has been silent for too long."""
+        done = self._program.quiet(now_ms, self._caught_up, idle)
+        if done is None:
+            return
+        if not self._pending.steps:
+            self._pending.since_s = time.monotonic()
+        at = next(iter(self._program.inputs))
+        nothing = OffsetRange(self.positions[at], self.positions[at])
+        self._pending.steps.append(JournalStep(at=at, range=nothing, now_ms=now_ms, idle=done.idle))
+        self._pending.done.append(done)
 
     async def settle(self) -> None:
         """Commit what is pending. Where the outcome is unknown, go back to what the log holds; see `has_pending`,
@@ -228,22 +283,24 @@ class Task:
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
         dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, pending.fetched)
-        records = commit_records(self._topology, self.stage, self.partition, pending.steps, pending.done, program, dead)
-        offsets = {
-            at: Committed(self.positions[at], program.state_of(at).dump())
-            for at in program.inputs
-            if self.positions[at] != self._committed.get(at) or any(s.at == at for s in pending.steps)
-        }
+        now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
+        told = program.watermarks(now_ms)
+        journal = program.journal(pending.steps, self._number + 1)
+        records = commit_records(self.stage, journal, pending.done, program.take_counts(), told, dead)
+        reached = {at: Committed(self.positions[at], link(journal.number)) for at in program.inputs}
+        offsets = {at: position for at, position in reached.items() if position != self._committed.get(at)}
         transaction = Transaction(self._producer, self.group)
         await transaction.run(
-            outputs=[done.writes for done in pending.done],
+            outputs=[*(done.writes for done in pending.done), told.writes],
             dead_letters=dead.writes,
             stores={self._changelogs[key]: store for key, store in program.stores.items()},
             records=records,
             offsets=offsets,
-            timestamp_ms=pending.steps[-1].now_ms if pending.steps else self._clock_ms(),
+            timestamp_ms=now_ms,
         )
-        self._committed.update({at: c.offset for at, c in offsets.items()})
+        self._committed.update(offsets)
+        self._number = journal.number
+        program.committed()
         self.metrics.commits += 1
         self.metrics.rows_out += sum(c.rows for d in pending.done for c in d.sinks.values())
         self.metrics.dead += dead.count
@@ -267,11 +324,13 @@ class Task:
     async def replay(self, record: JournalRecord) -> None:
         """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit."""
         for step in record.steps:
-            first = self.positions[step.at]
+            first, idle = self.positions[step.at], step.idle
+            if step.range.first == step.range.end:
+                self._quiet(step.now_ms, idle)
             while first < step.range.end:
                 batches = await self._inputs.read(step.at, first, size_bytes_max=self._policy.step_bytes_max)
-                await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms)
-                first = self.positions[step.at]
+                await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms, idle=idle)
+                first, idle = self.positions[step.at], ()
         await self.commit()
 
     async def lag(self) -> int:

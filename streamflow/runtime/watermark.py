@@ -1,114 +1,40 @@
 """Event time of a task: the watermark at each row, over all inputs, whatever the batches.
 
-A watermark W at a row says: no later row should have an event time below W. Rows that do are late. It is set when rows
-enter a stage, before any filter, so what an operator drops still moves time.
+It is set when rows enter a stage, before any filter, so what an operator drops still moves time.
 
-An input's own watermark comes from its rows (greatest event time so far, less the disorder that is allowed) or, on an
-internal topic, from the markers of the upstream tasks (the least of what each one last said). The task's watermark is
-the least over its live inputs and never goes back. An input that has been silent for `idle_after_ms` is not live until
-its next row. Nothing here reads a clock: `now_ms` is handed in, and idle decisions are handed out to be journaled, so
-that a replay can hand them in again.
+An input's own watermark comes from its rows (greatest event time so far, less the disorder that is allowed) or, on a
+repartition topic, from the markers of the upstream tasks (the least of what each one last said). The task's watermark
+is the least over its live inputs and never goes back. An input that has been silent for `idle_after_ms` is not live
+until its next row. Nothing here reads a clock: `now_ms` is handed in, and idle decisions are handed out to be
+journaled, so that a replay can hand them in again.
+
+END_OF_TIME is said when a bounded source is done: whatever waits for time may come out. If its next run has more rows
+after all, time begins anew with them; it would be of no use to call them all late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from streamflow.runtime.event_time import (
+    END_OF_TIME,
+    IDLE,
+    NO_WATERMARK,
+    IdleDecision,
+    InputTime,
+    StepRows,
+    StepTime,
+    TaskTime,
+    TimeRule,
+)
+
 Int64s = NDArray[np.int64]
-
-NO_WATERMARK = -(2**63)  # nothing is known yet
-IDLE = 2**63 - 2  # said by a task none of whose inputs is live
-END_OF_TIME = 2**63 - 1  # said by a task whose bounded source is done
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeRule:
-    """How the event time of one input is known."""
-
-    disorder_ms: int = 0  # how far behind the greatest event time a row may come and not be late
-    idle_after_ms: int | None = None  # of a source; None: never idle
-    upstream: tuple[str, ...] = ()  # tasks that write this input and send markers; () is a source
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What an upstream task said at `position` (offset) of the input: its watermark, IDLE or END_OF_TIME."""
-
-    position: int
-    task: str
-    watermark_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRows:
-    """Rows of one input in one step.
-
-    `ts`: event times, in the order of the input. `order`: their ranks in the task's merged order (see `chooser`); None
-    when the task has one input. `positions`: their offsets, needed where there are `markers`; a marker belongs to the
-    step of the row before it and takes effect right behind that row. `caught_up`: the log has no more at present.
-    `ended`: a bounded source is done with these rows.
-    """
-
-    ts: pl.Series
-    order: pl.Series | None = None
-    positions: pl.Series | None = None
-    markers: Sequence[Marker] = ()
-    caught_up: bool = True
-    ended: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IdleDecision:
-    """From this step on, input number `input` is not waited for, until its next row."""
-
-    input: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputTime:
-    """What is carried from step to step for one input."""
-
-    watermark_ms: int = NO_WATERMARK  # its own: a time, IDLE or END_OF_TIME
-    seen_ms: int | None = None  # `now_ms` of the last step with rows of it, or of the first step
-    idle: bool = False
-    tasks: Mapping[str, int] = field(default_factory=dict)  # last marker of each upstream task
-
-    @property
-    def counts_as_ms(self) -> int:
-        return IDLE if self.idle else self.watermark_ms
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTime:
-    """What is carried for a task: committed with the journal, given back after a restart or an abort."""
-
-    watermark_ms: int = NO_WATERMARK
-    inputs: tuple[InputTime, ...]
-
-    @property
-    def said_ms(self) -> int:
-        """What this task's own markers say: its watermark; or IDLE or END_OF_TIME when that is true of all inputs."""
-        least = min(known.counts_as_ms for known in self.inputs)
-        return least if least >= IDLE else self.watermark_ms
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
-    """`watermarks`: per input the `@wm` of its rows. `decisions`: for the journal. `after`: carry it on."""
-
-    watermarks: tuple[pl.Series, ...]
-    decisions: tuple[IdleDecision, ...]
-    after: TaskTime
-
-
-def start(rules: Sequence[TimeRule]) -> TaskTime:
-    """Time before the first row."""
-    return TaskTime(inputs=tuple(InputTime(tasks=dict.fromkeys(rule.upstream, NO_WATERMARK)) for rule in rules))
+Bools = NDArray[np.bool_]
 
 
 def advance(
@@ -130,11 +56,10 @@ def advance(
     traces = [_trace(*each, now_ms) for each in zip(rules, earlier, rows, strict=True)]
     least = _combined(traces, sum(len(step.ts) for step in rows), before.watermark_ms)
     after = tuple(trace.after for trace in traces)
-    at_end, last = min(known.counts_as_ms for known in after), int(least[-1])  # a source may have ended behind its rows
     return StepTime(
         watermarks=tuple(pl.Series("@wm", least[trace.order], dtype=pl.Int64()) for trace in traces),
         decisions=tuple(decisions),
-        after=TaskTime(watermark_ms=last if at_end == IDLE else max(last, at_end), inputs=after),
+        after=TaskTime(watermark_ms=int(least[-1]), inputs=after),
     )
 
 
@@ -171,8 +96,8 @@ class _Trace:
     order: Int64s  # ranks of the input's rows
     at: Int64s
     value: Int64s
+    by_row: Bools  # whether a row made the change, or a marker
     initial: int
-    per_row: bool  # changes are rows, not markers
     after: InputTime
 
 
@@ -193,36 +118,67 @@ def _decide(
 
 
 def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _Trace:
-    order = np.arange(len(step.ts)) if step.order is None else step.order.to_numpy().astype(np.int64)
+    count = len(step.ts)
+    order = np.arange(count) if step.order is None else step.order.to_numpy().astype(np.int64)
+    own, tasks = before.watermark_ms, before.tasks
     if rule.upstream:
         at, value, tasks = _marked(before, step, order)
+        by_row = np.zeros(len(at), np.bool_)
     else:
-        at, tasks = order, {}
-        value = source_watermarks(step.ts, disorder_ms=rule.disorder_ms, carried_ms=before.watermark_ms)
-    own = int(value[-1]) if len(value) else before.watermark_ms
+        at, value, by_row = _sourced(rule, before, step, order)
+    if len(value):
+        own = int(value[-1])
     after = InputTime(
-        watermark_ms=END_OF_TIME if step.ended else own,
-        seen_ms=now_ms if len(step.ts) or before.seen_ms is None else before.seen_ms,
-        idle=before.idle and not len(step.ts) and not step.ended,
+        watermark_ms=own,
+        seen_ms=now_ms if count or before.seen_ms is None else before.seen_ms,
+        idle=before.idle and not len(value),
         tasks=tasks,
     )
-    return _Trace(order, at, value, before.counts_as_ms, not rule.upstream, after)
+    return _Trace(order, at, value, by_row, before.counts_as_ms, after)
 
 
-def _marked(before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, Int64s, dict[str, int]]:
+def _sourced(rule: TimeRule, before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, Int64s, Bools]:
+    """Changes of a source: by its rows, and by the markers that tell its end."""
+    ends = [m for m in step.markers if m.watermark_ms == END_OF_TIME]
+    at, value, by_row = [], [], []
+    first, carried_ms = 0, before.watermark_ms
+    for end, behind in [*((_rows_before(step, m.position), True) for m in ends), (len(step.ts), False)]:
+        carried_ms = NO_WATERMARK if carried_ms == END_OF_TIME else carried_ms
+        marks = source_watermarks(step.ts[first:end], disorder_ms=rule.disorder_ms, carried_ms=carried_ms)
+        at.append(order[first:end])
+        value.append(marks)
+        by_row.append(np.ones(len(marks), np.bool_))
+        carried_ms = int(marks[-1]) if len(marks) else carried_ms
+        if behind:
+            at.append(np.array([_behind(order, end)]))
+            value.append(np.array([END_OF_TIME]))
+            by_row.append(np.zeros(1, np.bool_))
+            carried_ms = END_OF_TIME
+        first = end
+    return np.concatenate(at), np.concatenate(value), np.concatenate(by_row)
+
+
+def _marked(before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, Int64s, dict[int, int]]:
     """Ranks from which markers change the input's watermark, the watermarks, and what each task said last.
 
     A task that has never said anything holds the watermark back; one that is not among the rule's joins on its first
     marker, as it does when an upstream stage gets more partitions.
     """
     tasks, at, value = dict(before.tasks), [], []
-    positions = np.empty(0, np.int64) if step.positions is None else step.positions.to_numpy()
     for marker in step.markers:  # one per upstream task and commit: few
         tasks[marker.task] = marker.watermark_ms
-        rows_before = int(np.searchsorted(positions, marker.position))
-        at.append(int(order[rows_before - 1]) + 1 if rows_before else 0)
+        at.append(_behind(order, _rows_before(step, marker.position)))
         value.append(min(tasks.values()))
     return np.array(at, np.int64), np.array(value, np.int64), tasks
+
+
+def _rows_before(step: StepRows, position: int) -> int:
+    return 0 if step.positions is None else int(np.searchsorted(step.positions.to_numpy(), position))
+
+
+def _behind(order: Int64s, rows: int) -> int:
+    """The merged rank right behind the first `rows` rows of an input."""
+    return int(order[rows - 1]) + 1 if rows else 0
 
 
 def _combined(traces: Sequence[_Trace], count: int, carried_ms: int) -> Int64s:
@@ -233,14 +189,30 @@ def _combined(traces: Sequence[_Trace], count: int, carried_ms: int) -> Int64s:
     at = np.concatenate([trace.at for trace in traces])
     whose = np.repeat(np.arange(len(traces)), [len(trace.at) for trace in traces])
     # A marker stands before the row whose rank it has.
-    in_time = np.lexsort((np.concatenate([np.full(len(t.at), t.per_row) for t in traces]), at))
+    in_time = np.lexsort((np.concatenate([trace.by_row for trace in traces]), at))
     at, whose = at[in_time], whose[in_time]
     least = np.full(len(at) + 1, END_OF_TIME, np.int64)
     for i, trace in enumerate(traces):
         known = np.concatenate([[trace.initial], trace.value])
         np.minimum(least, known[np.cumsum(np.concatenate([[0], whose == i]))], out=least)
     # Where no input is live, time stands still.
-    least = np.maximum(np.maximum.accumulate(np.where(least == IDLE, NO_WATERMARK, least)), carried_ms)
+    least = _never_back(np.where(least == IDLE, NO_WATERMARK, least), carried_ms)
     at_rows = np.searchsorted(at, np.arange(count), side="right")
     at_rows_and_end: Int64s = np.append(at_rows, len(at))
     return np.take(least, at_rows_and_end)
+
+
+def _never_back(values: Int64s, carried_ms: int) -> Int64s:
+    """The greatest so far, beginning anew behind each END_OF_TIME."""
+    ends = np.flatnonzero(values == END_OF_TIME) + 1
+    pieces = []
+    for piece in np.split(values, ends):
+        if carried_ms == END_OF_TIME:
+            # Until something is known again, it is still the end.
+            highest = np.maximum.accumulate(piece)
+            highest = np.where(highest == NO_WATERMARK, END_OF_TIME, highest)
+        else:
+            highest = np.maximum(np.maximum.accumulate(piece), carried_ms)
+        pieces.append(highest)
+        carried_ms = int(highest[-1]) if len(highest) else carried_ms
+    return np.concatenate(pieces)

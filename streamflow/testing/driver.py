@@ -26,11 +26,10 @@ from streamflow.model.batch import (
     kept_column,
 )
 from streamflow.model.types import PAYLOAD
-from streamflow.runtime.build import Functions
+from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
-from streamflow.runtime.program import build_graph
-from streamflow.runtime.watermark import NO_WATERMARK
+from streamflow.runtime.watermark import SourceWatermark
 from streamflow.sdk.errors import Stopped, UsageError
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.sdk.state import TransactionalStore
@@ -53,7 +52,7 @@ class TopologyDriver:
         self._graphs: dict[str, Graph] = {}
         self._offsets: dict[str, int] = {}
         self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
-        self._watermarks_ms: dict[str, int] = {}
+        self._clocks: dict[str, SourceWatermark] = {}  # by trigger
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -93,11 +92,10 @@ class TopologyDriver:
             pl.col(OFFSET).alias(POSITION),
             pl.lit(entry.topic or trigger).alias(TOPIC),
             pl.lit(0, dtype=pl.Int32).alias(PARTITION),
-            pl.max_horizontal(pl.col(TS).cum_max(), pl.lit(self._watermarks_ms.get(trigger, NO_WATERMARK))).alias(WM),
             (each if entry.extent == "item" else pl.lit(execution)).alias(EXECUTION),
         )
-        if n:
-            self._watermarks_ms[trigger] = int(frame[WM][-1])
+        clock = self._clocks.setdefault(trigger, SourceWatermark(disorder_ms=entry.disorder_ms))
+        frame = frame.with_columns(clock.advance(frame[TS]).alias(WM))
         self._seed(stage, entry, frame)
         if end:
             del self._started[trigger]

@@ -90,6 +90,10 @@ def _input(entry: InputPlan, names: _SchemaNames) -> Iterator[str]:
         details.append(f"key `{entry.key}`")
     if entry.time:
         details.append(f"event time `{entry.time}`")
+    if entry.disorder_ms:
+        details.append(f"up to {entry.disorder_ms} ms out of order")
+    if entry.idle_after_ms is not None:
+        details.append(f"time does not wait for it after {entry.idle_after_ms} ms without records")
     yield f"         {'; '.join(details)}"
     if entry.envelope:
         yield from _wrapped((e.column for e in entry.envelope), "         with ", "         ")
@@ -140,6 +144,7 @@ def _policy(errors: ErrorPolicy) -> str:
 
 def _sink(sink: SinkPlan) -> Iterator[str]:
     how = {"source": "keeps the partition", "key": "partition by key", "single": "one partition"}[sink.partition_by]
+    how += ", and watermarks" if sink.watermarks else ""
     yield f"  writes {sink.topic}, {_codec(sink.codec)}, from {sink.wire.node}, {how}"
     if sink.envelope:
         yield from _wrapped((e.column for e in sink.envelope), "         with ", "         ")

@@ -56,6 +56,8 @@ class InputPlan:
     envelope: tuple[EnvelopeField, ...] = ()
     key: str = ""  # expression that replaces the record key
     time: str = ""  # expression for event time; "" is the record's timestamp
+    disorder_ms: int = 0  # how far behind the greatest event time before it a record may be and not be late
+    idle_after_ms: int | None = None  # without records for so long, time does not wait for it; None: it always does
     extent: Extent = "item"
     start: Literal["earliest", "latest"] = "earliest"
     internal: bool = False  # the topic is ours: markers may occur, lineage comes from the envelope
@@ -100,6 +102,7 @@ class SinkPlan:
     envelope: tuple[EnvelopeField, ...] = ()
     partition_by: Literal["source", "key", "single"] = "source"
     # source: keep the input's partition where the key is unchanged and counts agree, else by key
+    watermarks: bool = False  # a stage behind the topic needs event time: each commit tells its watermark there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,11 @@ class StagePlan:
     dead_letter: str = ""  # topics
     ledger: str = ""
     journal: str = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether its tasks keep event time: for their own nodes, or for stages behind them."""
+        return "@wm" in self.needs or any(sink.watermarks for sink in self.sinks)
 
     def group(self, workflow: str) -> str:
         return f"{workflow}.{self.id}"

@@ -114,11 +114,20 @@ def test_markers_are_no_items() -> None:
         as_read(encode_marker("watermark", b'{"wm":5}', 77), base_offset=3),
         as_read(from_records([values(batches(frame(1)))[0]]), base_offset=4),
     ]
-    decoded = decoder(SPEC).decode(found, first_offset=0)
+    decoded = decoder(SPEC, markers=True).decode(found, first_offset=0)
     assert decoded.frame["@position"].to_list() == [0, 1, 2, 4]
     (marker,) = decoded.markers
     assert (marker.offset, marker.timestamp_ms, marker.type, marker.value) == (3, 77, "watermark", b'{"wm":5}')
-    assert not decoder(SPEC).decode(found, first_offset=4).markers
+    assert not decoder(SPEC, markers=True).decode(found, first_offset=4).markers
+
+
+def test_what_looks_like_a_marker_on_a_users_topic_is_an_item() -> None:
+    (value,) = (r.value for r in values(batches(frame(1))))
+    lone = as_read(encode_marker("watermark", value or b"", 77), base_offset=0)
+    decoded = decoder(SPEC).decode([lone], first_offset=0)
+    assert (decoded.frame.height, decoded.bad, decoded.markers) == (1, [], [])
+    (marker,) = decoder(SPEC, markers=True).decode([lone], first_offset=0).markers
+    assert marker.type == "watermark"
 
 
 def test_compacted_batches_have_gaps() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.avro_values import VALUE_BYTES_MAX
+from streamflow.runtime.committed import InputState
+from streamflow.runtime.event_time import InputTime, TaskTime
 from streamflow.runtime.journal import SCHEMA, STEPS_MAX, JournalRecord, JournalStep
-from streamflow.runtime.watermark import InputTime, TaskTime
 from streamflow.sdk.errors import CodecError
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -31,7 +32,12 @@ INPUT_TIMES = st.builds(
     watermark_ms=LONGS,
     seen_ms=st.none() | LONGS,
     idle=st.booleans(),
-    tasks=st.dictionaries(st.sampled_from(["a/0", "a/1"]), LONGS),
+    tasks=st.dictionaries(st.integers(0, 3), LONGS),
+)
+OPEN = st.builds(
+    InputState,
+    execution=st.text(max_size=3),
+    ends=st.dictionaries(st.text(max_size=3), st.lists(st.integers(0, 2**31 - 1), max_size=3), max_size=3),
 )
 
 
@@ -39,14 +45,16 @@ INPUT_TIMES = st.builds(
 def records(draw: st.DrawFn) -> JournalRecord:
     inputs = tuple(draw(st.lists(PLACES, unique=True, max_size=3)))
     times = tuple(draw(INPUT_TIMES) for _ in inputs)
-    has_time = draw(st.booleans())
+    has_time, has_state = draw(st.booleans()), draw(st.booleans())
     return JournalRecord(
         stage=draw(st.text(max_size=5)),
         partition=draw(st.integers(0, 2**31 - 1)),
         seed=draw(LONGS),
         steps=tuple(draw(st.lists(STEPS, max_size=5))),
-        inputs=inputs if has_time else (),
-        time=TaskTime(watermark_ms=draw(LONGS), inputs=times) if has_time else None,
+        number=draw(LONGS),
+        inputs=inputs if has_state else (),
+        open=tuple(draw(OPEN) for _ in inputs) if has_state else (),
+        time=TaskTime(watermark_ms=draw(LONGS), inputs=times) if has_time and has_state else None,
     )
 
 
@@ -91,8 +99,8 @@ def test_bounds_are_kept_both_ways() -> None:
 
 def test_another_version_is_told() -> None:
     value = JournalRecord(stage="s", partition=0, steps=()).encode()
-    with pytest.raises(CodecError, match="version 2"):
-        JournalRecord.decode(b"\x04" + value[1:])
+    with pytest.raises(CodecError, match="version 3"):
+        JournalRecord.decode(b"\x06" + value[1:])
 
 
 def test_the_schema_file_is_the_schema() -> None:

@@ -7,20 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.runtime.watermark import (
+from streamflow.runtime.event_time import (
     END_OF_TIME,
     IDLE,
     NO_WATERMARK,
     IdleDecision,
     Marker,
-    SourceWatermark,
     StepRows,
     TaskTime,
     TimeRule,
-    advance,
-    source_watermarks,
     start,
 )
+from streamflow.runtime.watermark import SourceWatermark, advance, source_watermarks
 
 TIMES = st.lists(st.none() | st.integers(-20, 20) | st.sampled_from([-(2**63), 2**63 - 1]), max_size=30)
 
@@ -101,8 +99,8 @@ def test_over_several_inputs_it_is_the_least_of_their_own_whatever_the_batches(
     assert found == expected
 
 
-def nothing(**kwargs: bool) -> StepRows:
-    return StepRows(ts=times([]), order=pl.Series([], dtype=pl.UInt32), **kwargs)
+def nothing(*, caught_up: bool = True) -> StepRows:
+    return StepRows(ts=times([]), order=pl.Series([], dtype=pl.UInt32), caught_up=caught_up)
 
 
 def test_an_input_that_is_silent_too_long_is_not_waited_for_until_its_next_row() -> None:
@@ -145,17 +143,59 @@ def test_when_no_input_is_live_time_stands_still_and_the_task_says_so() -> None:
     assert (one.said_ms, idle.watermark_ms, idle.said_ms) == (8, 8, IDLE)
 
 
+def ended(at: int, ts: list[int | None], positions: list[int]) -> StepRows:
+    """Rows of a source that says at offset `at` that it is done."""
+    return StepRows(ts=times(ts), positions=pl.Series(positions, dtype=pl.Int64), markers=[Marker(at, 0, END_OF_TIME)])
+
+
 def test_the_end_of_a_bounded_source_is_the_end_of_time() -> None:
     rules = [TimeRule(), TimeRule()]
-    rows = step_of([(0, 5), (1, 3)], 2)
-    ended = [rows[0], StepRows(ts=rows[1].ts, order=rows[1].order, ended=True)]
-    one = advance(rules, start(rules), ended, now_ms=0)
-    assert (one.watermarks[0].to_list(), one.after.watermark_ms) == ([NO_WATERMARK], 5)
-    both = advance(rules, one.after, [nothing(ended=True), nothing()], now_ms=0).after
+    one = advance(rules, start(rules), [StepRows(ts=times([5])), StepRows(ts=times([]))], now_ms=0)
+    half = advance(rules, one.after, [StepRows(ts=times([])), ended(8, [3], [7])], now_ms=0)
+    assert (half.watermarks[1].to_list(), half.after.watermark_ms, half.after.said_ms) == ([3], 5, 5)
+    both = advance(rules, half.after, [ended(6, [], []), nothing()], now_ms=0).after
     assert both.watermark_ms == both.said_ms == END_OF_TIME
 
 
-UPSTREAM = TimeRule(upstream=("a/0", "a/1"))
+def test_time_begins_anew_when_a_source_has_more_after_its_end() -> None:
+    rules = [TimeRule()]
+    step = advance(rules, start(rules), [ended(2, [50, 60, 7, 9], [0, 1, 3, 4])], now_ms=0)
+    assert step.watermarks[0].to_list() == [50, 60, 7, 9]
+    again = advance(rules, step.after, [ended(5, [], [])], now_ms=0).after
+    assert again.said_ms == END_OF_TIME
+    last = advance(rules, again, [StepRows(ts=times([None, 3, 2]))], now_ms=0)
+    assert last.watermarks[0].to_list() == [END_OF_TIME, 3, 3]  # a row without time changes nothing
+    assert last.after.said_ms == 3
+
+
+@given(st.lists(st.integers(0, 9) | st.just("end"), max_size=12), st.data())
+def test_ends_of_a_source_give_the_same_watermarks_whatever_the_batches(
+    log: list[int | str], data: st.DataObject
+) -> None:
+    expected, highest = [], NO_WATERMARK
+    for entry in log:
+        if isinstance(entry, int):
+            highest = entry if highest == END_OF_TIME else max(highest, entry)
+            expected.append(highest)
+        else:
+            highest = END_OF_TIME
+    rules = [TimeRule()]
+    time, found = start(rules), []
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=5)))
+    for a, b in pairwise([0, *cuts, len(log)]):
+        rows = [(p, entry) for p, entry in enumerate(log[a:b], a) if isinstance(entry, int)]
+        step = StepRows(
+            ts=times([t for _, t in rows]),
+            positions=pl.Series([p for p, _ in rows], dtype=pl.Int64),
+            markers=[Marker(p, 0, END_OF_TIME) for p in range(a, b) if log[p] == "end"],
+        )
+        after = advance(rules, time, [step], now_ms=0)
+        found += after.watermarks[0].to_list()
+        time = after.after
+    assert (found, time.watermark_ms) == (expected, highest)
+
+
+UPSTREAM = TimeRule(upstream=(0, 1))
 
 
 def marked(positions: list[int], markers: list[Marker]) -> StepRows:
@@ -163,21 +203,23 @@ def marked(positions: list[int], markers: list[Marker]) -> StepRows:
 
 
 def test_on_an_internal_topic_the_slowest_upstream_task_counts() -> None:
-    markers = [Marker(11, "a/0", 50), Marker(13, "a/1", 20), Marker(15, "a/1", 60), Marker(16, "a/0", 70)]
+    markers = [Marker(11, 0, 50), Marker(13, 1, 20), Marker(15, 1, 60), Marker(16, 0, 70)]
     step = advance([UPSTREAM], start([UPSTREAM]), [marked([10, 12, 14, 17], markers)], now_ms=0)
     assert step.watermarks[0].to_list() == [NO_WATERMARK, NO_WATERMARK, 20, 60]
-    assert step.after.inputs[0].tasks == {"a/0": 70, "a/1": 60}
+    assert step.after.inputs[0].tasks == {0: 70, 1: 60}
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a/0", "a/1", "row"]), st.integers(0, 9) | st.just(IDLE))), st.data())
+@given(st.lists(st.tuples(st.sampled_from([0, 1, "row"]), st.sampled_from([*range(10), IDLE, END_OF_TIME]))), st.data())
 def test_markers_give_the_same_watermarks_whatever_the_batches(log: list[tuple[str, int]], data: st.DataObject) -> None:
-    said, expected, highest = {"a/0": NO_WATERMARK, "a/1": NO_WATERMARK}, [], NO_WATERMARK
+    said, expected, highest = {0: NO_WATERMARK, 1: NO_WATERMARK}, [], NO_WATERMARK
     for task, value in log:
         if task == "row":
             expected.append(highest)
         else:
             said[task] = value
             least = min(said.values())
+            if highest == END_OF_TIME and least not in (IDLE, NO_WATERMARK):
+                highest = least
             highest = max(highest, least if least != IDLE else NO_WATERMARK)
     time, found = start([UPSTREAM]), []
     cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=5)))
@@ -191,26 +233,26 @@ def test_markers_give_the_same_watermarks_whatever_the_batches(log: list[tuple[s
 
 
 def test_a_restarted_upstream_task_holds_time_back_at_what_it_last_said() -> None:
-    known = advance([UPSTREAM], start([UPSTREAM]), [marked([], [Marker(0, "a/0", 5), Marker(1, "a/1", 9)])], now_ms=0)
-    step = advance([UPSTREAM], known.after, [marked([3], [Marker(2, "a/1", 100)])], now_ms=0)
+    known = advance([UPSTREAM], start([UPSTREAM]), [marked([], [Marker(0, 0, 5), Marker(1, 1, 9)])], now_ms=0)
+    step = advance([UPSTREAM], known.after, [marked([3], [Marker(2, 1, 100)])], now_ms=0)
     assert step.watermarks[0].to_list() == [5]
 
 
 def test_an_idle_upstream_task_is_not_waited_for() -> None:
-    markers = [Marker(0, "a/0", 5), Marker(1, "a/1", IDLE), Marker(2, "a/0", 8)]
+    markers = [Marker(0, 0, 5), Marker(1, 1, IDLE), Marker(2, 0, 8)]
     assert advance([UPSTREAM], start([UPSTREAM]), [marked([], markers)], now_ms=0).after.watermark_ms == 8
 
 
 def test_a_marker_takes_effect_behind_the_row_before_it_among_all_inputs() -> None:
     rules = [UPSTREAM, TimeRule()]
     before = TaskTime(
-        inputs=(start([TimeRule(upstream=("a/0",))]).inputs[0], start([TimeRule()]).inputs[0]),
+        inputs=(start([TimeRule(upstream=(0,))]).inputs[0], start([TimeRule()]).inputs[0]),
     )
     left = StepRows(
         ts=times([1, 5]),
         order=pl.Series([0, 3], dtype=pl.UInt32),
         positions=pl.Series([7, 9]),
-        markers=[Marker(8, "a/0", 4)],
+        markers=[Marker(8, 0, 4)],
     )
     right = StepRows(ts=times([2, 3]), order=pl.Series([1, 2], dtype=pl.UInt32))
     step = advance(rules, before, [left, right], now_ms=0)
