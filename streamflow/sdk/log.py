@@ -22,6 +22,10 @@ class RecordBatch:
     Offsets inside are `base_offset + offsetDelta`, strictly increasing, gaps allowed. `base_timestamp_ms +
     timestampDelta`
     is a record's time. The CRC was checked. Control batches and aborted data are never handed out.
+
+    `last_offset + 1` is where to read on. It may lie behind the last record: offsets without a record (compacted away,
+    transaction markers, aborted data) count to the batch before them. `count` 0 with an empty body says that offsets
+    `base_offset` to `last_offset` hold no record at all.
     """
 
     base_offset: int
@@ -70,6 +74,8 @@ class Producer(Protocol):
     """Writes transactions under one transactional id. A newer producer of the same id fences this one.
 
     One transaction at a time; not for concurrent use. Order of a commit path: begin, append*, send_offsets, commit.
+    On a remote log every step may raise CommitUnknown: this producer is of no more use, and whether its transaction
+    was committed a new one settles.
     """
 
     async def begin(self) -> None:
@@ -86,6 +92,8 @@ class Producer(Protocol):
 
     async def commit(self) -> Mapping[TopicPartition, int]:
         """Commit all or nothing; returns the end offset (exclusive) of each partition written in this transaction.
+
+        Who looks through the log that committed sees it at once; others may see it a moment later.
 
         Raises:
             Fenced: nothing was committed.
@@ -127,7 +135,10 @@ class Log(Protocol):
         ...
 
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
-        """(log start, high watermark): the first offset kept and the next one to be written."""
+        """(log start, committed end): the first offset kept, and the one behind the last that may be read.
+
+        Reading from the start, batch after batch, arrives at the end exactly.
+        """
         ...
 
     async def offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
@@ -138,12 +149,16 @@ class Log(Protocol):
         """Committed record batches that hold offsets >= `offset`; the first may begin before it (compare offsets).
 
         Returns n >= 0 batches, offsets strictly increasing, total `size_bytes` up to `size_bytes_max` but at least one
-        batch if any exists. Cancel-safe: reading moves no cursor. Raises OffsetOutOfRange, UnknownTopic, LogCorrupt.
+        batch if any exists; none only at the committed end, as it was when the read began. Cancel-safe: reading moves
+        no cursor. Raises OffsetOutOfRange, UnknownTopic, LogCorrupt.
         """
         ...
 
     async def wait(self, positions: Mapping[TopicPartition, int], *, timeout_ms: int) -> None:
-        """Return when some partition has a committed record at or past its position, or after `timeout_ms`."""
+        """Return when some partition has a committed record at or past its position, or after `timeout_ms`.
+
+        It may return early; it raises nothing for a partition that cannot be read, the read that follows does.
+        """
         ...
 
     async def delete_records(self, at: TopicPartition, before: int) -> None:

@@ -134,6 +134,31 @@ class DataConformance:
 
         run(make_log, scenario)
 
+    def test_reading_on_arrives_at_the_end_exactly(self, make_log: MakeLog) -> None:
+        """Offsets of markers, of aborted and of deleted records too: a task is done when its position is the end."""
+
+        async def scenario(log: Log) -> None:
+            at = await new_topic(log)
+            producer = await log.producer(unique("p"))
+            for steps in ("c", "ca", "cac", "aa"):
+                for step in steps:
+                    await producer.begin()
+                    await producer.append(at, [batch("x", "y"), batch("z")])
+                    await (producer.commit() if step == "c" else producer.abort())
+                start, end = await log.offsets(at)
+                for size_bytes_max in (1, READ_BYTES):
+                    for first in range(start, end + 1):
+                        position = first
+                        while position < end:
+                            found = await log.read(at, position, size_bytes_max=size_bytes_max)
+                            assert found
+                            assert found[0].last_offset >= position
+                            position = found[-1].last_offset + 1
+                        assert position == end
+                        assert await log.read(at, position, size_bytes_max=size_bytes_max) == []
+
+        run(make_log, scenario)
+
     def test_null_keys_null_values_and_headers_survive(self, make_log: MakeLog) -> None:
         async def scenario(log: Log) -> None:
             at = await new_topic(log)

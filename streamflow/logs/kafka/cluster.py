@@ -60,7 +60,7 @@ class Cluster:
         self.wire, self.retry_ms = wire, retry_ms
 
     async def repeat(self, what: str, once: Callable[[], Awaitable[_T]], *, retry_ms: int | None = None) -> _T:
-        """Run `once` until it neither raises Again nor Unanswered. Raises Unreachable, and what else `once` raises."""
+        """Run `once` until it raises neither Again nor Unanswered. Raises LogUnavailable, and what `once` raises."""
         patience = Patience(what, self.retry_ms if retry_ms is None else retry_ms)
         while True:
             try:

@@ -91,7 +91,7 @@ class KafkaLog:
         return settings
 
     async def open(self) -> None:
-        """Connect. Raises Unreachable, naming what each server answered."""
+        """Connect. Raises LogUnavailable, naming what each server answered."""
         if self._opened is not None:
             return
         wire = Wire(self.client_settings())

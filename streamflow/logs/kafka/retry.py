@@ -7,16 +7,10 @@ import random
 import time
 from typing import Final
 
-from streamflow.sdk.errors import LogError
+from streamflow.sdk.errors import LogUnavailable
 
 _FIRST_S: Final = 0.02
 _MAX_S: Final = 1.0
-
-
-class Unreachable(LogError):
-    """The cluster, or the part of it that was needed, did not do what was asked in the time allowed."""
-
-    code = "SF511"
 
 
 class Unanswered(Exception):
@@ -40,7 +34,7 @@ class Patience:
         return max(0.0, self._since + self._limit_s - time.monotonic())
 
     async def pause(self, why: str, *, first_s: float = _FIRST_S) -> None:
-        """Wait before the next try. Raises Unreachable, with `why`, when there is to be none."""
+        """Wait before the next try. Raises LogUnavailable, with `why`, when there is to be none."""
         left_s = self.left_s
         if left_s <= 0:
             raise self.over(why)
@@ -48,8 +42,8 @@ class Patience:
         await asyncio.sleep(min(left_s, self._pause_s * random.uniform(0.8, 1.2)))  # noqa: S311 - no secret
         self._pause_s = min(self._pause_s * 1.6, _MAX_S)
 
-    def over(self, why: str) -> Unreachable:
-        return Unreachable(
+    def over(self, why: str) -> LogUnavailable:
+        return LogUnavailable(
             f"{self._what}: given up after {time.monotonic() - self._since:.1f} s: {why}.",
             mend="Check the brokers and the address; raise STREAMFLOW_KAFKA_RETRY_MS to wait longer.",
         )

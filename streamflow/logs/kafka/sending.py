@@ -12,10 +12,10 @@ from typing import Final
 
 from streamflow.logs.kafka.cluster import Again, Cluster, refused
 from streamflow.logs.kafka.codes import FENCED, LATER, LEADER_MOVED, Code, name_of
-from streamflow.logs.kafka.retry import Patience, Unanswered, Unreachable
+from streamflow.logs.kafka.retry import Patience, Unanswered
 from streamflow.logs.kafka.session import LOST, Session
 from streamflow.model.positions import TopicPartition
-from streamflow.sdk.errors import LogError
+from streamflow.sdk.errors import LogError, LogUnavailable
 
 _REQUEST_BYTES_MAX: Final = 16 << 20  # brokers refuse more than socket.request.max.bytes, 100 MiB by default
 _TOO_LARGE: Final = frozenset({Code.MESSAGE_TOO_LARGE, Code.RECORD_LIST_TOO_LARGE})
@@ -58,7 +58,7 @@ async def send(cluster: Cluster, session: Session, queues: Queues, sent: Sent) -
         if why:
             try:
                 await patience.pause(why)
-            except Unreachable as error:
+            except LogUnavailable as error:
                 raise session.lost(error.message) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from streamflow.logs.kafka.cluster import GROUP, TRANSACTION, Again, Cluster, by_topic, by_topic_with, refused
 from streamflow.logs.kafka.codes import COORDINATOR_MOVED, FENCED, LATER, Code, name_of
-from streamflow.logs.kafka.retry import Patience, Unanswered, Unreachable
+from streamflow.logs.kafka.retry import Patience, Unanswered
 from streamflow.logs.kafka.wire import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -24,7 +24,7 @@ from streamflow.logs.kafka.wire import (
     TxnOffsetCommitRequest,
 )
 from streamflow.model.positions import Committed, TopicPartition
-from streamflow.sdk.errors import CommitUnknown, Fenced, LogError
+from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, LogUnavailable
 
 _ALL_REPLICAS: Final = -1
 # The broker does not know this transaction, or not as we do: only a new producer can tell what became of it.
@@ -142,7 +142,7 @@ class Session:
                 why = name_of(code)
             try:
                 await patience.pause(why, first_s=0.005)
-            except Unreachable as error:
+            except LogUnavailable as error:
                 raise self.lost(error.message) from error
 
 

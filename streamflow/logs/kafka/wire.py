@@ -1,13 +1,14 @@
-"""The one module that touches aiokafka: connections, metadata, and the requests that this log sends.
+"""The one module of the log that touches aiokafka: connections, metadata, and the requests that this log sends.
 
 aiokafka's client keeps connections (with SASL and TLS), negotiates versions and follows the metadata. Three requests
 that it lacks are defined here on its schema types: topics with their UUIDs (KIP-516), stable offsets (KIP-447), and
-forgetting offsets. `tests/kafka/test_contract.py` fails on a release of aiokafka that does not fit this module.
+forgetting offsets. `tests/unit/kafka/test_contract.py` fails on a release of aiokafka that does not fit this module.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Sequence
 from io import BytesIO
@@ -84,6 +85,9 @@ __all__ = [
     "Wire",
     "fetched_parts",
 ]
+
+# What matters of aiokafka's warnings is told as errors and health; who configures logging still gets them all.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 Slot: TypeAlias = str  # a broker answers one connection's requests in order, so what waits long has its own
 MAIN: Final[Slot] = "main"
