@@ -1,14 +1,11 @@
-"""Registries: a folder, and a server that a small one stands in for (real sockets)."""
+"""Registries: what a folder and a server do alike. What only a server does is in test_codec_registry_http.py."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,11 +14,11 @@ from streamflow.codecs.registry import (
     FileRegistry,
     HttpRegistry,
     IncompatibleSchema,
-    RegistryUnavailable,
     SchemaRegistry,
     UnknownSchema,
 )
 from streamflow.sdk.errors import SchemaError
+from streamflow.testing.registry_stub import RegistryStub
 
 ONE = json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]})
 TWO = json.dumps(
@@ -34,71 +31,10 @@ TWO = json.dumps(
 THREE = json.dumps({"type": "record", "name": "R", "fields": [{"name": "c", "type": "int"}]})
 
 
-class Stub(ThreadingHTTPServer):
-    """Answers as a registry does, out of a FileRegistry; counts what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.registry = FileRegistry(folder)
-        self.asked: list[str] = []
-        self.seen: list[str | None] = []
-        self.broken = ""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Stub
-
-    def do_GET(self) -> None:
-        parts = self.path.strip("/").split("/")
-        if parts[0] == "schemas":
-            self.reply(lambda r: {"schema": r.by_id(int(parts[2]))})
-        else:
-            self.reply(lambda r: dict(zip(("id", "version", "schema"), r.latest(parts[1]), strict=True)))
-
-    def do_POST(self) -> None:
-        schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
-        parts = self.path.strip("/").split("/")
-        if parts[0] == "compatibility":
-            self.reply(lambda r: {"is_compatible": r.is_compatible(parts[2], schema)})
-        else:
-            self.reply(lambda r: {"id": r.register(parts[1], schema)})
-
-    def reply(self, answer: Any) -> None:
-        self.server.asked.append(f"{self.command} {self.path}")
-        self.server.seen.append(self.headers["Authorization"])
-        status, body = 200, b""
-        try:
-            body = json.dumps(answer(self.server.registry)).encode()
-        except UnknownSchema as error:
-            status, body = 404, json.dumps({"error_code": 40403, "message": str(error)}).encode()
-        except IncompatibleSchema as error:
-            status, body = 409, json.dumps({"error_code": 409, "message": str(error)}).encode()
-        except SchemaError as error:
-            status, body = 422, json.dumps({"error_code": 42201, "message": str(error)}).encode()
-        if self.server.broken:
-            status, body = 503, self.server.broken.encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
-
-
 @pytest.fixture
-def stub(tmp_path: Path) -> Iterator[Stub]:
-    with Stub(tmp_path / "server") as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def stub() -> Iterator[RegistryStub]:
+    with RegistryStub() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["file", "http"])
@@ -162,27 +98,3 @@ def test_registering_at_once_gives_ids_once(tmp_path: Path) -> None:
         ids = list(pool.map(register, range(32)))
     assert sorted(set(ids)) == [1, 2, 3, 4]
     assert all(len({ids[i] for i in range(32) if i % 4 == k}) == 1 for k in range(4))
-
-
-def test_ids_are_asked_for_once(stub: Stub) -> None:
-    schema_id = stub.registry.register("t-value", ONE)
-    client = HttpRegistry(stub.url, username="u", password="p")
-    for _ in range(3):
-        assert json.loads(client.by_id(schema_id)) == json.loads(ONE)
-        assert client.register("t-value", ONE) == schema_id
-    client.close()
-    assert stub.asked == [f"GET /schemas/ids/{schema_id}", "POST /subjects/t-value/versions"]
-    assert stub.seen == ["Basic dTpw"] * 2
-
-
-def test_a_registry_that_is_ill_is_not_an_unknown_schema(stub: Stub) -> None:
-    client = HttpRegistry(stub.url, token="secret")
-    stub.broken = "overloaded"
-    with pytest.raises(RegistryUnavailable, match="503"):
-        client.by_id(1)
-    client.close()
-    assert stub.seen == ["Bearer secret"]
-    gone = HttpRegistry("http://127.0.0.1:1", timeout_ms=500)
-    with pytest.raises(RegistryUnavailable):
-        gone.latest("t-value")
-    gone.close()
