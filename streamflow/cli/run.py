@@ -26,6 +26,7 @@ from streamflow.cli.common import (
     schema_registry,
     writable_log,
 )
+from streamflow.cli.logs import configure
 from streamflow.cli.output import counted, fail, note, print_json
 from streamflow.cli.progress import ProgressLine
 
@@ -73,6 +74,7 @@ def run(
     """
     if duration is not None and not math.isfinite(duration):
         fail(f"--duration is a number of seconds, not {duration}.", code=2)
+    configure()
     document, topology = compile_file(file)
     if guarantee is not None:
         topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
@@ -262,7 +264,7 @@ class Figures:
 
 def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
     """What the metrics file and --json say."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]  # ended workers, too
     return {
         "state": "running" if report is None else "halted" if report.halted else "ended",
         "halted": str(report.halted) if report is not None and report.halted else None,
@@ -273,7 +275,10 @@ def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
         "commits": progress.commits,
         "lag": progress.lag,
         "records_per_s": round(progress.rows_in / max(progress.seconds, 1e-9), 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        # From the first record taken to the end of the last commit, without start and end of the process.
+        "active_seconds": round(progress.last_s - progress.first_s, 4),
+        "cpu_seconds_active": round(progress.cpu_s, 3),
+        "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used), 3),
         "memory_peak_bytes": _memory_peak_bytes(),
         "stages": progress.stages,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamflow.cli.common import FileArgument, LogOption, compile_file, run_async, schema_registry
+from streamflow.cli.logs import configure
 from streamflow.cli.output import fail, note
 from streamflow.cli.run import Figures, facts, stopped_by_signals
 
@@ -35,6 +36,7 @@ def worker(
 
     SIGTERM and Ctrl-C end it gracefully: what was begun is committed, its tasks go to the others, the exit code is 0.
     """
+    configure()
     document, topology = compile_file(file)
     if not log.startswith("kafka://"):
         fail(f"a worker runs on Kafka; {log!r} is a folder.", mend="Use `streamflow run` for the embedded log.", code=2)
@@ -67,13 +69,18 @@ async def _work(
     )
     stop = asyncio.Event()
     with stopped_by_signals(stop.set):
-        await host.start()
-        note(f"worker of {topology.workflow} on {address}")
+        starting = asyncio.ensure_future(host.start())
         over = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(host.tasks.over.wait())]
-        await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        # Faust's part of the start may take long, and there is no reason to wait for it before an end.
+        await asyncio.wait([*over, starting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            note(f"worker of {topology.workflow} on {address}")
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
         for waiting in over:
             waiting.cancel()
         await host.stop()
+        await asyncio.gather(starting, return_exceptions=True)
         show.end()
         report = await host.tasks.ended()
     show.write(facts(report.progress, report))

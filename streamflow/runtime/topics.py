@@ -24,6 +24,12 @@ def stage_width(stage: StagePlan, partitions: Mapping[str, int]) -> int:
     return max((partitions[i.topic] for i in stage.inputs if i.topic), default=1)
 
 
+def task_count(topology: Topology, topics: Mapping[str, TopicInfo]) -> int:
+    """Tasks of the whole topology."""
+    partitions = {name: info.partitions for name, info in topics.items()}
+    return sum(stage_width(stage, partitions) for stage in topology.stages)
+
+
 def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[str, int]:
     """Partition count of every topic: what exists, what the plan says, or what its stage needs."""
     counts: dict[str, int] = {}

@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+import structlog
+
 from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Task
 from streamflow.sdk.errors import Fenced
@@ -22,6 +24,7 @@ AnyTask = Task | SourceTask
 Turn = Callable[[AnyTask], Awaitable[bool]]
 State = Literal["starting", "running", "draining", "lost", "gone"]
 
+_log = structlog.get_logger(__name__)
 _WAIT_MS_MAX = 100  # a task that waits for input does not see that it shall stop
 
 
@@ -89,6 +92,7 @@ class Driver:
         try:
             await self.task.start()
             self.state = "running"
+            _log.info("task_runs", task=self.task.name, seconds=round(time.monotonic() - self.started_s, 3))
             await self._loop()
             self.state = "draining"
             await self.task.drain()

@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import structlog
+
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.policies import RunPolicy
 from streamflow.runtime.build import Functions
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.source_task import SourceTask
-from streamflow.runtime.task import Task
+from streamflow.runtime.task import Span, Task
 from streamflow.runtime.topics import stage_width
 from streamflow.sdk.errors import LogUnavailable, Stopped
 from streamflow.sdk.log import Log, TopicInfo
@@ -26,6 +28,7 @@ from streamflow.topology.plan import StagePlan, Topology
 from streamflow.workers.driver import AnyTask, Driver, Turn, advance
 from streamflow.workers.progress import Progress
 
+_log = structlog.get_logger(__name__)
 _RESTART_AFTER_S, _RESTART_AFTER_S_MAX = 0.5, 30.0
 _FORGIVEN_AFTER_S = 120.0  # a task that ran for so long begins again with short waits
 
@@ -66,6 +69,7 @@ class Fleet:
         self._turn, self._settle_when_idle, self._on_lost = turn, settle_when_idle, on_lost
         self._drivers: dict[TaskId, Driver] = {}
         self._gone = Progress()  # totals of tasks that are not here any more
+        self._span: Span | None = None  # of these
         self._due_s: dict[TaskId, float] = {}  # tasks to be taken over again, and when
         self._tries: dict[TaskId, int] = {}
         self._ended = asyncio.Event()
@@ -139,6 +143,12 @@ class Fleet:
         total.add(self._gone)
         for driver in list(self._drivers.values()):
             total.add(_totals(driver.task))
+        span = self._span
+        for task in self.tasks():
+            span = _joined(span, task.metrics.span)
+        if span is not None:
+            # All tasks share the process: its CPU time between the first and the last of them counts once.
+            total.first_s, total.last_s, total.cpu_s = span.first_s, span.last_s, span.last_cpu_s - span.first_cpu_s
         total.lag, total.tasks = await self.lag(), len(self._drivers)
         return total
 
@@ -181,6 +191,7 @@ class Fleet:
             now = time.monotonic()
             tries = 0 if now - driver.started_s > _FORGIVEN_AFTER_S else self._tries.get(task, 0)
             self._tries[task] = tries + 1
+            _log.warning("task_restarts", task=str(task), tries=tries + 1, error=str(error))
             self._due_s[task] = now + min(_RESTART_AFTER_S * 2**tries, _RESTART_AFTER_S_MAX)
         elif self.error is None:
             self.error = error
@@ -210,6 +221,7 @@ class Fleet:
 
     def _count(self, task: AnyTask) -> None:
         self._gone.add(_totals(task))
+        self._span = _joined(self._span, task.metrics.span)
 
 
 def _totals(task: AnyTask) -> Progress:
@@ -220,4 +232,16 @@ def _totals(task: AnyTask) -> Progress:
         dead=metrics.dead,
         commits=metrics.commits,
         stages={task.stage.id: metrics.rows_in},
+    )
+
+
+def _joined(one: Span | None, other: Span | None) -> Span | None:
+    """The span from the beginning of the earlier to the end of the later one."""
+    if one is None or other is None:
+        return one or other
+    return Span(
+        min(one.first_s, other.first_s),
+        min(one.first_cpu_s, other.first_cpu_s),
+        max(one.last_s, other.last_s),
+        max(one.last_cpu_s, other.last_cpu_s),
     )

@@ -13,6 +13,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from streamflow.logs.kafka import KafkaLog
 from streamflow.logs.kafka.membership import Membership
 from streamflow.model.positions import TopicPartition
@@ -23,6 +25,7 @@ from streamflow.workers.assign import Claim, assign
 from streamflow.workers.fleet import Fleet, TaskId
 from streamflow.workers.worker import Worker
 
+_log = structlog.get_logger(__name__)
 _SETTLE_S_MAX = 20.0  # a task that cannot commit for so long must not hold the whole group up
 
 
@@ -99,6 +102,7 @@ class Shared:
         return self._fleet.partitions(topic)
 
     def lost(self) -> None:
+        _log.info("fenced", workflow=self._topology.workflow)
         if self._membership is not None:
             self._membership.rejoin()
 
@@ -108,11 +112,12 @@ class Shared:
 
     async def _revoking(self) -> None:
         assert self._fleet is not None
+        _log.info("rebalance", workflow=self._topology.workflow)
         try:
             async with asyncio.timeout(_SETTLE_S_MAX):
                 await self._fleet.settle()
         except TimeoutError:
-            return  # fencing decides
+            _log.warning("not_settled", workflow=self._topology.workflow)  # fencing decides
 
     async def _assigned(self, given: frozenset[TopicPartition]) -> None:
         assert self._fleet is not None
@@ -121,6 +126,7 @@ class Shared:
         for at in sorted(given):
             held[at.topic] = (*held.get(at.topic, ()), at.partition)
         self._claim = Claim(generation=self._membership.generation, partitions=held)
+        _log.info("assigned", generation=self._claim.generation, tasks=held)
         await self._fleet.own([TaskId(self._stages[at.topic], at.partition) for at in given])
 
     def said(self) -> bytes:

@@ -20,6 +20,9 @@ class Progress:
     lag: int = 0
     stages: dict[str, int] = field(default_factory=dict)  # stage -> rows in
     tasks: int = 0  # that run now
+    first_s: float = 0.0  # by the machine's monotonic clock: the first record was taken
+    last_s: float = 0.0  # and the last commit ended
+    cpu_s: float = 0.0  # CPU time between them
     idle: bool = False  # all inputs of the topology are read to their end, and that is committed
 
     def add(self, other: Progress) -> None:
@@ -31,6 +34,9 @@ class Progress:
         self.commits += other.commits
         self.lag += other.lag
         self.tasks += other.tasks
+        self.first_s = min(self.first_s or other.first_s, other.first_s or self.first_s)
+        self.last_s = max(self.last_s, other.last_s)
+        self.cpu_s += other.cpu_s
         for stage, rows in other.stages.items():
             self.stages[stage] = self.stages.get(stage, 0) + rows
 

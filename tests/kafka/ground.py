@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import fastavro
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamflow.logs import open_log
@@ -65,6 +65,7 @@ class Ground:
     environment: dict[str, str] = field(default_factory=dict)
     command: str = "worker"
     workers: list[Worker] = field(default_factory=list)
+    _looker: Consumer | None = None
 
     def make(self) -> Ground:
         """Write the workflow and all items, in order within each key."""
@@ -93,12 +94,12 @@ class Ground:
 
     def done(self) -> int:
         """Input records whose results are committed, as the group's offsets say."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        asked = ConsumerGroupTopicPartitions(
-            f"{self.name}.numbers", [TopicPartition(f"{self.name}.in", p) for p in range(self.partitions)]
-        )
-        (answer,) = admin.list_consumer_group_offsets([asked]).values()
-        return sum(max(0, at.offset) for at in answer.result(timeout=60).topic_partitions)
+        if self._looker is None:
+            self._looker = Consumer(
+                {"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.numbers", "log_level": 0}
+            )
+        places = [TopicPartition(f"{self.name}.in", p) for p in range(self.partitions)]
+        return sum(max(0, at.offset) for at in self._looker.committed(places, timeout=60))
 
     def lag(self) -> int:
         """Records of both stages that are not committed, by the workflow's own command."""
@@ -198,9 +199,21 @@ class Worker:
         more = ["--session-timeout", "6"] if ground.command == "worker" else []
         with self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*STREAMFLOW, ground.command, "workflow.yaml", "--log", f"kafka://{ground.via or ground.bootstrap}", *more],
+                [
+                    *STREAMFLOW,
+                    ground.command,
+                    "workflow.yaml",
+                    "--log",
+                    f"kafka://{ground.via or ground.bootstrap}",
+                    *more,
+                ],
                 cwd=ground.folder,
-                env={**os.environ, **ground.environment, "STREAMFLOW_CRASH_AT": crash_at},
+                env={
+                    **os.environ,
+                    **ground.environment,
+                    "STREAMFLOW_CRASH_AT": crash_at,
+                    "STREAMFLOW_LOG_LEVEL": "info",
+                },
                 stdout=subprocess.DEVNULL,
                 stderr=err,
             )
@@ -220,6 +233,8 @@ class Worker:
     def ended(self, *, timeout_s: float = 60) -> None:
         """Ended gracefully, or killed before."""
         code = self.process.wait(timeout_s)
+        if code == -signal.SIGTERM and not self.said():
+            return  # it had not begun when it was asked to end
         assert code in (0, -signal.SIGKILL), f"exit {code}\n{self.said()}"
 
     def crashed(self, *, timeout_s: float = 120) -> None:

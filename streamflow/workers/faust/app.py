@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import faust
-from mode import Service
 
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.logs import open_log
@@ -26,6 +25,18 @@ class WorkflowApp(faust.App):
     """A Faust app with the tasks of a topology. Everything else is Faust's."""
 
     tasks: Tasks
+
+    async def on_started(self) -> None:
+        # The agents are up. Faust's own group may still be waiting for a member that died: no reason to stand still.
+        self.tasks.begin()
+        self.add_future(self._supervise())
+        await super().on_started()
+
+    async def _supervise(self) -> None:
+        try:
+            await self.tasks.ended()
+        except Exception as error:
+            await self.crash(error)
 
 
 def app(
@@ -62,6 +73,8 @@ def app(
         "web_enabled": False,
         "topic_partitions": 1,
         "stream_wait_empty": False,
+        "broker_session_timeout": session_timeout_ms / 1000,
+        "broker_heartbeat_interval": session_timeout_ms / 1000 / 5,
         **settings,
     }
     made = WorkflowApp(f"{topology.workflow}.faust", **chosen)
@@ -72,20 +85,6 @@ def app(
     )  # fmt: skip
     tasks = Tasks(worker, opened)
     made.tasks = tasks
-
-    @made.service
-    class Runs(Service):
-        """Starts the tasks once the app is up; what ends them ends the app."""
-
-        async def on_start(self) -> None:
-            tasks.begin()
-
-        @Service.task
-        async def _supervise(self) -> None:
-            try:
-                await tasks.ended()
-            except Exception as error:
-                await self.crash(error)
 
     # Before Faust takes the agents away, so that steps under way still find theirs.
     @made.on_before_shutdown.connect
