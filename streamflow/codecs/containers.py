@@ -12,21 +12,21 @@ import polars as pl
 
 from streamflow.codecs.varints import Bytes, read_varint, varint
 
-_SYNC: Final = 16
+SYNC_SIZE: Final = 16  # bytes behind the rows of a container
 
 
 def header_of(fields: list[dict[str, Any]]) -> bytes:
     """The head of a container of records with these fields; its last 16 bytes are the sync marker."""
     buffer = io.BytesIO()
     schema = fastavro.parse_schema({"type": "record", "name": "Row", "fields": fields})
-    fastavro.writer(buffer, schema, [], codec="null", sync_marker=bytes(_SYNC))
+    fastavro.writer(buffer, schema, [], codec="null", sync_marker=bytes(SYNC_SIZE))
     return buffer.getvalue()
 
 
 def container(header: bytes, count: int, *body: bytes) -> bytes:
     """A container of one block."""
     size = sum(len(part) for part in body)
-    return b"".join((header, varint(count), varint(size), *body, header[-_SYNC:]))
+    return b"".join((header, varint(count), varint(size), *body, header[-SYNC_SIZE:]))
 
 
 def written(frame: pl.DataFrame) -> Bytes:
@@ -51,11 +51,11 @@ def _blocks(view: memoryview) -> list[tuple[int, int]]:
         for _ in itertools.repeat(None, 2 * abs(count)):
             size, at = read_varint(view, at, end)
             at += size
-    at += _SYNC
+    at += SYNC_SIZE
     found = []
     while at < end:
         _, at = read_varint(view, at, end)
         size, at = read_varint(view, at, end)
         found.append((at, at + size))
-        at += size + _SYNC
+        at += size + SYNC_SIZE
     return found

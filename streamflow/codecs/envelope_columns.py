@@ -20,7 +20,7 @@ import polars as pl
 from streamflow.codecs.avro_measure import Measured, MismatchError, byte_lengths, check_tags, measure
 from streamflow.codecs.avro_shape import column_name, raw_columns
 from streamflow.codecs.avronodes import Node
-from streamflow.codecs.containers import container, header_of
+from streamflow.codecs.containers import SYNC_SIZE, container, header_of
 from streamflow.codecs.varints import read_varint, sizes_of
 from streamflow.model.batch import KEY, POSITION, TS
 from streamflow.model.types import BYTES
@@ -66,20 +66,21 @@ def read(batches: Sequence[RecordBatch], node: Node, looks: Look) -> pl.DataFram
     Raises one of NATIVE_ERRORS when they do not look like that in every byte.
     """
     counts = np.array([b.count for b in batches], np.int64)
-    count, body = int(counts.sum()), b"".join([b.body for b in batches])
+    count, size = int(counts.sum()), sum(len(b.body) for b in batches)
     header = _header(node, looks.null_keys, len(looks.prefix))
-    raw = pl.read_avro(io.BytesIO(container(header, count, body)))
+    whole = container(header, count, *(b.body for b in batches))
+    raw = pl.read_avro(io.BytesIO(whole))
     if raw.height != count:
         raise MismatchError("fewer records than announced")
     ts_delta, off = raw["ets"].to_numpy(), raw["eoff"].to_numpy()
-    _check(raw, node, looks, body)
+    _check(raw, node, looks, memoryview(whole)[-size - SYNC_SIZE : -SYNC_SIZE])
     position, ts = _positions(batches, counts, off), _times(batches, counts, ts_delta)
     key = pl.Series([None], dtype=pl.Binary).new_from_index(0, count) if looks.null_keys else raw["ekey"]
     values = [raw[column_name(i)] for i, (_, n) in enumerate(node.fields) if not n.is_empty]
     return pl.DataFrame([*values, key.alias(KEY), pl.Series(TS, ts), pl.Series(POSITION, position)])
 
 
-def _check(raw: pl.DataFrame, node: Node, looks: Look, body: bytes) -> None:
+def _check(raw: pl.DataFrame, node: Node, looks: Look, body: memoryview) -> None:
     """Every record takes the bytes it announces, and all together take the whole body."""
     lengths = byte_lengths(raw)
     if looks.null_keys:
@@ -112,7 +113,7 @@ def _check(raw: pl.DataFrame, node: Node, looks: Look, body: bytes) -> None:
             raise MismatchError("a union branch that does not exist")
 
 
-def tags_fit(parts: Sequence[Measured], starts: Any, body: bytes) -> bool:
+def tags_fit(parts: Sequence[Measured], starts: Any, body: bytes | memoryview) -> bool:
     """Whether the union tags of values that begin at `starts` are right."""
     octets = np.frombuffer(body, np.uint8)
     at = starts

@@ -40,7 +40,8 @@ def widening(given: Type, wanted: Type) -> Bound | None:
     if given.kind == "any":
         return None
     if wanted.kind == "any":
-        return _bound(given, ANY, Implementation(py=jsonify(given) or _identity))
+        py = jsonify(given) or _identity
+        return _bound(given, ANY, Implementation(py=py, inline="{0}" if py is _identity else ""))
     if given.kind == "null":
         return _bound(given, wanted.optional(), _cast(wanted, _identity))
     plain = _plain(given, wanted)

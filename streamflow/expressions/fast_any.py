@@ -1,52 +1,71 @@
 """Inline forms for what is most frequent on JSON: reading a key, comparing, computing, looking up in a constant list.
 
-Each tests the Python types at hand and leaves every other case to the definition `{f}`, so none has a meaning of its
-own. Without them every operation costs a call and a few type tests per row.
+Each tests the Python types at hand, and every other case is left to the definition, so none has a meaning of its own.
+Without them every operation costs a call and a few type tests per row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamflow.expressions.tree import Call, Const
+from streamflow.expressions.tree import Call, Const, MakeRecord, Node
 
 _SIGNS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
 _ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*"}
 _EXACT_MAX = 2**53  # integers up to here are doubles exactly, so Python's mixed comparison is ours
+Template = tuple[str, str]  # the value, and a test, false for nulls, of whether it is right; `{0}` is an argument
 _SMALL = 2**31  # sums, differences and products of such integers fit 64 bits
 
 
-def fast_inline(node: Call, bind: Callable[[object], str]) -> str:
-    """An inline template for a call, or "" when there is none worth having. `bind` names a constant."""
+def fast_inline(node: Call, bind: Callable[[object], str]) -> Template | None:
+    """The template of a call; None when there is none worth having. `bind` names a constant."""
     if any(p.kind != "any" for p in node.bound.params[:1]):
-        return ""
+        return None
     if node.name == "pick":
         return _pick(node, bind)
     if len(node.args) != 2:
-        return ""
+        return None
     if node.name == "merge":
-        return "{{**{0}, **{1}}} if type({0}) is dict and type({1}) is dict else {f}({0}, {1})"
+        return "{{**{0}, **{1}}}", "type({0}) is dict and type({1}) is dict"
     if node.name == "member":
-        return "{0}.get({1}) if type({0}) is dict else {f}({0}, {1})"
+        return "{0}.get({1})", "type({0}) is dict"
     if node.name in _SIGNS:
         return _comparison(node)
     if node.name in _ARITHMETIC:
         return _arithmetic(node)
     if node.name == "contains":
         return _membership(node, bind)
-    return ""
+    return None
 
 
-def _pick(node: Call, bind: Callable[[object], str]) -> str:
+def put_over_some(node: Call) -> tuple[Call, MakeRecord] | None:
+    """The parts of `merge(pick(whole, "a", …), {…})`, which is how new fields are put over some of an object's."""
+    if node.name != "merge" or len(node.args) != 2:
+        return None
+    some, new = node.args[0], _unconverted(node.args[1])
+    if not (isinstance(some, Call) and some.name == "pick" and isinstance(new, MakeRecord)):
+        return None
+    whole, *names = some.args
+    plain = not isinstance(whole, Const) and all(isinstance(n, Const) and type(n.value) is str for n in names)
+    return (some, new) if plain else None
+
+
+def _unconverted(node: Node) -> Node:
+    """What a conversion that changes nothing converts."""
+    while isinstance(node, Call) and node.bound.does.inline == "{0}":
+        (node,) = node.args
+    return node
+
+
+def _pick(node: Call, bind: Callable[[object], str]) -> Template | None:
     whole, *names = node.args
     if isinstance(whole, Const) or not all(isinstance(n, Const) and type(n.value) is str for n in names):
-        return ""
+        return None
     keys = bind(tuple(n.value for n in names if isinstance(n, Const)))
-    others = "".join(f", {{{at}}}" for at in range(1, len(node.args)))
-    return f"{{{{k: {{0}}[k] for k in {keys} if k in {{0}}}}}} if type({{0}}) is dict else {{f}}({{0}}{others})"
+    return f"{{{{k: {{0}}[k] for k in {keys} if k in {{0}}}}}}", "type({0}) is dict"
 
 
-def _comparison(node: Call) -> str:
+def _comparison(node: Call) -> Template | None:
     sign = _SIGNS[node.name]
     for at, argument in enumerate(node.args):
         if not isinstance(argument, Const):
@@ -63,29 +82,29 @@ def _comparison(node: Call) -> str:
             )
             test = f"type({other}) is float and {other} == {other} or {exact}"
         else:
-            return ""
-        return f"{{0}} {sign} {{1}} if {test} else {{f}}({{0}}, {{1}})"
-    return ""
+            return None
+        return f"{{0}} {sign} {{1}}", test
+    return None
 
 
-def _arithmetic(node: Call) -> str:
+def _arithmetic(node: Call) -> Template | None:
     sign = _ARITHMETIC[node.name]
     tests = []
     for at, argument in enumerate(node.args):
         name = f"{{{at}}}"
         if isinstance(argument, Const):
             if type(argument.value) is not int or abs(argument.value) >= _SMALL:
-                return ""
+                return None
         else:
             tests.append(f"type({name}) is int and -{_SMALL} < {name} < {_SMALL}")
     whole = " and ".join(tests)
     if len(tests) == 2:
         whole = f"{whole} or type({{0}}) is float and (type({{1}}) is float or type({{1}}) is int)"
-    return f"{{0}} {sign} {{1}} if {whole} else {{f}}({{0}}, {{1}})"
+    return f"{{0}} {sign} {{1}}", whole
 
 
-def _membership(node: Call, bind: Callable[[object], str]) -> str:
+def _membership(node: Call, bind: Callable[[object], str]) -> Template | None:
     whole = node.args[0]
     if isinstance(whole, Const) and isinstance(whole.value, list) and all(type(v) is str for v in whole.value):
-        return f"{{1}} in {bind(frozenset(whole.value))} if type({{1}}) is str else {{f}}({{0}}, {{1}})"
-    return ""
+        return f"{{1}} in {bind(frozenset(whole.value))}", "type({1}) is str"
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -36,14 +36,14 @@ class CompiledProjection:
     _typed: PolarsProgram | None
     _untyped: Mapping[str, PythonExpression]
 
-    def run(self, frame: pl.DataFrame) -> Evaluated:
+    def run(self, frame: pl.DataFrame, parsed: dict[str, list[Any]] | None = None) -> Evaluated:
         """Evaluate over a frame. Never raises for what an item holds."""
         missing = self.columns.difference(frame.columns)
         if missing:
             raise pl.exceptions.ColumnNotFoundError(
                 f"expressions read columns {sorted(missing)}; the frame has {frame.columns}"
             )
-        found: Columns = run_all(self._untyped, frame)
+        found: Columns = run_all(self._untyped, frame, parsed)
         if self._typed is not None:
             found |= self._run_typed(self._typed, frame)
         # A frame without columns cannot say its height.

@@ -21,7 +21,9 @@ something downstream uses are present (`StagePlan.needs`), except `@row`, which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import Any
 
 import polars as pl
 
@@ -47,10 +49,15 @@ def kept_column(node: str, field: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Items of one schema. `frame` has the schema's payload columns and any reserved ones, in any order."""
+    """Items of one schema. `frame` has the schema's payload columns and any reserved ones, in any order.
+
+    `parsed` lets operators that follow each other parse JSON once: column -> its Python values row by row, put there by
+    whoever needed them first. They are shared, so never changed. None: nobody keeps them, as the batch is too large.
+    """
 
     frame: pl.DataFrame
     schema: Schema
+    parsed: dict[str, list[Any]] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return self.frame.height
@@ -69,8 +76,13 @@ class Batch:
         return self.frame.select(self.payload_columns())
 
     def with_frame(self, frame: pl.DataFrame, schema: Schema | None = None) -> Batch:
-        return replace(self, frame=frame, schema=self.schema if schema is None else schema)
+        """Another frame; what was parsed of this one is forgotten."""
+        return Batch(frame, self.schema if schema is None else schema, None if self.parsed is None else {})
 
     def where(self, mask: pl.Series) -> Batch:
         """The rows where `mask` is true; a null is false."""
-        return self.with_frame(self.frame.filter(mask))
+        rows = self.with_frame(self.frame.filter(mask))
+        if self.parsed:
+            kept = mask.to_list()
+            return replace(rows, parsed={name: list(compress(values, kept)) for name, values in self.parsed.items()})
+        return rows

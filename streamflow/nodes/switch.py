@@ -42,7 +42,7 @@ class SwitchOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch = inputs["in"]
-        done = self.cases.run(batch.frame)
+        done = self.cases.run(batch.frame, batch.parsed)
         nowhere = pl.repeat(True, len(batch), eager=True)  # rows that no case took yet
         wrong = pl.repeat(False, len(batch), eager=True)
         errors: dict[str, pl.Series] = {}

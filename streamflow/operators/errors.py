@@ -59,7 +59,7 @@ def evaluate(
 
     `labels` names each expression of the projection in messages. Without failures the batch comes back as it is.
     """
-    done = projection.run(batch.frame)
+    done = projection.run(batch.frame, batch.parsed)
     if not done.errors:
         return batch, done.values, None
     return split_failed(batch, done, labels)

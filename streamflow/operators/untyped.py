@@ -75,7 +75,7 @@ class UntypedSet:
         batch = inputs["in"]
         if self.whole is None:
             return self._field_by_field(batch)
-        done = self.whole.run(batch.frame)
+        done = self.whole.run(batch.frame, batch.parsed)
         if not done.errors:
             return Result(outputs={"out": _with_items(batch, done.values.to_series(0))})
         wrong = failed_mask(done.errors)
@@ -85,7 +85,7 @@ class UntypedSet:
         )
 
     def _field_by_field(self, batch: Batch) -> Result:
-        done = self.fields.run(batch.frame)
+        done = self.fields.run(batch.frame, batch.parsed)
         olds = parse(batch.frame[PAYLOAD])
         wrong = pl.Series([not isinstance(old, dict) for old in olds], dtype=pl.Boolean)
         if done.errors:
@@ -107,7 +107,7 @@ class UntypedSet:
 
     def _explained(self, batch: Batch) -> Batch:
         """Failed rows with the field that failed; where none did by itself, the item is no object."""
-        errors = dict(self.fields.run(batch.frame).errors)
+        errors = dict(self.fields.run(batch.frame, batch.parsed).errors)
         fine = ~failed_mask(errors) if errors else pl.repeat(True, len(batch), eager=True)
         if fine.any():
             errors["item"] = fine.cast(pl.UInt8) * _NOT_AN_OBJECT
@@ -115,4 +115,4 @@ class UntypedSet:
 
 
 def _with_items(batch: Batch, items: pl.Series) -> Batch:
-    return Batch(batch.frame.with_columns(items.alias(PAYLOAD)), ANY)
+    return batch.with_frame(batch.frame.with_columns(items.alias(PAYLOAD)), ANY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 import polars as pl
@@ -16,6 +16,7 @@ import polars as pl
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
+from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result
 from streamflow.topology.envelopes import error_schema
@@ -82,6 +83,7 @@ class Graph:
         self._one_to_one, self._sleep, self._tap = one_to_one, retry_sleep, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
+        self._in_portions = worth_it(stage)
         self.counts: dict[str, NodeCounts] = {n.id: NodeCounts() for n in stage.nodes}
 
     def take_counts(self) -> dict[str, NodeCounts]:
@@ -91,14 +93,24 @@ class Graph:
 
     def step(self, node: str, batch: Batch) -> StepOutput:
         """Push rows that entered as output of `node` through the stage."""
-        step = _Step(ports={(node, "out"): batch})
         if self._tap:
             self._tap(node, "out", batch)
+        if not self._in_portions or batch.schema.kind != "any":
+            return self._push(node, batch, StepOutput())
+        out = StepOutput()
+        for portion in portions(batch):
+            self._push(node, portion, out)
+        out.records = {sink: joined(batches) for sink, batches in out.records.items()}
+        out.dead = joined(out.dead)
+        return out
+
+    def _push(self, node: str, batch: Batch, out: StepOutput) -> StepOutput:
+        step = _Step(ports={(node, "out"): batch}, out=out)
         for plan in self._stage.nodes:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run(plan, inputs, step)
-        return step.out
+        return out
 
     def end(self, execution: str) -> StepOutput:
         """An execution ended: operators that waited for it emit, in topological order."""
@@ -192,11 +204,10 @@ class Graph:
             ports[port] = ports.get(port, 0) + len(batch)
             if plan.keep and port != "records":
                 present = [f for f in plan.keep if f in batch.frame.columns]
-                batch = batch.with_frame(
-                    batch.frame.with_columns(**{kept_column(plan.id, f): pl.col(f) for f in present})
-                )
+                kept = batch.frame.with_columns(**{kept_column(plan.id, f): pl.col(f) for f in present})
+                batch = replace(batch, frame=kept)  # the same items, so what is parsed of them stays
             if self._tap:
-                self._tap(plan.id, port, batch)
+                self._tap(plan.id, port, Batch(batch.frame, batch.schema))
             if port == "records" and plan.id in self._sink_nodes:
                 step.out.records.setdefault(plan.id, []).append(batch)
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -64,8 +64,11 @@ class Projection(Protocol):
         """Frame columns that are read, reserved ones included."""
         ...
 
-    def run(self, frame: pl.DataFrame) -> Evaluated:
-        """Evaluate over a frame; pure, thread-safe, never raises for what an item holds."""
+    def run(self, frame: pl.DataFrame, parsed: dict[str, list[Any]] | None = None) -> Evaluated:
+        """Evaluate over a frame; pure, thread-safe, never raises for what an item holds.
+
+        `parsed`: see `Batch.parsed`; JSON columns that it lacks are added.
+        """
         ...
 
 
