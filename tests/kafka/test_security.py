@@ -12,14 +12,20 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient, NewTopic
+from pydantic import SecretStr
 
+from streamflow.logs import KafkaLog, KafkaOptions, open_log
+from streamflow.model.positions import Committed
+from streamflow.sdk.errors import LogUnavailable
 from streamflow.testing.certificates import Certificates, make_certificates
 from streamflow.testing.kafka_security import Listener, Mechanism
 from streamflow.testing.kafka_server import KafkaServer
+from streamflow.testing.log_steps import batch, new_topic, opened, unique, values
 
 USER, PASSWORD = "ann", 'p w"d\\,]=é%'  # what quoting must bear in a properties file, in JAAS and in SCRAM
 WRONG_PASSWORD = "not-the-one-you-want"
 TIMEOUT_S = 30
+REFUSED_AFTER_MS = 500  # a refusal is tried again for so long
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """As good as the others, but of an authority that the broker does not know."""
+    return make_certificates(tmp_path_factory.mktemp("strangers"))
+
+
+@pytest.fixture(scope="module")
 def secured(
     needs_kafka: None, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KafkaServer]:
@@ -63,6 +75,7 @@ def secured(
     users = {USER: PASSWORD, "bob": "other"}
     listeners = [
         Listener(name="SASL", mechanisms=mechanisms, users=users),
+        Listener(name="SCRAM_ALONE", mechanisms=("SCRAM-SHA-256",), users=users),
         Listener(name="TLS", certificates=certificates),
         Listener(name="MUTUAL_TLS", certificates=certificates, client_certificate=True),
         Listener(name="SASL_TLS", mechanisms=mechanisms, users=users, certificates=certificates),
@@ -144,3 +157,113 @@ async def aiokafka_round_trip(settings: Mapping[str, Any]) -> None:
         consumer.assign([at])
         consumer.seek(at, sent.offset)
         assert (await consumer.getone()).value == b"by aiokafka"
+
+
+def options(way: Way, certificates: Certificates, **other: Any) -> KafkaOptions:
+    """What a user of streamflow sets to come in that way."""
+    given: dict[str, Any] = {"security_protocol": way.protocol}
+    if way.mechanism:
+        given |= {"sasl_mechanism": way.mechanism, "sasl_username": USER, "sasl_password": PASSWORD}
+    if way.tls:
+        given["ssl_cafile"] = certificates.ca
+    if way.client_certificate:
+        given |= {"ssl_certfile": certificates.client, "ssl_keyfile": certificates.client_key}
+    return KafkaOptions.make(**(given | other))
+
+
+@every_way
+def test_the_log_comes_in(secured: KafkaServer, certificates: Certificates, way: Way) -> None:
+    log = KafkaLog(f"kafka://{secured.bootstrap_of(way.listener)}", options=options(way, certificates))
+    asyncio.run(log_round_trip(log))
+
+
+async def log_round_trip(log: KafkaLog) -> None:
+    """Write, read and commit positions in two transactions, the second of which is dropped."""
+    async with opened(log):
+        at, group = await new_topic(log), unique("group")
+        producer = await log.producer(unique("id"))
+        for value, position in (("kept", 1), ("dropped", 2)):
+            await producer.begin()
+            await producer.append(at, [batch(value)])
+            await producer.send_offsets(group, {at: Committed(offset=position)})
+            if value == "kept":
+                await producer.commit()
+        await producer.abort()
+        await producer.close()
+        assert await values(log, at) == ["kept"]
+        assert await log.committed(group, [at]) == {at: Committed(offset=1)}
+
+
+@every_way
+def test_options_in_the_environment_do_the_same(
+    secured: KafkaServer, certificates: Certificates, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in options(way, certificates).model_dump(exclude_defaults=True).items():
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        monkeypatch.setenv(f"STREAMFLOW_KAFKA_{name.upper()}", text)
+    log = open_log(f"kafka://{secured.bootstrap_of(way.listener)}")
+    assert isinstance(log, KafkaLog)
+    assert log.options == options(way, certificates)
+    asyncio.run(log_round_trip(log))
+
+
+async def refusal(log: KafkaLog) -> str:
+    """What is said when the log is not let in."""
+    with pytest.raises(LogUnavailable) as error:
+        await log.open()
+    await log.close()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.mechanism], ids=str)
+@pytest.mark.parametrize("wrong", [{"sasl_password": WRONG_PASSWORD}, {"sasl_username": "nobody"}], ids=str)
+def test_a_wrong_password_is_refused_and_not_shown(
+    secured: KafkaServer,
+    certificates: Certificates,
+    way: Way,
+    wrong: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chosen = options(way, certificates, connect_timeout_ms=REFUSED_AFTER_MS, **wrong)
+    log = KafkaLog(f"kafka://{secured.bootstrap_of(way.listener)}", options=chosen)
+    said = asyncio.run(refusal(log))
+    assert "authentication failed" in said.lower()
+    assert secured.bootstrap_of(way.listener) in said
+    shown = said + repr(chosen) + repr(log) + caplog.text
+    assert PASSWORD not in shown
+    assert WRONG_PASSWORD not in shown
+
+
+@pytest.mark.parametrize(
+    ("listener", "wrong", "says"),
+    [
+        ("TLS", {"ssl_cafile": "other"}, "certificate verify failed"),
+        ("SASL_TLS", {"ssl_cafile": "other"}, "certificate verify failed"),
+        ("TLS", {"ssl_cafile": None}, "certificate verify failed"),
+        ("SCRAM_ALONE", {"sasl_mechanism": "PLAIN"}, "UnsupportedSaslMechanism"),
+        # Brokers just hang up on these, so the error says how they were spoken to.
+        ("MUTUAL_TLS", {"ssl_certfile": None, "ssl_keyfile": None}, "by SSL without a client certificate"),
+        ("MUTUAL_TLS", {"ssl_certfile": "other", "ssl_keyfile": "other"}, "by SSL with a client certificate"),
+        ("TLS", {"security_protocol": "PLAINTEXT"}, "spoken to by PLAINTEXT"),
+        ("SASL", {"security_protocol": "PLAINTEXT"}, "spoken to by PLAINTEXT"),
+        ("PLAINTEXT", {"security_protocol": "SSL"}, "spoken to by SSL"),
+        ("PLAINTEXT", {"security_protocol": "SASL_PLAINTEXT"}, "spoken to by SASL_PLAINTEXT with PLAIN as user 'ann'"),
+    ],
+    ids=str,
+)
+def test_who_comes_in_wrongly_is_told_why(
+    secured: KafkaServer,
+    certificates: Certificates,
+    strangers: Certificates,
+    listener: str,
+    wrong: dict[str, Any],
+    says: str,
+) -> None:
+    theirs = {"ssl_cafile": strangers.ca, "ssl_certfile": strangers.client, "ssl_keyfile": strangers.client_key}
+    wrong = {name: theirs[name] if value == "other" else value for name, value in wrong.items()}
+    sasl = {"sasl_username": USER, "sasl_password": PASSWORD}
+    way = next((way for way in WAYS if way.listener == listener), Way(listener, "PLAIN"))
+    chosen = options(way, certificates, connect_timeout_ms=REFUSED_AFTER_MS, **(sasl | wrong))
+    said = asyncio.run(refusal(KafkaLog(f"kafka://{secured.bootstrap_of(listener)}", options=chosen)))
+    assert says in said
+    assert PASSWORD not in said

@@ -102,7 +102,7 @@ class KafkaLog:
                     await wire.start()
                     break
                 except Unanswered as error:
-                    await patience.pause(error.why)
+                    await patience.pause(f"{error.why} (spoken to by {self._options.spoken})")
         except BaseException:
             await wire.stop()
             raise

@@ -87,6 +87,16 @@ class KafkaOptions(BaseSettings):
             ) from error
         return context
 
+    @property
+    def spoken(self) -> str:
+        """How brokers are spoken to, for errors: a broker that expects something else just hangs up."""
+        said: str = self.security_protocol
+        if said.startswith("SASL"):
+            said += f" with {self.sasl_mechanism} as user {self.sasl_username!r}"
+        if said.endswith("SSL"):
+            said += " with a client certificate" if self.ssl_certfile else " without a client certificate"
+        return said
+
     @classmethod
     def make(cls, **given: Any) -> Self:
         """Options from the environment and `given`, which wins. Raises UsageError, which quotes no value."""
