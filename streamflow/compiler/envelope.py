@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from streamflow.compiler.extents import multiplies
 from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import TypedGraph
 from streamflow.compiler.walk import expressions_of
@@ -109,7 +108,7 @@ def _demand(typed: TypedGraph, node_id: str) -> _Demand:
                 demand.kept.update((other, n) for n in _fields(types.visible[other], names))
     if node.writes_topic or node.repartitions:
         demand.columns.update((KEY, TS))
-    if len(graph.into(node_id)) > 1 and any(multiplies(graph.nodes[n]) for n in graph.ancestors(node_id)):
+    if len(graph.into(node_id)) > 1 and any(graph.nodes[n].node.gives_several() for n in graph.ancestors(node_id)):
         demand.columns.add(PATH)  # siblings have one arrival; their paths tell their order
     return demand
 

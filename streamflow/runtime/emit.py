@@ -78,8 +78,13 @@ class Emitter:
         value = orjson.dumps({"execution": execution, "task": self._partition, "of": self._tasks})
         return self._everywhere(self._repartitions, encode_marker(END, value, timestamp_ms))
 
-    def watermark(self, watermark_ms: int, timestamp_ms: int) -> Emitted:
-        """Markers that tell every consumer that needs it the event time of this task: a time, IDLE or END_OF_TIME."""
+    def watermark(self, watermark_ms: int | None, timestamp_ms: int) -> Emitted:
+        """Markers that tell every consumer that needs it the event time of this task: a time, IDLE or END_OF_TIME.
+
+        None tells nothing.
+        """
+        if watermark_ms is None:
+            return Emitted()
         marker = watermark_marker(self._partition, watermark_ms, timestamp_ms)
         return self._everywhere(self._timed, marker)
 

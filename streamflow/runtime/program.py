@@ -99,16 +99,15 @@ class TaskProgram:
         time = None if self.time is None else self.time.time
         return replace(record, number=number, inputs=tuple(open), open=tuple(open.values()), time=time)
 
-    def watermarks(self, now_ms: int) -> Emitted:
-        """Markers for the end of a commit: what this task's event time is, where that is news to its consumers."""
-        if self.time is None or self.time.time.said_ms in (self.time.told_ms, NO_WATERMARK):
-            return Emitted()
-        return self.emitter.watermark(self.time.time.said_ms, now_ms)
+    def watermarks(self, now_ms: int) -> tuple[Emitted, Emitted]:
+        """Markers of this task's event time for before and behind the rows of a commit, where it is news."""
+        before, behind = (None, None) if self.time is None else self.time.news()
+        return self.emitter.watermark(before, now_ms), self.emitter.watermark(behind, now_ms)
 
     def committed(self) -> None:
         """What `journal` and `watermarks` gave is on the log."""
         if self.time is not None:
-            self.time.told_ms = self.time.time.said_ms
+            self.time.committed()
 
     def quiet(
         self, now_ms: int, caught_up: Collection[TopicPartition], idle: Sequence[TopicPartition] | None = None

@@ -159,7 +159,7 @@ def commit_records(
     journal: JournalRecord,
     done: Sequence[Stepped],
     counts: Mapping[str, NodeCounts],
-    told: Emitted,
+    told: Sequence[Emitted],
     dead: DeadWrites,
 ) -> Writes:
     """The ledger and journal record of a commit. `told`: its markers of event time."""
@@ -170,7 +170,7 @@ def commit_records(
         partition=partition,
         sources=_sources(steps, done),
         nodes=tuple(_node(n, c) for n, c in counts.items() if c.rows_in or c.emitted or c.failed_from_state),
-        sinks=_sinks([*(made.sinks for made in done), told.counts]),
+        sinks=_sinks([*(made.sinks for made in done), *(emitted.counts for emitted in told)]),
         dead_letters=dead.count,
     )
     return {

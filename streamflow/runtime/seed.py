@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import orjson
 import polars as pl
 
@@ -84,22 +85,23 @@ class Seeder:
         if not cuts:
             return [Segment(self._reserve(frame))], failed
         segments: list[Segment] = []
+        positions, first = frame[POSITION].to_numpy(), 0
         for marker in cuts:
-            before = frame.filter(pl.col(POSITION) < marker.offset)
-            frame = frame.filter(pl.col(POSITION) > marker.offset)
-            ended = ""
-            rows = self._reserve(before)
+            told, ended = orjson.loads(marker.value), ""
+            if marker.type == END and not (ended := self._ended(told)):
+                continue
+            end = int(np.searchsorted(positions, marker.offset))
+            segments.append(Segment(self._reserve(frame.slice(first, end - first)), ended, marker.offset))
+            first = end
             if marker.type == BEGIN:
-                told = orjson.loads(marker.value)
                 self.state.execution = told.get("execution") or f"{self._source}:{marker.offset}"
-            else:
-                ended = self._ended(orjson.loads(marker.value))
-            segments.append(Segment(rows, ended, marker.offset))
-        segments.append(Segment(self._reserve(frame)))
+            elif self.state.execution == ended:
+                self.state.execution = ""
+        segments.append(Segment(self._reserve(frame.slice(first))))
         return segments, failed
 
     def _ended(self, told: dict[str, object]) -> str:
-        """The execution that a marker ends here, once every upstream task has announced it."""
+        """The execution that a marker ends here; "" until every upstream task has announced it."""
         execution = str(told.get("execution") or self.state.execution)
         expected = told.get("of", 1)
         seen = self.state.ends.setdefault(execution, [])
@@ -109,8 +111,6 @@ class Seeder:
         if isinstance(expected, int) and len(seen) < expected:
             return ""
         del self.state.ends[execution]
-        if self.state.execution == execution:
-            self.state.execution = ""
         return execution
 
     def _reserve(self, frame: pl.DataFrame) -> Batch:

@@ -42,6 +42,26 @@ class TaskMetrics:
     dead: int = 0
     commits: int = 0
     recoveries: int = 0
+    span: Span | None = None  # from the first record taken to the end of the last commit
+
+
+@dataclass(slots=True)
+class Span:
+    """When work was done: by the machine's monotonic clock, and by the CPU time of the process; seconds."""
+
+    first_s: float
+    first_cpu_s: float
+    last_s: float
+    last_cpu_s: float
+
+    @classmethod
+    def begin(cls) -> Span:
+        now_s, cpu_s = time.monotonic(), time.process_time()
+        return cls(now_s, cpu_s, now_s, cpu_s)
+
+    def go_on(self) -> None:
+        """It lasts until now."""
+        self.last_s, self.last_cpu_s = time.monotonic(), time.process_time()
 
 
 @dataclass(slots=True)
@@ -106,6 +126,7 @@ class Task:
         """Forget everything since the last commit; positions and stores are those of the log again."""
         await self._drop_prefetched()
         self._pending = _Pending()
+        self._caught_up.clear()
         self._program.take_counts()
         for key, at in self._changelogs.items():
             store = self._program.stores[key]
@@ -229,6 +250,8 @@ class Task:
         """One step, in a thread; its outputs wait for the next commit. `idle`: what a journal says of idle inputs."""
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
+        if self.metrics.span is None:
+            self.metrics.span = Span.begin()
         done = await self._in_thread(
             lambda: self._program.step(
                 at, batches, first=first, limit=limit, now_ms=now_ms, caught_up=self._caught_up, idle=idle
@@ -284,14 +307,14 @@ class Task:
             await self._in_thread(hook.prepare, ctx)
         dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, pending.fetched)
         now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
-        told = program.watermarks(now_ms)
+        before, behind = program.watermarks(now_ms)
         journal = program.journal(pending.steps, self._number + 1)
-        records = commit_records(self.stage, journal, pending.done, program.take_counts(), told, dead)
+        records = commit_records(self.stage, journal, pending.done, program.take_counts(), (before, behind), dead)
         reached = {at: Committed(self.positions[at], link(journal.number)) for at in program.inputs}
         offsets = {at: position for at, position in reached.items() if position != self._committed.get(at)}
         transaction = Transaction(self._producer, self.group)
         await transaction.run(
-            outputs=[*(done.writes for done in pending.done), told.writes],
+            outputs=[before.writes, *(done.writes for done in pending.done), behind.writes],
             dead_letters=dead.writes,
             stores={self._changelogs[key]: store for key, store in program.stores.items()},
             records=records,
@@ -302,6 +325,8 @@ class Task:
         self._number = journal.number
         program.committed()
         self.metrics.commits += 1
+        if self.metrics.span is not None:
+            self.metrics.span.go_on()
         self.metrics.rows_out += sum(c.rows for d in pending.done for c in d.sinks.values())
         self.metrics.dead += dead.count
         self._pending = _Pending()

@@ -11,6 +11,7 @@ from streamflow.codecs import Marker as Record
 from streamflow.model.batch import POSITION, TS
 from streamflow.model.positions import TopicPartition
 from streamflow.runtime.event_time import (
+    END_OF_TIME,
     NO_WATERMARK,
     IdleDecision,
     InputTime,
@@ -35,14 +36,26 @@ class TaskClock:
     def __init__(self, rules: Mapping[TopicPartition, TimeRule]) -> None:
         self._inputs, self._rules = tuple(rules), tuple(rules.values())
         self.can_idle = any(rule.idle_after_ms is not None for rule in self._rules)
-        self.told_ms = NO_WATERMARK  # what the markers of the last commit said
         self.restore({}, NO_WATERMARK)
 
     def restore(self, known: Mapping[TopicPartition, InputTime], watermark_ms: int) -> None:
         """Go back to what was committed; inputs that are not in `known` begin anew, time as a whole never does."""
         inputs = tuple(known.get(at) or start_input(rule) for at, rule in zip(self._inputs, self._rules, strict=True))
         self.time = TaskTime(watermark_ms=watermark_ms, inputs=inputs)
-        self.told_ms = self.time.said_ms
+        self.committed()
+
+    def committed(self) -> None:
+        """What `news` gave was told."""
+        self._told_ms, self._anew_ms = self.time.said_ms, NO_WATERMARK
+
+    def news(self) -> tuple[int | None, int | None]:
+        """What this task's markers are to say before and behind the rows of a commit; None where that is no news.
+
+        Before them there is something to say only when time begins anew after the end of time: or all rows were late.
+        """
+        before = None if self._anew_ms == NO_WATERMARK else self._anew_ms
+        known = self._told_ms if before is None else before
+        return before, self.time.said_ms if self.time.said_ms not in (known, NO_WATERMARK) else None
 
     def step(
         self,
@@ -71,6 +84,9 @@ class TaskClock:
         done = advance(self._rules, self.time, rows, now_ms=now_ms, decisions=decisions)
         self.time = done.after
         marks = _NO_ROWS if at is None else done.watermarks[self._inputs.index(at)]
+        if self._told_ms == END_OF_TIME and self._anew_ms == NO_WATERMARK:
+            known = [ms for ms in (marks.min(), self.time.watermark_ms) if isinstance(ms, int) and ms != END_OF_TIME]
+            self._anew_ms = known[0] if known else NO_WATERMARK
         return marks, tuple(self._inputs[decision.input] for decision in done.decisions)
 
     def known(self) -> Mapping[TopicPartition, InputTime]:

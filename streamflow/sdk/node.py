@@ -71,7 +71,8 @@ class NodeSpec:
     outputs: tuple[Port, ...] = (Port(name="out"),)
     stores: tuple[Store, ...] = ()
     can_fail: bool = True  # has an error output
-    whole_set: bool = False  # acts on whole executions (sort, aggregate, …): see DESIGN of scope below
+    whole_set: bool = False  # acts on whole executions; where that depends on parameters see `acts_on_executions`
+    whole_set_mend: str = ""  # what to set so that it acts on an endless stream, such as "`scope: stream`"
     one_to_one: bool = False  # every input row gives exactly one output row or fails (checked by the accounting)
     needs: tuple[str, ...] = ()  # reserved columns that its operator reads
     icon: str = ""
@@ -257,6 +258,28 @@ class Node:
         """Reserved columns that its operator reads; kinds that need them only sometimes override it."""
         del extent
         return self.spec.needs
+
+    def acts_on_executions(self) -> bool:
+        """Whether what it makes depends on which rows of an execution it sees together.
+
+        The compiler then sees to it that all of them get here, one by one or at once, and refuses the workflow where
+        they do not. Kinds that do so only with some parameters override it.
+        """
+        return self.spec.whole_set
+
+    def gives_several(self) -> bool:
+        """Whether one row may become several rows of its execution on one port. The default expects it of every kind
+        that may do more than pass rows on; a kind that never does says so.
+        """
+        kind = self.spec
+        return kind.category in ("split", "transform", "action", "control") and not kind.one_to_one
+
+    def scatters_executions(self) -> bool:
+        """Whether rows of an execution may leave it at different times, some even after the execution's end. The
+        default expects it of every kind that keeps rows but does not act on executions; a kind that passes them at
+        once says so.
+        """
+        return bool(self.spec.stores) and not self.acts_on_executions()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         """Schema of each output port, from those of the inputs. Also the place to check parameters against schemas."""

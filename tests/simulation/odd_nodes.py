@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from streamflow.model.batch import EXECUTION, PATH, Batch
+from streamflow.model.batch import EXECUTION, PATH, TS, WM, Batch
 from streamflow.model.types import DOUBLE, LONG, Field, Type
 from streamflow.nodes import BUILTIN
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, param
@@ -80,5 +80,34 @@ class Stamp(Node):
         return StampOperator(ctx.outputs["out"])
 
 
+@dataclass(frozen=True, slots=True)
+class TellTimeOperator:
+    """Adds event time and watermark of each row."""
+
+    schema: Type
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        frame = inputs["in"].frame
+        frame = frame.with_columns(pl.col(TS).alias("ts"), pl.col(WM).alias("wm"))
+        assert frame["wm"].max() <= ctx.watermark_ms, "time in the context is behind rows that were handed in"
+        return Result(outputs={"out": Batch(frame, self.schema)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellTime(Node):
+    """Reads what only nodes with windows read: the watermark."""
+
+    spec: ClassVar = NodeSpec(kind="tell-time", category="transform", one_to_one=True, needs=(TS, WM))
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if "in" not in ctx.inputs:
+            return {}
+        added = Field(name="ts", type=LONG), Field(name="wm", type=LONG)
+        return {"out": Type(kind="record", fields=(*ctx.inputs["in"].fields, *added))}
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        return TellTimeOperator(ctx.outputs["out"])
+
+
 def registry() -> NodeRegistry:
-    return NodeRegistry((*BUILTIN, Cheat, Stamp))
+    return NodeRegistry((*BUILTIN, Cheat, Stamp, TellTime))
