@@ -104,8 +104,29 @@ async def _look_once(log: Log, topology: Topology) -> _Seen:
         if topic.kind in ("trigger", "repartition") and topic.name in existing:
             for p in range(existing[topic.name].partitions):
                 at = TopicPartition(topic.name, p)
-                seen.written[at] = (await log.offsets(at))[1]
+                records = await _records_on(log, at)
+                if records is not None:
+                    seen.written[at] = records
     return seen
+
+
+async def _records_on(log: Log, at: TopicPartition) -> int | None:
+    """How many records were ever written to a partition; None where the first ones are gone.
+
+    On Kafka the ends of transactions take offsets as well, so batches are read and their records counted.
+    """
+    from streamflow.logs import EmbeddedLog
+
+    start, end = await log.offsets(at)
+    if start > 0:
+        return None
+    if isinstance(log, EmbeddedLog):
+        return end
+    position, records = start, 0
+    while position < end and (batches := await log.read(at, position, size_bytes_max=_READ_BYTES)):
+        records += sum(batch.count for batch in batches if batch.last_offset < end)
+        position = batches[-1].last_offset + 1
+    return records
 
 
 def _entries(

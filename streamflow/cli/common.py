@@ -146,6 +146,30 @@ async def existing_log(address: str) -> AsyncIterator[Log]:
         yield log
 
 
+@contextlib.asynccontextmanager
+async def nobody_runs(log: Log, workflow: str) -> AsyncIterator[None]:
+    """Nobody runs the workflow meanwhile: by its lock on an embedded log; on Kafka, nobody does at the beginning.
+
+    Raises LogBusy.
+    """
+    from streamflow.logs import EmbeddedLog
+    from streamflow.logs.kafka import KafkaLog
+    from streamflow.sdk.errors import LogBusy
+
+    if isinstance(log, EmbeddedLog):
+        with log.lock(workflow):
+            yield
+        return
+    assert isinstance(log, KafkaLog)
+    members = await log.members(workflow)
+    if members:
+        raise LogBusy(
+            f"workflow {workflow!r} is run by {len(members)} worker{'s' * (len(members) > 1)}: {', '.join(members)}.",
+            mend="Stop them first.",
+        )
+    yield
+
+
 def schema_registry(address: str, named: str = "", base_folder: str = "") -> SchemaRegistry:
     """The registry that is named (a folder relative to `base_folder`), else `schemas` inside the log's folder.
 

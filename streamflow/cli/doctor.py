@@ -19,6 +19,7 @@ from streamflow.cli.common import (
     LogOption,
     load_file,
     log_exists,
+    nobody_runs,
     run_async,
     schema_registry,
     writable_log,
@@ -141,16 +142,14 @@ async def _records(log: Log) -> Finding:
 
 
 async def _workflow(log: Log, address: str, topology: Topology) -> list[Finding]:
-    from streamflow.logs.embedded import EmbeddedLog
     from streamflow.sdk.errors import LogBusy
 
     existing = await log.topics()
     found = [_topic(topic, existing.get(topic.name)) for topic in topology.topics]
     found += _partitions(topology, existing)
     found += _schemas(topology, address)
-    assert isinstance(log, EmbeddedLog)  # the only kind that `open_log` gives so far
     try:
-        with log.lock(topology.workflow):
+        async with nobody_runs(log, topology.workflow):
             pass
     except LogBusy as busy:
         found.append(Finding("running", "ok", busy.message))

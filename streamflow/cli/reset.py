@@ -14,6 +14,7 @@ from streamflow.cli.common import (
     LogOption,
     compile_file,
     log_exists,
+    nobody_runs,
     run_async,
     schema_registry,
     writable_log,
@@ -50,11 +51,8 @@ def reset(
 
 
 async def _reset(topology: Topology, address: str, outputs: bool, yes: bool) -> tuple[list[str], list[str]]:
-    from streamflow.logs.embedded import EmbeddedLog
-
     async with writable_log(address) as log:
-        assert isinstance(log, EmbeddedLog)  # the only kind that `open_log` gives so far
-        with log.lock(topology.workflow):  # nobody runs it meanwhile
+        async with nobody_runs(log, topology.workflow):
             existing, known = await log.topics(), await log.groups()
             kinds = _INTERNAL | {"sink"} if outputs else _INTERNAL
             gone = [t.name for t in topology.topics if t.kind in kinds and t.name in existing]

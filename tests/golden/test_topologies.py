@@ -33,7 +33,7 @@ def call(*args: object, ok: bool = True) -> str:
     return result.stdout
 
 
-def records(topic: str, log: Path) -> list[dict[str, object]]:
+def records(topic: str, log: str) -> list[dict[str, object]]:
     lines = call("tail", topic, "--from", "earliest", "--no-follow", "--json", "--log", log).splitlines()
     found = sorted((json.loads(line) for line in lines), key=lambda r: (r["partition"], r["offset"]))
     if topic.endswith(".dead-letter"):
@@ -45,10 +45,19 @@ def records(topic: str, log: Path) -> list[dict[str, object]]:
     return [{"key": r["key"], "value": r["value"]} for r in found]
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_an_example_gives_its_expected_output(name: str, tmp_path: Path) -> None:
-    folder = shutil.copytree(ROOT / name, tmp_path / name)
-    log, workflow = tmp_path / "log", folder / "workflow.yaml"
+def without_offsets(lines: list[str]) -> list[object]:
+    """Records less the places of dead letters: on Kafka, ends of transactions take offsets, too."""
+    found = [json.loads(line) for line in lines]
+    for record in found:
+        if isinstance(record["value"], dict):
+            record["value"].pop("offset", None)
+    return found
+
+
+def run_example(name: str, folder: Path, log: str) -> None:
+    """Send what the example's golden.yaml says, run it to its end, compare every topic that it writes, audit."""
+    shutil.copytree(ROOT / name, folder)
+    workflow = folder / "workflow.yaml"
     plan = YAML(typ="safe").load((folder / "golden.yaml").read_text()) if (folder / "golden.yaml").exists() else {}
     for sent in plan.get("send", []):
         options = [o for k in ("schema", "key", "format") if k in sent for o in (f"--{k}", sent[k])]
@@ -64,9 +73,18 @@ def test_an_example_gives_its_expected_output(name: str, tmp_path: Path) -> None
         if UPDATE:
             golden.parent.mkdir(exist_ok=True)
             golden.write_text(got)
-        assert got.splitlines() == golden.read_text().splitlines(), f"{topic} differs from {golden.name}"
+        found, expected = got.splitlines(), golden.read_text().splitlines()
+        if log.startswith("kafka://") and topic.endswith(".dead-letter"):
+            assert without_offsets(found) == without_offsets(expected), f"{topic} differs from {golden.name}"
+        else:
+            assert found == expected, f"{topic} differs from {golden.name}"
     audit = json.loads(call("audit", workflow, "--log", log, "--json"))
     assert audit["ok"], audit
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_an_example_gives_its_expected_output(name: str, tmp_path: Path) -> None:
+    run_example(name, tmp_path / name, str(tmp_path / "log"))
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -9,7 +9,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamflow.testing.kafka_artifacts import BrokerError, jars, java
+from streamflow.testing.kafka_proxy import KafkaProxy
+from streamflow.testing.kafka_security import Listener
 from streamflow.testing.kafka_server import KafkaServer
+from streamflow.testing.kafka_settings import QUICK_TO_NOTICE
 from tests.conftest import CI
 from tests.kafka.wire import end_offset
 
@@ -41,6 +44,32 @@ def kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A broker that serves. Tests do not stop it; those that must, start one of their own."""
     with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def quick_kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker whose groups notice a dead member within seconds, for tests that kill workers."""
+    settings = {"group.min.session.timeout.ms": "1000", "group.initial.rebalance.delay.ms": "0"}
+    with KafkaServer(tmp_path_factory.mktemp("quick-kafka"), settings=settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxied(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaServer, KafkaProxy]]:
+    """A broker and a proxy before it; the server's `bootstrap` leads past the proxy. Use `proxy` in tests."""
+    with KafkaProxy(seed=11) as proxy:
+        listeners = [Listener(name="PROXIED", advertised_port=proxy.port)]
+        folder = tmp_path_factory.mktemp("proxied")
+        with KafkaServer(folder, settings=QUICK_TO_NOTICE, listeners=listeners) as server:
+            proxy.forward_to(server.host, server.port_of("PROXIED"))
+            yield server, proxy
+
+
+@pytest.fixture
+def proxy(proxied: tuple[KafkaServer, KafkaProxy]) -> Iterator[KafkaProxy]:
+    """The way to the broker, without a fault before and after each test."""
+    yield proxied[1]
+    proxied[1].heal()
 
 
 @pytest.fixture(scope="session")

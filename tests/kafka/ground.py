@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import random
 import signal
@@ -31,7 +32,7 @@ from streamflow.state.restore import restore
 SCHEMA = (
     '{"type": "record", "name": "Number", "fields": [{"name": "n", "type": "long"}, {"name": "k", "type": "string"}]}'
 )
-PARSED = fastavro.parse_schema(__import__("json").loads(SCHEMA))
+PARSED = fastavro.parse_schema(json.loads(SCHEMA))
 KEYS, SEVENS = 101, 7
 WORKFLOW = """\
 workflow: {name}
@@ -47,7 +48,7 @@ connections:
   - numbers -> odd
   - odd.true -> odds
   - odd.false -> apart -> sevens -> single -> evens
-policies: {{commit_interval: {commit_interval}}}
+policies: {{commit_interval: {commit_interval}, step_bytes_max: 16384}}
 """
 
 
@@ -63,7 +64,7 @@ class Ground:
     via: str = ""  # bootstrap that the workers use, if it is another
     commit_interval: str = "20ms"
     environment: dict[str, str] = field(default_factory=dict)
-    command: str = "worker"
+    session_timeout_s: float = 6
     workers: list[Worker] = field(default_factory=list)
     _looker: Consumer | None = None
 
@@ -108,7 +109,7 @@ class Ground:
             cwd=self.folder, capture_output=True, timeout=120, check=False,
         )  # fmt: skip
         assert found.returncode == 0, found.stderr.decode()
-        return sum(task["lag"] for task in __import__("json").loads(found.stdout)["tasks"])
+        return sum(task["lag"] for task in json.loads(found.stdout)["tasks"])
 
     def wait_for(self, records: int, *, timeout_s: float = 120) -> None:
         """Until that many input records are done."""
@@ -196,7 +197,7 @@ class Worker:
 
     def __init__(self, ground: Ground, crash_at: str) -> None:
         self._err = ground.folder / f"worker-{len(ground.workers)}.err"
-        more = ["--session-timeout", "6"] if ground.command == "worker" else []
+        more = ["--session-timeout", str(ground.session_timeout_s)]
         with self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from streamflow.logs.kafka.cluster import GROUP, Cluster, by_topic, by_topic_with
 from streamflow.logs.kafka.codes import Code
 from streamflow.logs.kafka.wire import (
+    DescribeGroupsRequest,
     ListGroupsRequest,
     OffsetCommitRequest,
     OffsetDeleteRequest,
@@ -46,6 +47,21 @@ class Groups:
             if offsets := await self._fetch(group, None, stable=False):
                 out[group] = offsets
         return out
+
+    async def members(self, group: str) -> list[str]:
+        """Ids of the members that are at work in a group, each with its host."""
+        what = f"describe group {group!r}"
+
+        async def once() -> list[str]:
+            answer = await self._cluster.call_coordinator(GROUP, group, DescribeGroupsRequest([group]))
+            found = []
+            for row in answer.groups:
+                if row[0] != Code.GROUP_ID_NOT_FOUND:
+                    self._cluster.check(what, row[0], coordinator=(GROUP, group))
+                found += [f"{member[0]} at {member[2].lstrip('/')}" for member in row[5]]
+            return found
+
+        return await self._cluster.repeat(what, once)
 
     async def set(self, group: str, offsets: Mapping[TopicPartition, Committed | None]) -> None:
         check_offsets(group, offsets)

@@ -186,6 +186,10 @@ class KafkaLog:
     async def groups(self) -> Mapping[str, Mapping[TopicPartition, Committed]]:
         return await self._need().groups.all()
 
+    async def members(self, group: str) -> list[str]:
+        """Who is at work in a group; nobody where there is no such group."""
+        return await self._need().groups.members(group)
+
     async def set_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed | None]) -> None:
         await self._need().groups.set(group, offsets)
 

@@ -24,6 +24,8 @@ class KafkaOptions(BaseSettings):
     """Everything about the connection that is not the address. Passwords show in no repr and no error.
 
     `retry_ms` bounds how long an operation goes on trying while brokers are away; `request_timeout_ms` is one request.
+    `transaction_bytes_max` of a transaction wait here before they are sent. `buffer_bytes_max` is fetched ahead at
+    most; `buffer_idle_ms` after its last read a partition is fetched no more.
     `replication_factor` of topics that we create; without it as many as there are brokers, at most 3.
     """
 
@@ -49,7 +51,7 @@ class KafkaOptions(BaseSettings):
 
     compression: Compression = "lz4"
     transaction_timeout_ms: int = Field(default=60_000, ge=1_000)
-    transaction_bytes_max: int = Field(default=8 << 20, ge=1 << 16)
+    transaction_bytes_max: int = Field(default=8 << 20, ge=1)
     replication_factor: int | None = Field(default=None, ge=1)
 
     fetch_wait_ms: int = Field(default=200, ge=1)

@@ -30,6 +30,7 @@ from aiokafka.protocol.admin import (
     DeleteRecordsRequest,
     DeleteTopicsRequest,
     DescribeConfigsRequest,
+    DescribeGroupsRequest,
     ListGroupsRequest,
 )
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -69,6 +70,7 @@ __all__ = [
     "DeleteRecordsRequest",
     "DeleteTopicsRequest",
     "DescribeConfigsRequest",
+    "DescribeGroupsRequest",
     "EndTxnRequest",
     "FetchRequest",
     "FetchedPart",

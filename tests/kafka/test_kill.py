@@ -1,0 +1,80 @@
+"""Exactly once on a real broker under SIGKILL, SIGSTOP and a broker that dies. `./dev soak` is the large run of these.
+
+Method: numbered, keyed items through a repartition and state; workers die and others take over; librdkafka reads what
+came out, to the end: nothing lost, nothing doubled, order per key kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from streamflow.sdk.crash import KAFKA_POINTS, POINTS
+from streamflow.testing.kafka_server import KafkaServer
+from tests.kafka import attacks
+from tests.kafka.ground import Ground
+
+STEPS = [p for p in POINTS if "frame" not in p] + list(KAFKA_POINTS)
+_names = count()
+
+
+@pytest.fixture
+def ground(quick_kafka: KafkaServer, tmp_path: Path) -> Iterator[Ground]:
+    made = Ground(tmp_path / "ground", quick_kafka.bootstrap, f"kill-{next(_names)}", 20_000, session_timeout_s=2)
+    yield made
+    made.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_at_random_moments(ground: Ground) -> None:
+    ground.count = 60_000
+    ground.make()
+    assert attacks.random_kills(ground, 6, random.Random(1)) == 6
+    ground.finish()
+    ground.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_kill_at_each_step_of_a_commit(ground: Ground) -> None:
+    ground.make()
+    attacks.kills_at_steps(ground, STEPS)
+    ground.finish()
+    ground.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_zombie_adds_nothing(ground: Ground) -> None:
+    ground.make()
+    attacks.zombies(ground, 2, random.Random(3))
+    ground.finish()
+    ground.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_workers_that_come_and_go(ground: Ground) -> None:
+    ground.make()
+    attacks.storm(ground, seconds=20, every_s=2)
+    ground.finish()
+    ground.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_broker_that_is_killed_in_mid_run(needs_kafka: None, tmp_path: Path) -> None:
+    with KafkaServer(tmp_path / "kafka", settings={"group.initial.rebalance.delay.ms": "0"}) as server:
+        ground = Ground(tmp_path / "ground", server.bootstrap, "restarts", 20_000)
+        try:
+            ground.make()
+            attacks.broker_kills(ground, server, 1)
+            ground.finish()
+            ground.judge()
+        finally:
+            ground.stop()
