@@ -135,7 +135,7 @@ class DataConformance:
         run(make_log, scenario)
 
     def test_reading_on_arrives_at_the_end_exactly(self, make_log: MakeLog) -> None:
-        """Offsets of markers, of aborted and of deleted records too: a task is done when its position is the end."""
+        """Past markers and aborted records too: a task is done when its position is the end."""
 
         async def scenario(log: Log) -> None:
             at = await new_topic(log)
@@ -147,15 +147,12 @@ class DataConformance:
                     await (producer.commit() if step == "c" else producer.abort())
                 start, end = await log.offsets(at)
                 for size_bytes_max in (1, READ_BYTES):
-                    for first in range(start, end + 1):
-                        position = first
-                        while position < end:
-                            found = await log.read(at, position, size_bytes_max=size_bytes_max)
-                            assert found
-                            assert found[0].last_offset >= position
+                    for position in range(start, end + 1):
+                        while found := await log.read(at, position, size_bytes_max=size_bytes_max):
+                            assert found[0].base_offset <= found[0].last_offset >= position
                             position = found[-1].last_offset + 1
-                        assert position == end
-                        assert await log.read(at, position, size_bytes_max=size_bytes_max) == []
+                        # A remote log may add the marker of an abort a moment later.
+                        assert end <= position <= (await log.offsets(at))[1]
 
         run(make_log, scenario)
 
