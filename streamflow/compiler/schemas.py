@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from streamflow.codecs.avrotypes import schema_from_avro
-from streamflow.codecs.registry import HttpRegistry, UnknownSchema
+from streamflow.codecs.registry import UnknownSchema
 from streamflow.compiler.codes import SCHEMA_UNKNOWN
 from streamflow.model.types import Schema
 from streamflow.sdk.errors import CodecError, SchemaError
@@ -75,6 +75,8 @@ class SchemaLoader:
                     raise _UnfitError(f"schema {ref!r} has more than {SCHEMA_BYTES_MAX:,} bytes.")
                 return path.read_text(encoding="utf-8")
         if self.registry.startswith(("http://", "https://")):
+            from streamflow.codecs.registry import HttpRegistry  # with its HTTP library, only where there is a server
+
             registry = HttpRegistry(self.registry)
             try:
                 return registry.latest(ref)[2]
