@@ -81,7 +81,8 @@ class UntypedSet:
         wrong = failed_mask(done.errors)
         items = done.values.to_series(0).filter(~wrong)
         return Result(
-            outputs={"out": _with_items(batch.where(~wrong), items)}, failed=self._explained(batch.where(wrong))
+            outputs={"out": _with_items(batch.where(~wrong), items)},
+            failed=self._explained(batch.where(wrong), done.errors["new"].filter(wrong)),
         )
 
     def _field_by_field(self, batch: Batch) -> Result:
@@ -97,7 +98,9 @@ class UntypedSet:
             for old, row, bad in zip(olds, rows, wrong.to_list(), strict=True)
             if not bad
         ]
-        failed = self._explained(batch.where(wrong)) if wrong.any() else None
+        bad = batch.where(wrong)
+        no_object = pl.repeat(_NOT_AN_OBJECT, len(bad), dtype=pl.UInt8, eager=True)
+        failed = self._explained(bad, no_object) if len(bad) else None
         return Result(outputs={"out": _with_items(batch.where(~wrong), dump(items))}, failed=failed)
 
     def _merged(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -105,13 +108,16 @@ class UntypedSet:
             old = {k: v for k, v in old.items() if k in self.keep}
         return {k: v for k, v in old.items() if k not in self.remove} | new
 
-    def _explained(self, batch: Batch) -> Batch:
-        """Failed rows with the field that failed; where none did by itself, the item is no object."""
+    def _explained(self, batch: Batch, codes: pl.Series) -> Batch:
+        """Failed rows with the field that failed; where none did by itself, the whole did, with its code of `codes`."""
         errors = dict(self.fields.run(batch.frame, batch.parsed).errors)
         fine = ~failed_mask(errors) if errors else pl.repeat(True, len(batch), eager=True)
         if fine.any():
-            errors["item"] = fine.cast(pl.UInt8) * _NOT_AN_OBJECT
-        return failed_rows(batch, errors, {**self.labels, "item": "fields (the item is no JSON object)"})
+            of_whole = fine.cast(pl.UInt8) * codes
+            errors["item"] = of_whole * (of_whole == _NOT_AN_OBJECT).cast(pl.UInt8)
+            errors["whole"] = of_whole * (of_whole != _NOT_AN_OBJECT).cast(pl.UInt8)
+        labels = {**self.labels, "item": "fields (the item is no JSON object)", "whole": "fields (the new item)"}
+        return failed_rows(batch, errors, labels)
 
 
 def _with_items(batch: Batch, items: pl.Series) -> Batch:
