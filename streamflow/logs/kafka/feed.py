@@ -25,7 +25,7 @@ class Feed:
     batches: deque[Stored] = field(default_factory=deque)
     size_bytes: int = 0
     end: int = -1  # last stable offset, as last told
-    log_start: int = -1
+    high: int = -1  # high watermark, as last told
 
     want_bytes: int = 0  # what its reader takes at a time
     expected: int = -1  # where a sequential reader comes next

@@ -22,7 +22,7 @@ from streamflow.logs.kafka.positions import READ_COMMITTED
 from streamflow.logs.kafka.retry import Unanswered
 from streamflow.logs.kafka.wire import FetchedPart, FetchRequest, fetched_parts
 from streamflow.model.positions import TopicPartition
-from streamflow.sdk.errors import LogCorrupt, OffsetOutOfRange, StreamflowError
+from streamflow.sdk.errors import LogCorrupt, LogError, OffsetOutOfRange, StreamflowError
 
 READERS_MAX: Final = 4  # feeds of one partition; a fifth reader takes the place of the one that was away longest
 _PART_BYTES_MIN: Final = 256 << 10
@@ -98,6 +98,7 @@ class Fetcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for feed in list(self.feeds()):
+            feed.failure = LogError("the log was closed.", mend="Open it before use.")
             feed.wake()
         self._feeds.clear()
 
@@ -118,7 +119,8 @@ class Fetcher:
                 if feed.failure is not None:
                     continue
                 due = not feed.fetching and not asked and self._is_due(feed, now_s, buffered)
-                wait = not feed.polling and not polled and not due and self._may_poll(feed, now_s)
+                # Who is at the end is polled even while it looks once more: left out, it had to wait for the next poll.
+                wait = not feed.polling and not polled and self._may_poll(feed, now_s) and (not due or feed.at_end())
                 if not due and not wait:
                     continue
                 if feed.retry_s > now_s:
@@ -127,10 +129,11 @@ class Fetcher:
                 leader = self._cluster.wire.leader(feed.at)
                 if leader is None or leader < 0:
                     lost.append(feed)
-                elif due:
+                    continue
+                if due:
                     asked = True
                     fetches.setdefault(leader, []).append(feed)
-                else:
+                if wait:
                     polled = True
                     polls.setdefault(leader, []).append(feed)
         for node, due_now in fetches.items():
@@ -241,7 +244,7 @@ class Fetcher:
             feed.recovered()
             feed.alone = fetched.cut and fetched.next_offset == feed.next_offset
             feed.add(fetched)
-            feed.end, feed.log_start = part.end, part.start
+            feed.end, feed.high = part.end, part.high
             feed.moved_s = time.monotonic()
             if not feed.alone:
                 feed.answered = number

@@ -16,7 +16,8 @@ State = Literal["fetching", "idle", "stuck"]
 class PartitionHealth:
     """One reader of a partition.
 
-    `lag`: records between `position` and the committed end as last seen, -1 before the first answer.
+    `lag`: offsets between `position` and the committed end as last seen, -1 before the first answer.
+    `held_back`: offsets behind the committed end, which an open transaction hides from every reader.
     `progress_ago_s`: since the broker last said something of this partition. `reason`: why it is stuck.
     """
 
@@ -24,6 +25,7 @@ class PartitionHealth:
     state: State
     position: int
     lag: int
+    held_back: int
     progress_ago_s: float
     buffered_bytes: int
     reason: str = ""
@@ -43,6 +45,7 @@ def health(feeds: Iterable[Feed], now_s: float) -> list[PartitionHealth]:
                 state="stuck" if reason else "fetching" if busy else "idle",
                 position=position,
                 lag=-1 if feed.end < 0 else max(0, feed.end - position),
+                held_back=max(0, feed.high - feed.end),
                 progress_ago_s=now_s - feed.moved_s,
                 buffered_bytes=feed.size_bytes,
                 reason=reason,

@@ -1,4 +1,4 @@
-"""KafkaLog: Apache Kafka as a log (contract: `sdk.log.Log`). Works with Kafka 2.8 and newer.
+"""KafkaLog: Apache Kafka as a log (contract: `sdk.log.Log`). Works with Kafka 2.5 and newer.
 
 Where Kafka leaves a choice:
 - The end of a partition is its last stable offset. What lies behind it belongs to open transactions.
@@ -9,6 +9,7 @@ Where Kafka leaves a choice:
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -137,11 +138,11 @@ class KafkaLog:
 
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
         opened = self._need()
-        end = await opened.offsets.end(at)
+        start, end = await asyncio.gather(opened.offsets.start(at), opened.offsets.end(at))
         if opened.settled.pending(at, end):
             await opened.settled.wait(at)
             end = await opened.offsets.end(at)
-        return await opened.offsets.start(at), end
+        return start, end
 
     async def offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
         await self.offsets(at)  # until what this log committed is there

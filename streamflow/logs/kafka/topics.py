@@ -14,6 +14,7 @@ from streamflow.logs.kafka.wire import (
     DeleteTopicsRequest,
     DescribeConfigsRequest,
     TopicsRequest,
+    listed_topics,
 )
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import OffsetOutOfRange, TopicExists
@@ -130,9 +131,9 @@ class Topics:
         wire = self._cluster.wire
         answer = await wire.call(wire.any_node(), TopicsRequest(names))
         found: dict[str, tuple[int, str]] = {}
-        for error, name, topic_id, internal, partitions, *_ in answer.topics:
+        for error, name, incarnation, internal, partitions in listed_topics(answer):
             if error == Code.NONE and not internal:
-                found[name] = (len(partitions), topic_id.hex)
+                found[name] = (partitions, incarnation)
             elif error not in (Code.NONE, Code.UNKNOWN_TOPIC_OR_PARTITION, Code.TOPIC_AUTHORIZATION_FAILED):
                 raise Again(f"topic {name!r}: {name_of(error)}")
         configs = await self._configs(list(found), list(SHOWN)) if found else {}

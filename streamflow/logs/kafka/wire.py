@@ -86,6 +86,7 @@ __all__ = [
     "TxnOffsetCommitRequest",
     "Wire",
     "fetched_parts",
+    "listed_topics",
 ]
 
 # What matters of aiokafka's warnings is told as errors and health; who configures logging still gets them all.
@@ -106,30 +107,29 @@ class _Uuid(AbstractType[uuid.UUID]):  # type: ignore[misc, unused-ignore]
         return uuid.UUID(bytes=data.read(16))
 
 
-class _TopicsResponse(Response):  # type: ignore[misc, unused-ignore]
-    API_KEY, API_VERSION = 3, 10
-    SCHEMA = Schema(
+def _topics_answer(*incarnation: tuple[str, Any]) -> Schema:
+    partition = CompactArray(
+        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
+        ("replicas", CompactArray(Int32)), ("isr", CompactArray(Int32)), ("offline_replicas", CompactArray(Int32)),
+        _TAGS,
+    )  # fmt: skip
+    return Schema(
         ("throttle_time_ms", Int32),
         ("brokers", CompactArray(("node_id", Int32), ("host", CompactString()), ("port", Int32),
                                  ("rack", CompactString()), _TAGS)),
         ("cluster_id", CompactString()),
         ("controller_id", Int32),
         ("topics", CompactArray(
-            ("error_code", Int16), ("name", CompactString()), ("topic_id", _Uuid), ("is_internal", Boolean),
-            ("partitions", CompactArray(
-                ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
-                ("replicas", CompactArray(Int32)), ("isr", CompactArray(Int32)),
-                ("offline_replicas", CompactArray(Int32)), _TAGS)),
-            ("authorized_operations", Int32), _TAGS)),
+            ("error_code", Int16), ("name", CompactString()), *incarnation, ("is_internal", Boolean),
+            ("partitions", partition), ("authorized_operations", Int32), _TAGS)),
         ("cluster_authorized_operations", Int32),
         _TAGS,
     )  # fmt: skip
 
 
-class _TopicsRequest(RequestStruct):  # type: ignore[misc, unused-ignore]
-    API_KEY, API_VERSION, FLEXIBLE_VERSION, RESPONSE_TYPE = 3, 10, True, _TopicsResponse
-    SCHEMA = Schema(
-        ("topics", CompactArray(("topic_id", _Uuid), ("name", CompactString()), _TAGS)),
+def _topics_question(*incarnation: tuple[str, Any]) -> Schema:
+    return Schema(
+        ("topics", CompactArray(*incarnation, ("name", CompactString()), _TAGS)),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
@@ -137,17 +137,50 @@ class _TopicsRequest(RequestStruct):  # type: ignore[misc, unused-ignore]
     )
 
 
-class TopicsRequest(Request[_TopicsRequest]):  # type: ignore[misc, unused-ignore]
-    """Metadata of `names` (None: of all topics) with their UUIDs. Never creates one. Kafka 2.8 and newer."""
+class _TopicsResponse9(Response):  # type: ignore[misc, unused-ignore]
+    API_KEY, API_VERSION = 3, 9
+    SCHEMA = _topics_answer()
+
+
+class _TopicsRequest9(RequestStruct):  # type: ignore[misc, unused-ignore]
+    API_KEY, API_VERSION, FLEXIBLE_VERSION, RESPONSE_TYPE = 3, 9, True, _TopicsResponse9
+    SCHEMA = _topics_question()
+
+
+class _TopicsResponse10(Response):  # type: ignore[misc, unused-ignore]
+    API_KEY, API_VERSION = 3, 10
+    SCHEMA = _topics_answer(("topic_id", _Uuid))
+
+
+class _TopicsRequest10(RequestStruct):  # type: ignore[misc, unused-ignore]
+    API_KEY, API_VERSION, FLEXIBLE_VERSION, RESPONSE_TYPE = 3, 10, True, _TopicsResponse10
+    SCHEMA = _topics_question(("topic_id", _Uuid))
+
+
+class TopicsRequest(Request[_TopicsRequest9 | _TopicsRequest10]):  # type: ignore[misc, unused-ignore]
+    """Metadata of `names` (None: of all topics), with their UUIDs since Kafka 2.8. Never creates one."""
 
     API_KEY = 3
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
         self._names = names
 
-    def build(self, request_struct_class: type[_TopicsRequest]) -> _TopicsRequest:
-        topics: Any = None if self._names is None else [(uuid.UUID(int=0), name, {}) for name in self._names]
+    def build(self, request_struct_class: type[Any]) -> Any:
+        id_ = (uuid.UUID(int=0),) if request_struct_class.API_VERSION >= 10 else ()
+        topics: Any = None if self._names is None else [(*id_, name, {}) for name in self._names]
         return request_struct_class(topics, False, False, False, {})
+
+
+def listed_topics(response: Any) -> list[tuple[int, str, str, bool, int]]:
+    """(error code, name, incarnation, whether it is Kafka's own, partitions) of each topic of a TopicsRequest's answer.
+
+    Before Kafka 2.8 topics have no UUID: all incarnations of a name are the same there.
+    """
+    out = []
+    for code, name, *rest in response.topics:
+        topic_id = rest.pop(0).hex if response.API_VERSION >= 10 else ""
+        out.append((code, name, topic_id, rest[0], len(rest[1])))
+    return out
 
 
 class _StableOffsetsResponse(Response):  # type: ignore[misc, unused-ignore]
@@ -215,12 +248,12 @@ class OffsetDeleteRequest(Request[_OffsetDeleteRequest]):  # type: ignore[misc, 
 
 
 class FetchedPart(NamedTuple):
-    """What a fetch brought of one partition. `start` is -1 where the broker does not tell (Fetch before version 5)."""
+    """What a fetch brought of one partition."""
 
     at: TopicPartition
     code: int
     end: int  # the last stable offset
-    start: int
+    high: int  # the high watermark
     aborted: list[tuple[int, int]]  # (producer id, first offset) of aborted transactions
     stored: bytes  # record batches; the last may be cut
 
@@ -229,14 +262,9 @@ def fetched_parts(response: Any) -> list[FetchedPart]:
     """The answer to a fetch, partition by partition, whatever its version (4 and later)."""
     out = []
     for topic, partitions in response.topics:
-        for number, code, _, end, *rest in partitions:
-            if response.API_VERSION >= 11:
-                start, aborted, _, stored = rest
-            elif response.API_VERSION >= 5:
-                start, aborted, stored = rest
-            else:
-                (aborted, stored), start = rest, -1
-            out.append(FetchedPart(TopicPartition(topic, number), code, end, start, aborted or [], stored or b""))
+        for number, code, high, end, *rest in partitions:
+            aborted = rest[-3 if response.API_VERSION >= 11 else -2]
+            out.append(FetchedPart(TopicPartition(topic, number), code, end, high, aborted or [], rest[-1] or b""))
     return out
 
 
@@ -275,7 +303,7 @@ class Wire:
         except (IncompatibleBrokerVersion, NotImplementedError) as error:
             raise LogError(
                 f"broker {self.name_of(node)} does not know the request {type(request).__name__}: {error}.",
-                mend="Use Kafka 2.8 or newer.",
+                mend="Use Kafka 2.5 or newer.",
             ) from error
 
     def name_of(self, node: int) -> str:
@@ -315,8 +343,11 @@ class Wire:
         """Read the metadata again now; whether some broker gave it."""
         try:
             async with asyncio.timeout(self._timeout_s):
+                if await self._client.force_metadata_update():
+                    return True
+                await self._client.bootstrap()  # no broker known answers: all of them may have moved
                 return bool(await self._client.force_metadata_update())
-        except TimeoutError:
+        except (TimeoutError, KafkaConnectionError):
             return False
 
     def coordinator(self, kind: int, key: str) -> int | None:

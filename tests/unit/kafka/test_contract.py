@@ -197,6 +197,7 @@ def test_every_request_of_aiokafka_that_we_send_is_in_the_contract() -> None:
     ("request_", "version_", "hexes"),
     [
         (wire.TopicsRequest(), 10, "00 00 00 00 00"),
+        (wire.TopicsRequest(["t"]), 9, "02 02 74 00 00 00 00 00"),
         (wire.TopicsRequest(["t"]), 10, f"02 {'00' * 16} 02 74 00 00 00 00 00"),
         (wire.StableOffsetsRequest("g", None, stable=False), 7, "02 67 00 00 00"),
         (wire.StableOffsetsRequest("g", [("t", [3])], stable=True), 7, "02 67 02 02 74 02 00000003 00 01 00"),
@@ -204,7 +205,7 @@ def test_every_request_of_aiokafka_that_we_send_is_in_the_contract() -> None:
     ],
 )
 def test_our_own_requests_are_kafkas_bytes(request_: Any, version_: int, hexes: str) -> None:
-    built = request_.prepare({request_.API_KEY: (0, 99)})
+    built = request_.prepare({request_.API_KEY: (0, version_)})
     assert version_ == built.API_VERSION
     assert built.encode().hex() == hexes.replace(" ", "")
     header = built.build_request_header(correlation_id=1, client_id="c")
