@@ -9,13 +9,11 @@ from collections.abc import Mapping
 
 from streamflow.compiler.codes import MIXED_EXTENTS, ONE_ROW_EXECUTION, SPREAD_EXECUTION
 from streamflow.compiler.graph import Graph, GraphNode
+from streamflow.compiler.spread import Spreads, several_rows, triggers
 from streamflow.model.batch import EXECUTION
 from streamflow.model.policies import Extent
-from streamflow.sdk.node import ReadsSource, Repartitions
+from streamflow.sdk.node import ReadsSource
 from streamflow.sdk.places import Diagnostic
-
-# Kinds outside category `split` that may give several rows for one.
-_MULTIPLYING = frozenset({"function", "code", "sql"})
 
 
 def extents(graph: Graph) -> tuple[Mapping[str, Extent], list[Diagnostic]]:
@@ -23,6 +21,7 @@ def extents(graph: Graph) -> tuple[Mapping[str, Extent], list[Diagnostic]]:
     reach: dict[str, frozenset[Extent]] = {}
     found: dict[str, Extent] = {}
     findings: list[Diagnostic] = []
+    spreads = Spreads(graph)
     for node_id in graph.order:
         node = graph.nodes[node_id]
         if isinstance(node.node, ReadsSource):
@@ -33,32 +32,14 @@ def extents(graph: Graph) -> tuple[Mapping[str, Extent], list[Diagnostic]]:
             reach[node_id] = frozenset().union(*(reach[e.source] for e in graph.into(node_id)))
         # `item` makes the least promise: it holds of whatever arrives.
         found[node_id] = "item" if "item" in reach[node_id] else min(reach[node_id])
-        if node.node.spec.whole_set and node_id not in graph.broken:
-            findings.extend(_check(graph, node, reach[node_id]))
-        findings.extend(_unrelated(graph, node))
+        unrelated = _unrelated(graph, node)
+        findings.extend(unrelated)
+        if node.node.acts_on_executions() and node_id not in graph.broken and not unrelated:
+            findings.extend(_check(graph, spreads, node, reach[node_id]))
     return found, findings
 
 
-def multiplies(node: GraphNode) -> bool:
-    """Whether a node may give several rows for one."""
-    return node.node.spec.category == "split" or node.kind in _MULTIPLYING
-
-
-def several_rows(graph: Graph, node_id: str) -> bool:
-    """Whether one trigger item may reach `node_id` as several rows: something multiplied it, or branches of it meet."""
-    above = graph.ancestors(node_id)
-    if any(multiplies(graph.nodes[n]) for n in above):
-        return True
-    for meeting in (*above, node_id):
-        arriving = graph.into(meeting)
-        if len(arriving) > 1:
-            lines = [graph.ancestors(e.source) | {e.source} for e in arriving]
-            if any(a & b for i, a in enumerate(lines) for b in lines[i + 1 :]):
-                return True
-    return False
-
-
-def _check(graph: Graph, node: GraphNode, reach: frozenset[Extent]) -> list[Diagnostic]:
+def _check(graph: Graph, spreads: Spreads, node: GraphNode, reach: frozenset[Extent]) -> list[Diagnostic]:
     if len(reach) > 1:
         kinds = ", ".join(sorted(reach))
         return [
@@ -77,39 +58,33 @@ def _check(graph: Graph, node: GraphNode, reach: frozenset[Extent]) -> list[Diag
                 code=ONE_ROW_EXECUTION,
                 message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution, but here each execution is "
                 "one item: its trigger never ends.",
-                mend="Split or batch the items before it, or use a node with a window or a count.",
+                mend=f"Split the items before it{_or_stream(node)}, or use a node with a window.",
             )
         ]
-    for above in sorted(graph.ancestors(node.id)):
-        if _spreads(graph, above, reach):
-            mend = f"Put it before {above!r}"
-            return [
-                Diagnostic(
-                    place=node.place,
-                    code=SPREAD_EXECUTION,
-                    message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution ({min(reach)}), but "
-                    f"{above!r} spreads them over several partitions.",
-                    mend=f"{mend}." if reach == {"item"} else f"{mend}, or give {above!r} one partition.",
-                )
-            ]
+    apart = spreads.before(node.id, min(reach))
+    if apart is not None:
+        return [
+            Diagnostic(
+                place=node.place,
+                code=SPREAD_EXECUTION,
+                message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution ({min(reach)}), but "
+                f"{apart.why}.",
+                mend=f"{apart.mend}{_or_stream(node)}.",
+            )
+        ]
     return []
 
 
-def _spreads(graph: Graph, node_id: str, reach: frozenset[Extent]) -> bool:
-    """Whether a node takes the rows of one execution apart."""
-    node = graph.nodes[node_id].node
-    if not isinstance(node, Repartitions):
-        return False
-    # Rows of an item are together within a step only until they go through a topic.
-    return several_rows(graph, node_id) if reach == {"item"} else node.partitions() != 1
+def _or_stream(node: GraphNode) -> str:
+    mend = node.node.spec.whole_set_mend
+    return f", or set {mend}" if mend else ""
 
 
 def _unrelated(graph: Graph, node: GraphNode) -> list[Diagnostic]:
     """Ports that are combined by execution, fed by different triggers: no execution is ever at both."""
     ports: dict[str, set[str]] = {}
     for edge in graph.into(node.id):
-        above = graph.ancestors(edge.source) | {edge.source}
-        ports.setdefault(edge.target_port, set()).update(n for n in above if not graph.into(n))
+        ports.setdefault(edge.target_port, set()).update(triggers(graph, edge.source))
     if len(ports) < 2 or EXECUTION not in node.node.spec.needs or set.intersection(*ports.values()):
         return []
     fed = "; ".join(f"{port} by {', '.join(sorted(t))}" for port, t in ports.items())

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, NodeTypes
-from streamflow.model.batch import EXECUTION
 from streamflow.model.types import Schema
 
 
@@ -28,16 +27,9 @@ def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) ->
     return {n: _weakest([seen[n] for seen in by_port]) for n in by_port[0] if n in shared}
 
 
-def makes_new_items(graph: Graph, node_id: str, types: NodeTypes) -> bool:
-    """Whether a node's items stand for no single item before it: it acts on executions and changes their schema."""
-    spec = graph.nodes[node_id].node.spec
-    acts_on_sets = spec.whole_set or (EXECUTION in spec.needs and spec.category == "split")  # aggregate, batch
-    return acts_on_sets and types.primary() not in types.inputs.values()
-
-
 def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:
     source = types[edge.source]
-    before = {} if makes_new_items(graph, edge.source, source) else dict(source.visible)
+    before = {} if graph.nodes[edge.source].node.makes_new_items() else dict(source.visible)
     made = source.primary()
     if edge.port != ERROR_PORT and made is not None and graph.nodes[edge.source].is_written:
         before[edge.source] = made

@@ -60,6 +60,9 @@ class AggregateNode(Node):
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         return self.spec.stores if extent != "item" else ()
 
+    def gives_several(self) -> bool:
+        return False
+
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:
             return {}

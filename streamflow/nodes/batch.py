@@ -30,6 +30,8 @@ class BatchNode(Node):
             Store(name="counts", help="How many lists were made."),
         ),
         can_fail=False,
+        whole_set=True,
+        whole_set_mend="`scope: stream` and a size",
         needs=("@execution", "@path"),
         icon="package",
         example="hundreds: {type: batch, size: 100, scope: stream}",
@@ -39,6 +41,18 @@ class BatchNode(Node):
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         return self.spec.stores if extent != "item" or self.scope == "stream" else ()
+
+    def acts_on_executions(self) -> bool:
+        return self.scope == "execution"
+
+    def gives_several(self) -> bool:
+        return False
+
+    def scatters_executions(self) -> bool:
+        return False  # a list belongs to the execution of the row that fills it, and leaves with that row
+
+    def makes_new_items(self) -> bool:
+        return True
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

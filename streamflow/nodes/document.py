@@ -86,7 +86,12 @@ def _behaviour(kind: type[Node]) -> list[str]:
     if spec.one_to_one:
         lines.append("- Each item that goes in comes out once, or fails.")
     if spec.whole_set:
-        lines.append("- It acts on whole executions: what one trigger item, file, run or request caused.")
+        lines.append(
+            "- It acts on whole executions: what one trigger item, file, run or request caused."
+            if kind.acts_on_executions is Node.acts_on_executions
+            else "- Unless its parameters say otherwise, it acts on whole executions: what one trigger item, file, run "
+            "or request caused. All of an execution must get to it together: else the compiler refuses the workflow."
+        )
     return lines
 
 

@@ -50,6 +50,8 @@ class Function(Node):
         category="transform",
         outputs=(Port(name="out", help=_HELP),),
         stores=(Store(name="rows", help="Items of executions that have not ended; for `scope: execution` only."),),
+        whole_set=True,
+        whole_set_mend="`scope: rows`",
         needs=("@execution", "@path"),
         icon="function-square",
         example='upper: {type: function, function: "mypackage.text:upper", mode: item}',
@@ -72,6 +74,9 @@ class Function(Node):
 
     def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
         return self.spec.needs if self._whole else ("@path",) if self.mode == "item" else ()
+
+    def acts_on_executions(self) -> bool:
+        return self._whole
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:
@@ -146,6 +151,8 @@ class Code(Function):
         category="action",
         outputs=(Port(name="out", help=_HELP),),
         stores=Function.spec.stores,
+        whole_set=True,
+        whole_set_mend=Function.spec.whole_set_mend,
         needs=Function.spec.needs,
         icon="code",
         example='score: {type: code, function: "mypackage.model:score", mode: frame}',

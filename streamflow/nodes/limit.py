@@ -20,6 +20,8 @@ class Limit(Node):
         category="transform",
         stores=(Store(name="counts", help="How many items were seen."),),
         can_fail=False,
+        whole_set=True,
+        whole_set_mend="`scope: stream`",
         needs=("@execution",),
         icon="list-end",
         example="top: {type: limit, count: 10}",
@@ -36,6 +38,18 @@ class Limit(Node):
 
     def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
         return self.spec.needs if self.scope == "execution" else ()
+
+    def acts_on_executions(self) -> bool:
+        return self.scope == "execution"
+
+    def gives_several(self) -> bool:
+        return False
+
+    def scatters_executions(self) -> bool:
+        return False  # rows pass at once, or never
+
+    def makes_new_items(self) -> bool:
+        return False
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         return {"out": ctx.inputs["in"]} if "in" in ctx.inputs else {}

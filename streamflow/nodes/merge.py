@@ -39,6 +39,7 @@ class Merge(Node):
         inputs=(Port(name="in", help="Mode append: any number of connections."), *_SIDES),
         outputs=(Port(name="out"),),
         stores=(Store(name="rows", help="Items of executions that have not ended; all modes but append."),),
+        whole_set=True,
         needs=("@execution", "@path"),
         icon="merge",
         example="priced: {type: merge, mode: combine_by_key, keys: [sku], join: left}",
@@ -68,6 +69,12 @@ class Merge(Node):
 
     def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
         return self.spec.needs if self.mode != "append" else ()
+
+    def acts_on_executions(self) -> bool:
+        return self.mode != "append"
+
+    def makes_new_items(self) -> bool:
+        return False  # a combined item stands for one of each side
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if any(p.name not in ctx.inputs for p in self.input_ports()):

@@ -64,6 +64,7 @@ class Sort(Node):
         category="transform",
         stores=(Store(name="rows", help="Items of executions that have not ended."),),
         whole_set=True,
+        whole_set_mend="a `count`",
         needs=("@execution", "@path"),
         icon="arrow-down-a-z",
         example="ranked: {type: sort, by: [{value: amount, descending: true}, {value: id}]}",
@@ -75,6 +76,15 @@ class Sort(Node):
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         return self.spec.stores if extent != "item" or self.count is not None else ()
+
+    def acts_on_executions(self) -> bool:
+        return self.count is None
+
+    def gives_several(self) -> bool:
+        return False
+
+    def makes_new_items(self) -> bool:
+        return False
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

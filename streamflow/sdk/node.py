@@ -274,12 +274,16 @@ class Node:
         kind = self.spec
         return kind.category in ("split", "transform", "action", "control") and not kind.one_to_one
 
+    def makes_new_items(self) -> bool:
+        """Whether what it makes stands for no single item that went in: `nodes.<id>` then has no meaning behind it."""
+        return self.acts_on_executions()
+
     def scatters_executions(self) -> bool:
         """Whether rows of an execution may leave it at different times, some even after the execution's end. The
         default expects it of every kind that keeps rows but does not act on executions; a kind that passes them at
         once says so.
         """
-        return bool(self.spec.stores) and not self.acts_on_executions()
+        return bool(self.stores("run")) and not self.acts_on_executions()
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         """Schema of each output port, from those of the inputs. Also the place to check parameters against schemas."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,21 @@ def write_inputs(folder: Path) -> None:
     (folder / "items.jsonl").write_text("")
 
 
+def make_items(seed: int, count: int) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [
+        {
+            "n": draw.randrange(6),
+            "m": draw.choice([None, 1]),
+            "name": draw.choice([None, "a", "b", "é"]),
+            "x": draw.choice([None, 0.5]),
+            "tags": [draw.randrange(4) for _ in range(draw.randrange(4))],
+            "lines": [],
+        }
+        for _ in range(count)
+    ]
+
+
 def twice(item: dict[str, Any]) -> list[dict[str, Any]] | dict[str, Any] | None:
     """Each item once, twice or not at all."""
     return [None, item, [item, {**item, "n": -1}]][item["n"] % 3]
@@ -68,6 +84,10 @@ def refuses_fives(frame: pl.DataFrame) -> pl.DataFrame:
     if (frame["n"] == 5).any():
         raise ValueError("five")
     return frame
+
+
+def row_count(frame: pl.DataFrame) -> pl.DataFrame:
+    return pl.DataFrame({"count": [frame.height]}, schema={"count": pl.Int64})
 
 
 def reversed_rows(frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +26,7 @@ from streamflow.runtime import source_task
 from streamflow.runtime.deadletter import DeadLetter, decode_dead_letters
 from streamflow.testing.driver import TopologyDriver
 from streamflow.topology.plan import Topology
-from tests.property.semantics_items import TRIGGERS, items, write_inputs
+from tests.property.semantics_items import TRIGGERS, items, make_items, write_inputs
 from tests.simulation.running import compiled, contents, run, send, with_log
 
 FUNCTIONS = "tests.property.semantics_items"
@@ -266,21 +265,6 @@ START = {
 Cut = tuple[int, int, int, str]  # records of a batch, bytes of a step, rows of a piece of a file, commit interval
 COARSE: Cut = (1_000, 1 << 20, 50_000, "1s")
 FINE: list[Cut] = [(1, 1, 1, "1ms"), (3, 1, 2, "1s"), (7, 700, 4, "1ms")]
-
-
-def make_items(seed: int, count: int) -> list[dict[str, Any]]:
-    draw = random.Random(seed)
-    return [
-        {
-            "n": draw.randrange(6),
-            "m": draw.choice([None, 1]),
-            "name": draw.choice([None, "a", "b", "é"]),
-            "x": draw.choice([None, 0.5]),
-            "tags": [draw.randrange(4) for _ in range(draw.randrange(4))],
-            "lines": [],
-        }
-        for _ in range(count)
-    ]
 
 
 def everything(
