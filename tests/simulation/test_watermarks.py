@@ -162,7 +162,11 @@ def test_watermarks_follow_from_the_log_whatever_batches_faults_and_restarts(see
 
 
 def test_workflows_without_event_time_pay_nothing(tmp_path: Path) -> None:
-    """No marker, and nothing beside the offsets."""
+    """No marker, and nothing beside the offsets. Only what leads to a reader of the watermark is told."""
+    one_sided = timed(tmp_path, WORKFLOW.replace("second: {type: tell-time}", "second: {type: no-op}"))
+    assert [sink.watermarks for stage in one_sided.stages for sink in stage.sinks] == [False] * 3
+    told = [sink.topic for stage in timed(tmp_path).stages for sink in stage.sinks if sink.watermarks]
+    assert told == [MIDDLE]
     topology = timed(tmp_path, WORKFLOW.replace("tell-time", "no-op"))
     assert not any(stage.timed for stage in topology.stages)
 
