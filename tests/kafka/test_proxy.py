@@ -1,7 +1,7 @@
 """A bad network between clients and a real broker: what a client sees, and what the broker did all the same."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,35 +11,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamflow.testing.kafka_proxy import KafkaProxy
 from streamflow.testing.kafka_rules import Api
-from streamflow.testing.kafka_security import Listener
 from streamflow.testing.kafka_server import KafkaServer
-from streamflow.testing.kafka_settings import QUICK_TO_NOTICE
 from streamflow.testing.log_steps import unique
 from tests.kafka.wire import end_offset
 
 REQUEST_TIMEOUT_MS = 1_000
 
 
-@pytest.fixture(scope="module")
-def broker(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaServer, KafkaProxy]]:
-    with KafkaProxy(seed=11) as proxy:
-        listeners = [Listener(name="PROXIED", advertised_port=proxy.port)]
-        folder = tmp_path_factory.mktemp("proxied")
-        with KafkaServer(folder, settings=QUICK_TO_NOTICE, listeners=listeners) as server:
-            proxy.forward_to(server.host, server.port_of("PROXIED"))
-            yield server, proxy
-
-
 @pytest.fixture
-def server(broker: tuple[KafkaServer, KafkaProxy]) -> KafkaServer:
-    return broker[0]
-
-
-@pytest.fixture
-def proxy(broker: tuple[KafkaServer, KafkaProxy]) -> Iterator[KafkaProxy]:
-    """The way to the broker, without a fault before and after each test."""
-    yield broker[1]
-    broker[1].heal()
+def server(proxied: tuple[KafkaServer, KafkaProxy]) -> KafkaServer:
+    return proxied[0]
 
 
 @pytest.fixture
