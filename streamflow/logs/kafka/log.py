@@ -96,7 +96,8 @@ class KafkaLog:
         if self._opened is not None:
             return
         wire = Wire(self.client_settings())
-        patience = Patience(f"connect to {', '.join(self._servers)}", self._options.connect_timeout_ms)
+        limit_ms, where = self._options.connect_timeout_ms, ", ".join(self._servers)
+        patience = Patience(f"connect to {where}", limit_ms, option="connect_timeout_ms")
         try:
             while True:
                 try:

@@ -24,8 +24,9 @@ class Unanswered(Exception):
 class Patience:
     """Pauses between tries, growing from 20 ms to 1 s with jitter, until `limit_ms` are over."""
 
-    def __init__(self, what: str, limit_ms: int) -> None:
-        self._what, self._limit_s = what, limit_ms / 1000
+    def __init__(self, what: str, limit_ms: int, *, option: str = "retry_ms") -> None:
+        """`option`: what sets the limit, for the error."""
+        self._what, self._limit_s, self._option = what, limit_ms / 1000, option
         self._since = time.monotonic()
         self._pause_s = _FIRST_S
 
@@ -45,5 +46,5 @@ class Patience:
     def over(self, why: str) -> LogUnavailable:
         return LogUnavailable(
             f"{self._what}: given up after {time.monotonic() - self._since:.1f} s: {why}.",
-            mend="Check the brokers and the address; raise STREAMFLOW_KAFKA_RETRY_MS to wait longer.",
+            mend=f"Check the brokers and the address; raise STREAMFLOW_KAFKA_{self._option.upper()} to wait longer.",
         )
