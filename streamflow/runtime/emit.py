@@ -51,12 +51,11 @@ class Emitter:
         stage: StagePlan,
         *,
         partition: int,
-        tasks: int,
         input_partitions: int,
         topic_partitions: Mapping[str, int],
         registry: SchemaRegistry | None,
     ) -> None:
-        self._partition, self._tasks, self._inputs = partition, tasks, input_partitions
+        self._partition, self._inputs = partition, input_partitions
         self._partitions = topic_partitions
         self._sinks: dict[str, list[tuple[SinkPlan, Encoder]]] = {}
         for sink in stage.sinks:
@@ -73,9 +72,11 @@ class Emitter:
                     self._emit(sink, encode, batch, done)
         return done
 
-    def ends(self, execution: str, timestamp_ms: int) -> Emitted:
-        """Markers that tell every consumer of a repartition topic that this task is done with an execution."""
-        value = orjson.dumps({"execution": execution, "task": self._partition, "of": self._tasks})
+    def ends(self, execution: str, timestamp_ms: int, *, tasks: int) -> Emitted:
+        """Markers that tell every consumer of a repartition topic that this task is done with an execution, as all
+        `tasks` that read it will.
+        """
+        value = orjson.dumps({"execution": execution, "task": self._partition, "of": tasks})
         return self._everywhere(self._repartitions, encode_marker(END, value, timestamp_ms))
 
     def watermark(self, watermark_ms: int | None, timestamp_ms: int) -> Emitted:

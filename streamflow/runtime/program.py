@@ -66,12 +66,13 @@ class TaskProgram:
             self._decoders[plan.node] = decoder(
                 _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal
             )
+        # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
+        self._readers = {i.node: min(tasks, topics[i.topic].partitions) for i in self.inputs.values()}
         self.time = make_clock(stage, self.inputs, topology, topics)
         width = max((topics[i.topic].partitions for i in stage.inputs if i.topic), default=1)
         self.emitter = Emitter(
             stage,
             partition=partition,
-            tasks=tasks,
             input_partitions=width,
             topic_partitions={s.topic: topics[s.topic].partitions for s in stage.sinks},
             registry=registry,
@@ -169,7 +170,7 @@ class TaskProgram:
                 self._absorb(self.graph.step(plan.node, segment.rows), positions, done)
             if segment.ended:
                 self._absorb(self.graph.end(segment.ended), positions, done, ended_at=segment.at)
-                self._written(self.emitter.ends(segment.ended, now_ms), done)
+                self._written(self.emitter.ends(segment.ended, now_ms, tasks=self._readers[plan.node]), done)
         return done
 
     def _tell_time(self, segment: Segment, *, last: bool) -> None:

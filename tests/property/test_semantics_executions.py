@@ -31,7 +31,7 @@ from streamflow.testing.driver import TopologyDriver
 from streamflow.topology.plan import Topology
 from streamflow.workflow.load import load_text
 from tests.property.semantics_items import TRIGGERS, make_items, write_inputs
-from tests.simulation.running import compiled, contents, run, send, with_log
+from tests.simulation.running import compiled, contents, run, send, values, with_log
 
 FUNCTIONS = "tests.property.semantics_items"
 
@@ -308,3 +308,27 @@ def test_cuts_on_a_log_change_nothing(extent: str, place: str, tmp_path: Path, m
     for cut in FINE:
         got = ran(cut)
         assert [name for name in expected if got[name] != expected[name]] == [], cut
+
+
+BESIDE = """\
+workflow: beside
+nodes:
+  started: {type: manual, items: [{n: 3}, {n: 1}, {n: 2}]}
+  streamed: {type: event, topic: in, format: json}
+  all: {type: publish, topic: all, format: json}
+  keyed: {type: repartition, key: string(n), partition_count: 1}
+  ranked: {type: sort, by: [{value: long(n)}]}
+  out: {type: publish, topic: out, format: json}
+connections: ["[started, streamed] -> all", started -> keyed -> ranked -> out]
+"""
+
+
+def test_an_execution_ends_though_its_stage_has_tasks_that_never_see_it(tmp_path: Path) -> None:
+    """The stream beside it has more partitions than the run, so only the first task tells of the end."""
+
+    async def once(log: EmbeddedLog) -> list[object]:
+        await send(log, "in", [{"n": n} for n in range(8)], partitions=4)
+        await run(compiled(BESIDE, tmp_path), log)
+        return await values(log, "out")
+
+    assert asyncio.run(with_log(tmp_path / "log", once)) == [{"n": 1}, {"n": 2}, {"n": 3}]
