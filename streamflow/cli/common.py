@@ -175,9 +175,11 @@ def schema_registry(address: str, named: str = "", base_folder: str = "") -> Sch
 
     A cluster has no folder: `.streamflow/schemas` is its.
     """
-    from streamflow.codecs.registry import FileRegistry, HttpRegistry
+    from streamflow.codecs.registry import FileRegistry
 
     if named.startswith(("http://", "https://")):
+        from streamflow.codecs.registry import HttpRegistry  # which takes long to load
+
         return HttpRegistry(named)
     if named:
         return FileRegistry(Path(base_folder) / named)
