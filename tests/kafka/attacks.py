@@ -38,8 +38,7 @@ def random_kills(ground: Ground, kills: int, choose: random.Random, say: Say = s
 
 
 def kills_at_steps(ground: Ground, steps: Sequence[str], say: Say = silent) -> None:
-    """One worker after another kills itself at a named step of its commits, while a second one works on."""
-    ground.start()
+    """One worker after another kills itself at a named step of its commits."""
     for number, step in enumerate(steps):
         doomed = ground.start(crash_at=f"{step}:{1 + number % 3}")
         doomed.crashed()

@@ -48,7 +48,7 @@ connections:
   - numbers -> odd
   - odd.true -> odds
   - odd.false -> apart -> sevens -> single -> evens
-policies: {{commit_interval: {commit_interval}, step_bytes_max: 16384}}
+policies: {{commit_interval: {commit_interval}, step_bytes_max: 4096}}
 """
 
 
@@ -78,7 +78,7 @@ class Ground:
         create_topics(self.bootstrap, [f"{self.name}.{t}" for t in ("in", "odds", "evens")], self.partitions)
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "enable.idempotence": True,
-             "queue.buffering.max.messages": 2_000_000}
+             "queue.buffering.max.messages": 2_000_000, "batch.num.messages": 100}
         )  # fmt: skip
         for n in range(self.count):
             producer.produce(f"{self.name}.in", value=encoded(n), key=f"k{n % KEYS}")
@@ -202,7 +202,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [
                     *STREAMFLOW,
-                    ground.command,
+                    "worker",
                     "workflow.yaml",
                     "--log",
                     f"kafka://{ground.via or ground.bootstrap}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from streamflow.workers.faust.app import app
 from streamflow.workers.faust.codec import AvroCodec
+from streamflow.workers.faust.committed import read_committed
 from streamflow.workers.faust.timers import every
 
-__all__ = ["AvroCodec", "app", "every"]
+__all__ = ["AvroCodec", "app", "every", "read_committed"]

@@ -16,6 +16,8 @@ from streamflow.runtime.build import Functions
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
+from streamflow.workers.faust.committed import read_committed
+from streamflow.workers.faust.credentials import credentials
 from streamflow.workers.faust.stages import StageAgents
 from streamflow.workers.kafka import KafkaWorker
 from streamflow.workers.progress import Progress, RunReport
@@ -69,6 +71,7 @@ def app(
         nodes = built_in()
     chosen: dict[str, Any] = {
         "broker": [f"aiokafka://{server}" for server in opened.client_settings()["bootstrap_servers"]],
+        "broker_credentials": credentials(opened.options),
         "store": "memory://",
         "web_enabled": False,
         "topic_partitions": 1,
@@ -78,6 +81,7 @@ def app(
         **settings,
     }
     made = WorkflowApp(f"{topology.workflow}.faust", **chosen)
+    read_committed(made)
     agents = StageAgents(made, topology, concurrency=threads)
     worker = KafkaWorker(
         topology, opened, nodes=nodes, functions=functions, registry=registry, policy=policy, threads=threads,
