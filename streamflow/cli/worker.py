@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamflow.cli.common import FileArgument, LogOption, compile_file, run_async, schema_registry
+from streamflow.cli.common import FileArgument, LogOption, compile_file, run_async, schema_registry, writable_log
 from streamflow.cli.logs import configure
 from streamflow.cli.output import fail, note
 from streamflow.cli.run import Figures, facts, stopped_by_signals
@@ -57,6 +57,8 @@ async def _work(
 
     from streamflow.workers.faust import app
 
+    async with writable_log(address):  # who is not let in is told why; Faust would not say
+        pass
     show = Figures(metrics)
     host = app(
         topology,
