@@ -22,24 +22,23 @@ class Unanswered(Exception):
 
 
 class Patience:
-    """Pauses between tries, growing from 20 ms to 1 s with jitter, until `limit_ms` are over."""
+    """Pauses between tries, growing from `first_s` to 1 s with jitter, until `limit_ms` are over."""
 
-    def __init__(self, what: str, limit_ms: int, *, option: str = "retry_ms") -> None:
+    def __init__(self, what: str, limit_ms: int, *, first_s: float = _FIRST_S, option: str = "retry_ms") -> None:
         """`option`: what sets the limit, for the error."""
         self._what, self._limit_s, self._option = what, limit_ms / 1000, option
         self._since = time.monotonic()
-        self._pause_s = _FIRST_S
+        self._pause_s = first_s
 
     @property
     def left_s(self) -> float:
         return max(0.0, self._since + self._limit_s - time.monotonic())
 
-    async def pause(self, why: str, *, first_s: float = _FIRST_S) -> None:
+    async def pause(self, why: str) -> None:
         """Wait before the next try. Raises LogUnavailable, with `why`, when there is to be none."""
         left_s = self.left_s
         if left_s <= 0:
             raise self.over(why)
-        self._pause_s = max(self._pause_s, first_s)
         await asyncio.sleep(min(left_s, self._pause_s * random.uniform(0.8, 1.2)))  # noqa: S311 - no secret
         self._pause_s = min(self._pause_s * 1.6, _MAX_S)
 

@@ -27,6 +27,7 @@ from streamflow.model.positions import Committed, TopicPartition
 from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, LogUnavailable
 
 _ALL_REPLICAS: Final = -1
+_FIRST_PAUSE_S: Final = 0.005  # a transaction that follows another closely waits for its markers, which takes little
 # The broker does not know this transaction, or not as we do: only a new producer can tell what became of it.
 LOST: Final = frozenset(
     {
@@ -114,7 +115,7 @@ class Session:
 
     async def _transactional(self, kind: int, key: str, request: Any, what: str, code_of: Callable[[Any], int]) -> None:
         """Raises Fenced, CommitUnknown (the producer is lost), LogError (nothing was done)."""
-        patience = Patience(what, self.retry_ms)
+        patience = Patience(what, self.retry_ms, first_s=_FIRST_PAUSE_S)
         while True:
             try:
                 node = await self._cluster.coordinator_of(kind, key)
@@ -141,7 +142,7 @@ class Session:
                     raise refused(what, code)
                 why = name_of(code)
             try:
-                await patience.pause(why, first_s=0.005)
+                await patience.pause(why)
             except LogUnavailable as error:
                 raise self.lost(error.message) from error
 
