@@ -1,18 +1,19 @@
 """Passwords and TLS against a real broker: who is let in, who is not, and what the refusal says."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.helpers import create_ssl_context
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient, NewTopic
-from pydantic import SecretStr
 
 from streamflow.logs import KafkaLog, KafkaOptions, open_log
 from streamflow.model.positions import Committed
@@ -21,38 +22,25 @@ from streamflow.testing.certificates import Certificates, make_certificates
 from streamflow.testing.kafka_security import Listener, Mechanism
 from streamflow.testing.kafka_server import KafkaServer
 from streamflow.testing.log_steps import batch, new_topic, opened, unique, values
+from tests.kafka.ways import (
+    PASSWORD,
+    USER,
+    WAYS,
+    Way,
+    aiokafka_settings,
+    environment_of,
+    librdkafka_settings,
+    name_of,
+    options,
+)
 
-USER, PASSWORD = "ann", 'p w"d\\,]=é%'  # what quoting must bear in a properties file, in JAAS and in SCRAM
+ROOT = Path(__file__).parents[2]
 WRONG_PASSWORD = "not-the-one-you-want"
 TIMEOUT_S = 30
 REFUSED_AFTER_MS = 500  # a refusal is tried again for so long
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a client comes in."""
-
-    listener: str
-    mechanism: Mechanism | None = None
-    tls: bool = False
-    client_certificate: bool = False
-
-    @property
-    def protocol(self) -> str:
-        return ("SASL_" if self.mechanism else "") + ("SSL" if self.tls else "PLAINTEXT")
-
-
-WAYS = [
-    Way("SASL", "PLAIN"),
-    Way("SASL", "SCRAM-SHA-256"),
-    Way("SASL", "SCRAM-SHA-512"),
-    Way("TLS", tls=True),
-    Way("MUTUAL_TLS", tls=True, client_certificate=True),
-    Way("SASL_TLS", "PLAIN", tls=True),
-    Way("SASL_TLS", "SCRAM-SHA-256", tls=True),
-    Way("SASL_TLS", "SCRAM-SHA-512", tls=True),
-]
-every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.listener}-{way.mechanism or ''}".rstrip("-"))
+every_way = pytest.mark.parametrize("way", WAYS, ids=name_of)
 
 
 @pytest.fixture(scope="module")
@@ -84,43 +72,6 @@ def secured(
         admin = AdminClient({"bootstrap.servers": server.bootstrap})
         admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(timeout=TIMEOUT_S)
         yield server
-
-
-def librdkafka_settings(server: KafkaServer, way: Way, certificates: Certificates) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "bootstrap.servers": server.bootstrap_of(way.listener),
-        "security.protocol": way.protocol,
-    }
-    if way.mechanism:
-        settings |= {"sasl.mechanism": way.mechanism, "sasl.username": USER, "sasl.password": PASSWORD}
-    if way.tls:
-        settings["ssl.ca.location"] = str(certificates.ca)
-    if way.client_certificate:
-        settings |= {
-            "ssl.certificate.location": str(certificates.client),
-            "ssl.key.location": str(certificates.client_key),
-        }
-    return settings
-
-
-def aiokafka_settings(server: KafkaServer, way: Way, certificates: Certificates) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "bootstrap_servers": server.bootstrap_of(way.listener),
-        "security_protocol": way.protocol,
-    }
-    if way.mechanism:
-        settings |= {
-            "sasl_mechanism": way.mechanism,
-            "sasl_plain_username": USER,
-            "sasl_plain_password": PASSWORD,
-        }
-    if way.tls:
-        settings["ssl_context"] = create_ssl_context(
-            cafile=certificates.ca,
-            certfile=certificates.client if way.client_certificate else None,
-            keyfile=certificates.client_key if way.client_certificate else None,
-        )
-    return settings
 
 
 @every_way
@@ -159,18 +110,6 @@ async def aiokafka_round_trip(settings: Mapping[str, Any]) -> None:
         assert (await consumer.getone()).value == b"by aiokafka"
 
 
-def options(way: Way, certificates: Certificates, **other: Any) -> KafkaOptions:
-    """What a user of streamflow sets to come in that way."""
-    given: dict[str, Any] = {"security_protocol": way.protocol}
-    if way.mechanism:
-        given |= {"sasl_mechanism": way.mechanism, "sasl_username": USER, "sasl_password": PASSWORD}
-    if way.tls:
-        given["ssl_cafile"] = certificates.ca
-    if way.client_certificate:
-        given |= {"ssl_certfile": certificates.client, "ssl_keyfile": certificates.client_key}
-    return KafkaOptions.make(**(given | other))
-
-
 @every_way
 def test_the_log_comes_in(secured: KafkaServer, certificates: Certificates, way: Way) -> None:
     log = KafkaLog(f"kafka://{secured.bootstrap_of(way.listener)}", options=options(way, certificates))
@@ -198,9 +137,8 @@ async def log_round_trip(log: KafkaLog) -> None:
 def test_options_in_the_environment_do_the_same(
     secured: KafkaServer, certificates: Certificates, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in options(way, certificates).model_dump(exclude_defaults=True).items():
-        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        monkeypatch.setenv(f"STREAMFLOW_KAFKA_{name.upper()}", text)
+    for name, value in environment_of(options(way, certificates)).items():
+        monkeypatch.setenv(name, value)
     log = open_log(f"kafka://{secured.bootstrap_of(way.listener)}")
     assert isinstance(log, KafkaLog)
     assert log.options == options(way, certificates)
@@ -267,3 +205,45 @@ def test_who_comes_in_wrongly_is_told_why(
     said = asyncio.run(refusal(KafkaLog(f"kafka://{secured.bootstrap_of(listener)}", options=chosen)))
     assert says in said
     assert PASSWORD not in said
+
+
+def worker(server: KafkaServer, chosen: KafkaOptions, listener: str, folder: Path) -> subprocess.Popen[str]:
+    """`streamflow worker` as a user starts it, who is who by the environment."""
+    environment = {**os.environ, "STREAMFLOW_LOG_LEVEL": "info", **environment_of(chosen)}
+    command = [sys.executable, "-m", "streamflow.cli.main", "worker", str(ROOT / "topologies/orders/workflow.yaml")]
+    return subprocess.Popen(
+        [*command, "--log", f"kafka://{server.bootstrap_of(listener)}"],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("way", [WAYS[2], WAYS[4], WAYS[6]], ids=name_of)
+def test_a_worker_comes_in(secured: KafkaServer, certificates: Certificates, way: Way, tmp_path: Path) -> None:
+    process = worker(secured, options(way, certificates), way.listener, tmp_path)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "event=task_runs" in line:
+            break
+    process.terminate()
+    said.append(process.communicate(timeout=120)[1])
+    assert process.returncode == 0, "".join(said)
+    assert PASSWORD not in "".join(said)
+
+
+def test_a_worker_with_a_wrong_password_says_so(
+    secured: KafkaServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    way = WAYS[6]
+    chosen = options(way, certificates, sasl_password=WRONG_PASSWORD, connect_timeout_ms=REFUSED_AFTER_MS)
+    _, said = worker(secured, chosen, way.listener, tmp_path).communicate(timeout=120)
+    last = said.splitlines()[-1]
+    assert "SF510" in last
+    assert "authentication failed" in last.lower()
+    assert "Traceback" not in said
+    assert WRONG_PASSWORD not in said
