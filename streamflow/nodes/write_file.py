@@ -21,7 +21,8 @@ class WriteFile(Node):
 
     `path: out/orders.csv` makes `out/orders-<partition>-<number>.csv`: each task writes files of its own. A file gets
     its name when it is whole: when it has reached a limit, or when the workflow stops. Every item is in exactly one
-    file, whatever crashes: until then rows are in a hidden file beside it, of which only what was committed counts.
+    file, whatever crashes: until then rows are in a hidden file beside it, of which only what was committed counts. A
+    file that is there already is never replaced: then the new one's name gets `~1` behind its number.
     """
 
     spec: ClassVar = NodeSpec(
@@ -41,7 +42,7 @@ class WriteFile(Node):
     )
     rows_max: int = param(default=1_000_000, ge=1, le=100_000_000, help="Items of a file; then the next one begins.")
     size_bytes_max: int = param(
-        default=256 << 20, ge=1, help="Size of a file (of Parquet before it is compressed); then the next one begins."
+        default=256 << 20, ge=1, help="Size of a file (of Parquet and Avro: of its rows in Avro); then the next one begins."
     )
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:

@@ -36,7 +36,13 @@ class Context(Protocol):
     """What an operator may use besides its rows. One per task; valid during the call."""
 
     @property
+    def workflow(self) -> str: ...
+
+    @property
     def stage(self) -> str: ...
+
+    @property
+    def node(self) -> str: ...
 
     @property
     def partition(self) -> int: ...

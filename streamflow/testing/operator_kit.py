@@ -78,6 +78,7 @@ class FakeStore:
 class KitContext:
     """`sdk.operator.Context` with fixed answers."""
 
+    workflow: str = "workflow"
     node: str = "node"
     stage: str = "stage"
     partition: int = 0

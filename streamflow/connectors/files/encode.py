@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,7 +18,7 @@ from streamflow.codecs import CodecSpec
 from streamflow.codecs.avrocodec import AvroWriter
 from streamflow.codecs.avrotypes import schema_to_avro
 from streamflow.codecs.json_write import json_texts, unsayable
-from streamflow.codecs.pieces import assemble
+from streamflow.codecs.pieces import Piece, assemble, per_row, total_size
 from streamflow.codecs.varints import varint
 from streamflow.connectors.files.blocks import record_ends
 from streamflow.connectors.files.formats import FileFormat
@@ -30,10 +29,13 @@ Bad = dict[int, tuple[str, str]]  # row -> code, message
 
 
 class Written(NamedTuple):
-    """Encoded rows. `ends` are where each row's bytes end, for formats that can be cut between rows; else None."""
+    """Encoded rows. `ends`: what the rows up to each one count against the size of a file, the same however they are
+    cut into steps. `divisible`: they are where each row's bytes end, too.
+    """
 
     data: bytes
-    ends: npt.NDArray[np.int64] | None
+    ends: npt.NDArray[np.int64]
+    divisible: bool = True
 
 
 class RowEncoder(Protocol):
@@ -49,8 +51,8 @@ class RowEncoder(Protocol):
 
     def rows(self, frame: pl.DataFrame) -> Written: ...
 
-    def finish(self, staged: Path, size_bytes: int, target: Path) -> None:
-        """Make the file of a staged one, durably: `target` has not its last name yet."""
+    def finish(self, staged: Path, size_bytes: int) -> Path:
+        """The file that a staged one becomes: itself, or another one beside it that ends in `.sealed`."""
         ...
 
 
@@ -59,7 +61,7 @@ def row_encoder(kind: FileFormat, schema: Schema) -> RowEncoder:
         return JsonLines(schema)
     if kind == "csv":
         return Csv(schema)
-    return Avro(schema) if kind == "avro" else Parquet()
+    return Avro(schema) if kind == "avro" else Parquet(schema)
 
 
 def _lines(lines: list[bytes]) -> Written:
@@ -70,8 +72,8 @@ def _lines(lines: list[bytes]) -> Written:
 class _AsStaged:
     """Formats whose staged file is the file."""
 
-    def finish(self, staged: Path, size_bytes: int, target: Path) -> None:
-        os.replace(staged, target)
+    def finish(self, staged: Path, size_bytes: int) -> Path:
+        return staged
 
 
 class JsonLines(_AsStaged):
@@ -145,9 +147,18 @@ class Avro(_AsStaged):
         return {b.row: (str(b.code), b.message) for b in self._writer.conform(frame)[1]}
 
     def rows(self, frame: pl.DataFrame) -> Written:
-        conformed, _ = self._writer.conform(frame)
-        body = assemble(self._writer.pieces(conformed), conformed.height).tobytes()
-        return Written(b"".join((varint(frame.height), varint(len(body)), body, self._SYNC)), None)
+        pieces = self._pieces(frame)
+        body = assemble(pieces, frame.height).tobytes()
+        # Not where blocks end: these are cut by steps, and the size of a file must not depend on that.
+        ends = np.cumsum(per_row(total_size(pieces), frame.height))
+        return Written(b"".join((varint(frame.height), varint(len(body)), body, self._SYNC)), ends, divisible=False)
+
+    def ends(self, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+        """Where each row would end, one behind another."""
+        return np.cumsum(per_row(total_size(self._pieces(frame)), frame.height))
+
+    def _pieces(self, frame: pl.DataFrame) -> list[Piece]:
+        return self._writer.pieces(self._writer.conform(frame)[0])
 
 
 def _container_head(avro: dict[str, object]) -> bytes:
@@ -157,7 +168,12 @@ def _container_head(avro: dict[str, object]) -> bytes:
 
 
 class Parquet:
-    """Staged as Arrow IPC pieces, each behind its length: the index of a Parquet file comes last."""
+    """Staged as Arrow IPC pieces, each behind its length: the index of a Parquet file comes last. A row counts as many
+    bytes as it would have in Avro.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._sizes = Avro(schema)
 
     def head(self) -> bytes:
         return b""
@@ -168,15 +184,13 @@ class Parquet:
     def rows(self, frame: pl.DataFrame) -> Written:
         buffer = io.BytesIO()
         frame.write_ipc(buffer, compression="lz4")
-        return Written(_LENGTH.pack(buffer.tell()) + buffer.getvalue(), None)
+        data = _LENGTH.pack(buffer.tell()) + buffer.getvalue()
+        return Written(data, self._sizes.ends(frame), divisible=False)
 
-    def finish(self, staged: Path, size_bytes: int, target: Path) -> None:
-        made = staged.with_suffix(".making")
-        pl.concat(list(_pieces(staged, size_bytes))).write_parquet(made)
-        with made.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(made, target)
-        staged.unlink()
+    def finish(self, staged: Path, size_bytes: int) -> Path:
+        whole = staged.with_suffix(".sealed")
+        pl.concat(list(_pieces(staged, size_bytes))).write_parquet(whole)
+        return whole
 
 
 def _pieces(staged: Path, size_bytes: int) -> Iterator[pl.DataFrame]:

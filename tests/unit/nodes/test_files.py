@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import polars as pl
 import pytest
 
 from streamflow.connectors.files.source import FileSource
-from streamflow.model.batch import Batch
-from streamflow.model.types import ANY, DOUBLE, INT, LONG, STRING, TIMESTAMP_MS, Schema, map_of, record_of
+from streamflow.model.batch import ROW, Batch
+from streamflow.model.types import ANY, DOUBLE, INT, LONG, PAYLOAD, STRING, TIMESTAMP_MS, Schema, map_of, record_of
 from streamflow.sdk.node import Node, ReadsSource
 from streamflow.sdk.operator import Commits
 from streamflow.sdk.source import SourceBatch
@@ -88,7 +89,8 @@ def test_rows_behind_the_committed_length_are_cut_off_after_a_crash(tmp_path: Pa
     store = ran.stores["parts"]
     lost = FakeStore()
     lost.base = dict(store.base)
-    run_node(node, [{"n": "lost"}], schema=ANY, base_folder=str(tmp_path), context=KitContext(stores={"parts": lost}))
+    rows = pl.DataFrame({PAYLOAD: [b'{"n":"lost"}'], ROW: pl.Series([0], dtype=pl.UInt32)})
+    node.operator(build).process({"in": Batch(rows, ANY)}, KitContext(stores={"parts": lost}))
     sink = node.operator(build)
     assert isinstance(sink, Commits)
     sink.committed(KitContext(stores=ran.stores))
@@ -105,6 +107,25 @@ def test_a_file_is_closed_by_the_row_that_reaches_its_size(tmp_path: Path) -> No
         run_node(node, [{"n": n} for n in range(5)], schema=ANY, cuts=cuts, base_folder=str(folder))
         whole = sorted(folder.glob("o-*.jsonl"))
         assert [p.read_bytes() for p in whole] == [b'{"n":0}\n{"n":1}\n{"n":2}\n']
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "avro", "parquet"])
+def test_where_a_file_ends_does_not_depend_on_steps(format: str, tmp_path: Path) -> None:
+    """A file is closed by size, and formats that write what a step brings as one block count rows all the same."""
+    node = make_node("write-file", path=f"o.{format}", size_bytes_max=60)
+    reader = make_node("file", path=f"o-*.{format}")
+    parts = []
+    for cuts in ((), (1, 5), tuple(range(1, 12))):
+        folder = tmp_path / str(len(cuts))
+        ran = run_node(node, ROWS, schema=ORDER, cuts=cuts, base_folder=str(folder))
+        sink = node.operator(KitBuild(inputs={"in": ORDER}, base_folder=str(folder)))
+        assert isinstance(sink, Commits)
+        close(sink, KitContext(stores=ran.stores))
+        items, batches = read_all(reader, folder)
+        assert [i["amount"] for i in items] == [r["amount"] for r in ROWS]
+        parts.append([b.frame.height for b in batches if b.frame.height])
+    assert len(parts[0]) > 1
+    assert parts[0] == parts[1] == parts[2]
 
 
 def test_json_lines_hold_no_nan(tmp_path: Path) -> None:
