@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from streamflow.connectors.files.csv import CSV_KINDS
@@ -42,7 +41,9 @@ class WriteFile(Node):
     )
     rows_max: int = param(default=1_000_000, ge=1, le=100_000_000, help="Items of a file; then the next one begins.")
     size_bytes_max: int = param(
-        default=256 << 20, ge=1, help="Size of a file (of Parquet and Avro: of its rows in Avro); then the next one begins."
+        default=256 << 20,
+        ge=1,
+        help="Size of a file (of Parquet and Avro: of its rows in Avro); then the next one begins.",
     )
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
@@ -77,7 +78,7 @@ class WriteFile(Node):
 
     def operator(self, ctx: BuildContext) -> Operator:
         writes = FileWrites(
-            path=Path(ctx.base_folder) / self.path,
+            path=ctx.output_path(self.path),
             format=self._format(),
             schema=ctx.inputs["in"],
             rows_max=self.rows_max,

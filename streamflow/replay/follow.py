@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from streamflow.codecs import SchemaRegistry
 from streamflow.codecs.recordbatch import records
@@ -17,6 +18,7 @@ from streamflow.runtime.journal import JournalRecord
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.task import Task
 from streamflow.runtime.topics import stage_width
+from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Log, TopicSpec
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import StagePlan, Topology
@@ -32,11 +34,16 @@ async def follow(
     nodes: NodeRegistry,
     functions: Functions | None = None,
     registry: SchemaRegistry | None = None,
+    files_folder: Path | None = None,
 ) -> int:
     """Replay all tasks of a topology from `original` into the empty log `target`; returns the commits that were
     repeated.
 
-    Raises OffsetOutOfRange when inputs that the journal names are no longer kept.
+    What the workflow writes to files goes below `files_folder`, never to where the first run wrote; where that was
+    stopped and started again, files may end at other rows.
+
+    Raises OffsetOutOfRange when inputs that the journal names are no longer kept; UsageError when the workflow acts
+    outside the log and there is no `files_folder`.
     """
     topics = await original.topics()
     have = await target.topics()
@@ -53,14 +60,19 @@ async def follow(
             for partition in range(width):
                 program = TaskProgram(
                     topology, stage, partition=partition, tasks=width, topics=topics, nodes=nodes,
-                    functions=functions, registry=registry,
+                    functions=functions, registry=registry, files_folder=str(files_folder or ""),
                 )  # fmt: skip
+                if program.graph.hooks() and files_folder is None:
+                    raise UsageError(
+                        f"stage {stage.id!r} writes files: a replay would write them again.",
+                        mend="Name a folder for the files of the replay.",
+                    )
                 task = Task(topology, program, target, executor, inputs=original)
                 await task.start()
                 async for record in journal(original, stage, partition):
                     await task.replay(record)
                     commits += 1
-                await task.close()
+                await task.drain()  # files that are not full get their names as well
     return commits
 
 

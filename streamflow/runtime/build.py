@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from streamflow.expressions import compile_projection, parse_template
@@ -35,9 +37,19 @@ class TaskBuildContext:
     vars: Mapping[str, object]
     base_folder: str
     partition: int
+    files_folder: str = ""  # where files are written instead of beside the workflow
     kept: Mapping[str, Schema] = field(default_factory=dict)
     functions: Functions = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
+
+    def output_path(self, path: str) -> Path:
+        live = Path(self.base_folder, path)
+        if not self.files_folder:
+            return live
+        # Normal, so that no `..` leads out again; what is not beside the workflow keeps its whole path.
+        whole, beside = Path(os.path.abspath(live)), Path(os.path.abspath(self.base_folder))
+        inside = whole.relative_to(beside if whole.is_relative_to(beside) else whole.anchor)
+        return Path(self.files_folder, inside)
 
     def projection(
         self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
@@ -112,9 +124,10 @@ def build_graph(
     *,
     partition: int,
     functions: Functions,
+    files_folder: str = "",
     **options: object,
 ) -> Graph:
-    """The stage's graph with an operator and a context for each node."""
+    """The stage's graph with an operator and a context for each node. `files_folder`: see `TaskBuildContext`."""
     operators: dict[str, Operator] = {}
     contexts: dict[str, TaskContext] = {}
     one_to_one = set()
@@ -131,6 +144,7 @@ def build_graph(
                 vars=topology.vars,
                 base_folder=topology.base_folder,
                 partition=partition,
+                files_folder=files_folder,
                 kept=kept_schemas(topology, plan),
                 functions=functions,
                 schemas=topology.schemas,

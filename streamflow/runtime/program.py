@@ -42,13 +42,16 @@ class TaskProgram:
         nodes: NodeRegistry,
         functions: Functions | None = None,
         registry: SchemaRegistry | None = None,
+        files_folder: str = "",
     ) -> None:
+        """`files_folder`: where files are written instead of beside the workflow file (a replay)."""
         self.stage, self.partition = stage, partition
         self.clock = StepClock()
         self.stores: dict[tuple[str, str], TransactionalStore] = {(s.node, s.name): MemoryStore() for s in stage.stores}
         self.graph = build_graph(
-            topology, stage, nodes, self.stores, self.clock, partition=partition, functions=functions or {}
-        )
+            topology, stage, nodes, self.stores, self.clock,
+            partition=partition, functions=functions or {}, files_folder=files_folder,
+        )  # fmt: skip
         self.seeders: dict[str, Seeder] = {}
         self._decoders: dict[str, Decoder] = {}
         self.inputs: dict[TopicPartition, InputPlan] = {}

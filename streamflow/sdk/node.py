@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NewType, Protocol, runtime_checkable
 
 from streamflow.model.policies import Extent
@@ -196,6 +197,12 @@ class BuildContext(Protocol):
 
     @property
     def partition(self) -> int: ...
+
+    def output_path(self, path: str) -> Path:
+        """Where a node writes the file that its parameters call `path`: beside the workflow file; in a replay, which
+        may not touch what the first run wrote, in a folder of its own.
+        """
+        ...
 
     def projection(
         self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None

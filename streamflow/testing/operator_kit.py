@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -109,6 +110,9 @@ class KitBuild:
     base_folder: str = "."
     partition: int = 0
     findings: list[Diagnostic] = field(default_factory=list)
+
+    def output_path(self, path: str) -> Path:
+        return Path(self.base_folder, path)
 
     def scope(self, port: str) -> Scope:
         return Scope(item=self.inputs[port], nodes=self.nodes, vars=self.vars)
