@@ -98,6 +98,16 @@ def test_the_worker_finds_its_workflow_and_its_broker(compose: Any) -> None:
     assert f"INTERNAL://{broker}" in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
 
 
+def test_the_worker_runs_where_it_can_write(compose: Any) -> None:
+    """It keeps registered schemas in its folder, and Faust wants one too; the workflow's own is mounted read-only."""
+    worker = compose["services"]["worker"]
+    mounts = [interpolated(volume).split(":") for volume in worker["volumes"]]
+    writable = [target for _, target, *options in mounts if "ro" not in options]
+    assert worker["working_dir"] in writable
+    made = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if "--create-home streamflow" in line]
+    assert made, "a volume over a folder that the image does not have would belong to root"
+
+
 def test_host_clients_are_told_the_published_port(compose: Any) -> None:
     kafka = compose["services"]["kafka"]
     listeners = dict(at.split("://") for at in kafka["environment"]["KAFKA_LISTENERS"].split(","))
