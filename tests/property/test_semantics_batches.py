@@ -334,9 +334,31 @@ def test_cuts_do_not_move_the_place_of_a_stop(tmp_path: Path) -> None:
         assert halted(tmp_path, cut) == expected, cut
 
 
-def halted(folder: Path, cut: Cut) -> tuple[str, object]:
+BETWEEN = {
+    "many": "{type: split, field: tags, keep: true, index: at}",
+    "keyed": "{type: repartition, key: name, partition_count: 1}",
+}
+
+
+@pytest.mark.parametrize("before", ["many", "keyed", "many -> keyed"])
+def test_cuts_do_not_move_the_place_of_a_stop_behind_other_nodes(before: str, tmp_path: Path) -> None:
+    """Rows of one item, and rows that came through a topic, where offsets count what commits put between them."""
+    write_inputs(tmp_path)
+    nodes = "".join(f"  {name}: {node}\n" for name, node in BETWEEN.items() if name in before)
+    text = STOPPING.replace("start -> broken", f"start -> {before} -> broken").replace("  broken:", f"{nodes}  broken:")
+    if "many" in before:
+        text = text.replace("n == 5", "n + at == 6")
+    said, expected = halted(tmp_path, COARSE, text)
+    assert "item" in said
+    for cut in FINE:
+        again, got = halted(tmp_path, cut, text)
+        assert got == expected, cut
+        assert again.partition("(record")[0] == said.partition("(record")[0]
+
+
+def halted(folder: Path, cut: Cut, text: str = STOPPING) -> tuple[str, object]:
     records, step_bytes, _, interval = cut
-    topology = compiled(STOPPING % (interval, step_bytes), folder)
+    topology = compiled(text % (interval, step_bytes), folder)
 
     async def once(log: EmbeddedLog) -> tuple[str, object]:
         await send(log, "in", make_items(3, 40), batch=records)

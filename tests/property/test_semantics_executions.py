@@ -264,7 +264,7 @@ FINE: list[Cut] = [(1, 1, 2, "1ms"), (3, 700, 4, "20ms")]
 
 
 @pytest.mark.parametrize("place", ["split", "several, split", "one, one", "twice, one"])
-@pytest.mark.parametrize("extent", ["item", "file"])
+@pytest.mark.parametrize("extent", ["item", "run", "file"])
 def test_cuts_on_a_log_change_nothing(extent: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over topics of several partitions. What an execution gives is compared by itself: tasks run side by side."""
     write_inputs(tmp_path)
@@ -280,8 +280,10 @@ def test_cuts_on_a_log_change_nothing(extent: str, place: str, tmp_path: Path, m
         records, step_bytes, rows, interval = cut
         monkeypatch.setattr(source_task, "_ROWS_MAX", rows)
         policies = f"\npolicies: {{commit_interval: {interval}, step_bytes_max: {step_bytes}}}"
-        text = workflow(fine, place, extent).replace("schema: item.avsc}", "schema: item.avsc, format: FORMAT}", 1)
-        text = text.replace("FORMAT", "json" if extent == "item" else "jsonl") + policies
+        text = workflow(fine, place, extent).replace("items: []", f"items: {json.dumps(given)}")
+        if extent == "item":
+            text = text.replace("schema: item.avsc}", "schema: item.avsc, format: json}", 1)
+        text += policies
         folder = tmp_path / f"log-{records}"
         return asyncio.run(with_log(folder, lambda log: once(log, compiled(text, tmp_path), records)))
 
