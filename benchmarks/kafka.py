@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiokafka
-import confluent_kafka
+import confluent_kafka.admin
 import orjson
 import polars as pl
 

@@ -29,6 +29,7 @@ from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.state.restore import restore
 from streamflow.topology.plan import StorePlan, Topology
 
+_REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
 _T = TypeVar("_T")
 Fetched = tuple[TopicPartition, list[RecordBatch]]
 
@@ -106,6 +107,7 @@ class Task:
         self._caught_up: set[TopicPartition] = set()  # inputs that had nothing more when they were last read
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
+        self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
 
@@ -165,7 +167,33 @@ class Task:
                     f"{'missing' if record is None else record.number}: it was cut, or positions were set by hand.",
                     mend="Start the workflow from the beginning with `streamflow reset`.",
                 )
+        elif not committed and self.stage.journal:
+            await self._check_new()
         self._program.restore(record, [at for at, number in numbers.items() if number])
+
+    async def _check_new(self) -> None:
+        """A task without positions that has committed before would do everything again."""
+        at = TopicPartition(self.stage.journal, self.partition)
+        if await last_record(self._log, at) is not None:
+            raise OffsetOutOfRange(
+                f"task {self.name} has committed before, as its journal {at} tells, but group {self.group!r} has no "
+                f"positions of it: they were deleted, or expired (Kafka keeps those of a stopped workflow for "
+                f"offsets.retention.minutes).",
+                mend="Set the positions again from the last journal record, or start anew with `streamflow reset`.",
+            )
+
+    async def refresh(self) -> None:
+        """Commit the positions again as they are, if the last commit is long ago: logs let positions expire.
+
+        Raises what `commit` raises.
+        """
+        if self._pending.steps or not self._committed or time.monotonic() - self._refreshed_s < _REFRESH_S:
+            return
+        assert self._producer is not None, "start() comes first"
+        await self._producer.begin()
+        await self._producer.send_offsets(self.group, dict(self._committed))
+        await self._producer.commit()
+        self._refreshed_s = time.monotonic()
 
     async def advance(self) -> bool:
         """Process what is there, at most one step, and commit when it is time. False: nothing was there."""
@@ -209,6 +237,8 @@ class Task:
             self._quiet(self._clock_ms())
         if self._pending.steps and self._due(idle=fetched is None):
             await self.commit()
+        elif fetched is None:
+            await self.refresh()
         if self._stop_at is not None and self.halted is None and not self._pending.steps:
             where, offset, text = self._stop_at
             if self.positions[where] >= offset:
@@ -322,6 +352,8 @@ class Task:
             timestamp_ms=now_ms,
         )
         self._committed.update(offsets)
+        if len(offsets) == len(self._committed):
+            self._refreshed_s = time.monotonic()
         self._number = journal.number
         program.committed()
         self.metrics.commits += 1

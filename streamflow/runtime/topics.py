@@ -68,7 +68,31 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
                     f"topic {name!r} has {counts[name]} partitions, but stage {stage.id!r} has {width} tasks now.",
                     mend=f"The input was re-created with another count: `streamflow reset` {topology.workflow!r}.",
                 )
-    return await log.topics()
+    topics = await log.topics()
+    _check_settings(topology, topics)
+    return topics
+
+
+# What a topic of ours must not do: lose records that a restart, or a consumer that stands still, needs.
+_MUST_KEEP = {"trigger", "repartition", "changelog"}
+
+
+def _check_settings(topology: Topology, topics: Mapping[str, TopicInfo]) -> None:
+    """Topics of ours that exist must be of the right kind. `doctor` tells of lesser differences."""
+    for topic in topology.topics:
+        if topic.kind in ("source", "sink"):
+            continue
+        kept = (
+            ("cleanup.policy", "retention.ms", "retention.bytes") if topic.kind in _MUST_KEEP else ("cleanup.policy",)
+        )
+        found = topics[topic.name].config
+        wrong = {k: found[k] for k in kept if k in topic.config and k in found and found[k] != topic.config[k]}
+        if wrong:
+            told = ", ".join(f"{k} is {v!r}, must be {topic.config[k]!r}" for k, v in wrong.items())
+            raise TopicMismatch(
+                f"topic {topic.name!r} ({topic.kind.replace('_', ' ')}) exists with other settings: {told}.",
+                mend="Alter the topic, or let a run create it: it was not made by this program.",
+            )
 
 
 async def _create(log: Log, topic: TopicPlan, partitions: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamflow.logs.embedded import EmbeddedLog
-from streamflow.model.positions import TopicPartition
+from streamflow.model.positions import Committed, TopicPartition
 from streamflow.nodes import registry
 from streamflow.replay.follow import follow
 from streamflow.topology.plan import Topology
@@ -162,7 +162,7 @@ def test_chance_depends_on_item_and_node_alone(tmp_path: Path) -> None:
         for step_bytes in (1, 1 << 20):
             topology = compiled(STAMPED.replace("600", str(step_bytes)), tmp_path, nodes=nodes)
             await run(topology, log, nodes=nodes)
-            await log.set_offsets("stamped.rows", {TopicPartition("in", p): None for p in range(2)})
+            await log.set_offsets("stamped.rows", {TopicPartition("in", p): Committed(0, "") for p in range(2)})
         drawn: dict[tuple[str, int], list[float]] = {}
         for topic in ("out.stamped", "out.later"):
             for value in await values(log, topic):
