@@ -116,7 +116,9 @@ class Bench:
         return {k: told[k] for k in ("records_per_s", "cpu_us_per_record", "cpu_us_per_record_run")}
 
 
-def alternate(bench: Bench, runs: int, partitions: int, cells: dict[str, Callable[[str], Figures]]) -> dict[str, object]:
+def alternate(
+    bench: Bench, runs: int, partitions: int, cells: dict[str, Callable[[str], Figures]]
+) -> dict[str, object]:
     """Each cell in turn, `runs` times; medians and all figures."""
     found: dict[str, list[Figures]] = {name: [] for name in cells}
     for run in range(runs):
