@@ -69,11 +69,11 @@ def main() -> None:
             bench = Bench(server, folder)
             source = bench.fill(args.records, 4, as_json=False)
             for run in range(args.runs):
-                for name in found:
+                for name, figures_of in found.items():
                     target = bench.output(4)
                     figures = once(bench, source, target, args.records, under_faust=name == "faust")
                     bench.drop(target)
-                    found[name].append(figures)
+                    figures_of.append(figures)
                     print(f"  run {run + 1} {name}: {figures}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -27,7 +27,6 @@ import orjson
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
-import data
 import expected
 
 from streamflow.logs import open_log
@@ -38,6 +37,7 @@ HERE = Path(__file__).parent
 STREAMFLOW = Path(sys.executable).with_name("streamflow")
 KSTREAMS = HERE / "peers" / "kafka-streams"
 Figures = dict[str, float]
+Cells = dict[str, Callable[[str], Figures]]
 
 
 class Bench:
@@ -82,8 +82,8 @@ class Bench:
         text = re.sub(r"bench\.(json-)?orders", source, text)
         text = re.sub(r"bench\.(json-)?priced", target, text)
         (folder / "workflow.yaml").write_text(text)
-        command = [STREAMFLOW, "run", "workflow.yaml", "--log", self.server.address, "--until-end", "--metrics", "m.json",
-                   "--workers", str(processes)]  # fmt: skip
+        command = [STREAMFLOW, "run", "workflow.yaml", "--log", self.server.address, "--until-end",
+                   "--metrics", "m.json", "--workers", str(processes)]  # fmt: skip
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         told = orjson.loads((folder / "m.json").read_bytes())
         asyncio.run(expected.check(self.server.address, target, n, as_json=as_json))
