@@ -131,7 +131,8 @@ class Fleet:
     @property
     def idle(self) -> bool:
         """Whether no task had anything to do, and everything is committed."""
-        return not self._due_s and all(driver.idle for driver in self._drivers.values())
+        # A driver says so between turns; in the middle of one, what was read since waits for its commit.
+        return not self._due_s and all(d.idle and not d.task.has_pending for d in self._drivers.values())
 
     async def lag(self) -> int:
         """Records on the inputs of the tasks here that they have not read."""
@@ -204,14 +205,17 @@ class Fleet:
         if self._drivers.get(task) is not driver:
             self._count(driver.task)
             return
-        if driver.state == "lost" and not self._closing:
+        if driver.state != "lost":
+            return
+        if self._on_lost is None and self.error is None:
+            # Said even when all tasks end anyway: its last commit did not happen, and nobody else makes up for it.
+            self.error = driver.fenced
+            self._ended.set()
+        if not self._closing:
             self._count(driver.task)
             del self._drivers[task]
             if self._on_lost is not None:
                 self._on_lost(task)
-            elif self.error is None:
-                self.error = driver.fenced
-                self._ended.set()
 
     def _restart(self) -> None:
         now = time.monotonic()
