@@ -6,6 +6,7 @@ A pool of threads computes, one event loop reads and commits. Only ownership dif
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.policies import RunPolicy
 from streamflow.runtime.build import Functions
 from streamflow.runtime.topics import ensure_topics, register_schemas
+from streamflow.sdk.errors import LogUnavailable
 from streamflow.sdk.log import Log
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
@@ -134,14 +136,18 @@ class Worker:
             await asyncio.sleep(_END_CHECK_S)
 
     async def _idle(self, fleet: Fleet) -> bool:
-        """Whether everything is read and committed; asked twice, as one task's output is another's input."""
-        return fleet.idle and not await fleet.lag() and await self._owner.idle(fleet) and fleet.idle
+        """Whether everything is read and committed, with no commit while it was asked: that is another's input."""
+        commits = fleet.commits()
+        nothing = fleet.idle and not await fleet.lag() and await self._owner.idle(fleet) and fleet.idle
+        return nothing and fleet.commits() == commits
 
     async def _tell(self, fleet: Fleet, started: float) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
             if self._on_progress:
-                self._on_progress(await self._progress(fleet, started))
+                # Tasks bear brokers that are away, and so do figures: they come again when somebody answers.
+                with contextlib.suppress(LogUnavailable):
+                    self._on_progress(await self._progress(fleet, started))
 
     async def _progress(self, fleet: Fleet, started: float) -> Progress:
         progress = await fleet.progress()
