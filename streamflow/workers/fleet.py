@@ -138,6 +138,10 @@ class Fleet:
         """Records on the inputs of the tasks here that they have not read."""
         return sum([await driver.task.lag() for driver in list(self._drivers.values()) if driver.state == "running"])
 
+    def commits(self) -> int:
+        """Commits of all tasks that run or ran here."""
+        return self._gone.commits + sum(task.metrics.commits for task in self.tasks())
+
     async def progress(self) -> Progress:
         """Totals of all tasks that run or ran here."""
         total = Progress()
