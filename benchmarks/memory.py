@@ -89,10 +89,8 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     by_minute = [max(rss_mb[at : at + 60]) for at in range(0, len(rss_mb), 60)]
-    print(
-        f"{told['records_in']:,} records in {seconds:.0f} s, lag at the end {told['lag']:,}; resident memory, greatest of "
-        f"each minute: {', '.join(f'{mb:.0f}' for mb in by_minute)} MB; peak {told['memory_peak_bytes'] / 1e6:.0f} MB"
-    )
+    print(f"{told['records_in']:,} records in {seconds:.0f} s, lag at the end {told['lag']:,}")
+    print(f"resident, greatest of each minute: {', '.join(f'{mb:.0f}' for mb in by_minute)} MB")
     report = {
         "processor": processor(), "records": told["records_in"], "seconds": seconds, "lag_at_end": told["lag"],
         "rss_mb_max_by_minute": by_minute, "peak_mb": told["memory_peak_bytes"] / 1e6,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import orjson
 
 from streamflow.codecs import SchemaRegistry
 from streamflow.codecs.avrotypes import schema_to_avro
-from streamflow.sdk.errors import LogError, TopicExists
+from streamflow.sdk.errors import LogError, LogUnavailable, TopicExists
 from streamflow.sdk.log import Log, TopicInfo, TopicSpec
 from streamflow.topology.plan import StagePlan, TopicPlan, Topology
+
+_SHOWN_AFTER_S_MAX, _LOOK_AGAIN_S = 30.0, 0.1
 
 
 class TopicMismatch(LogError):
@@ -68,8 +71,22 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
                     f"topic {name!r} has {counts[name]} partitions, but stage {stage.id!r} has {width} tasks now.",
                     mend=f"The input was re-created with another count: `streamflow reset` {topology.workflow!r}.",
                 )
-    topics = await log.topics()
+    topics = await _all_topics(topology, log)
     _check_settings(topology, topics)
+    return topics
+
+
+async def _all_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:
+    """All topics of the log, once it shows those of the topology: what another worker creates takes a moment."""
+    wanted, waited_s = {topic.name for topic in topology.topics}, 0.0
+    while missing := wanted - (topics := await log.topics()).keys():
+        if waited_s >= _SHOWN_AFTER_S_MAX:
+            raise LogUnavailable(
+                f"{log.address} was asked for topic {min(missing)!r}, and does not show it after {waited_s:.0f} s.",
+                mend="Look at the brokers; then start again.",
+            )
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        waited_s += _LOOK_AGAIN_S
     return topics
 
 
