@@ -17,7 +17,7 @@ def silent(_: str) -> None:
 
 
 def alive(ground: Ground) -> list[Worker]:
-    return [worker for worker in ground.workers if worker.process.poll() is None]
+    return [worker for worker in ground.workers if worker.process.poll() is None and not worker.asked]
 
 
 def random_kills(ground: Ground, kills: int, choose: random.Random, say: Say = silent) -> int:

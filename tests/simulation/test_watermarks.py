@@ -417,7 +417,7 @@ def test_positions_without_their_journal_are_refused_and_reset_ones_begin_anew(t
             with pytest.raises(StateError, match=wrong) as error:
                 await bench.start("rows", 0)
             assert "reset" in error.value.mend
-        await log.set_offsets("timed.rows", {at: None})
+        await log.set_offsets("timed.rows", {at: Committed(0, "")})
         await bench.start("rows", 0)
         await bench.work("rows", 0)
         assert [item["wm"] for item in await values(log, "out.first")] == [980, 980] * 2

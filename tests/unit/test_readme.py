@@ -33,6 +33,6 @@ def test_the_readmes_commands_are_commands() -> None:
 
 def test_the_scripts_commands_are_explained() -> None:
     commands = re.findall(r"^([a-z]+)\)", (ROOT / "dev").read_text(), re.MULTILINE)
-    assert {"setup", "demo", "test", "check", "bench", "kafka", "clean"} == set(commands)
+    assert {"setup", "demo", "test", "check", "bench", "soak", "kafka", "clean"} == set(commands)
     for command in commands:
         assert re.search(rf"^  {command} ", (ROOT / "dev").read_text(), re.MULTILINE), command
