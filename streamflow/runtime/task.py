@@ -36,7 +36,7 @@ Fetched = tuple[TopicPartition, list[RecordBatch]]
 
 @dataclass(slots=True)
 class TaskMetrics:
-    """What a task has done since it started."""
+    """What a task has done since it started; only what was committed counts."""
 
     rows_in: int = 0
     rows_out: int = 0
@@ -301,7 +301,6 @@ class Task:
             pending.fetched[len(pending.done) - 1] = (at, batches)
         pending.size_bytes += done.size_bytes
         self.positions[at] = done.end_offset
-        self.metrics.rows_in += done.rows_in
 
     def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
@@ -340,8 +339,9 @@ class Task:
         before, behind = program.watermarks(now_ms)
         journal = program.journal(pending.steps, self._number + 1)
         records = commit_records(self.stage, journal, pending.done, program.take_counts(), (before, behind), dead)
-        reached = {at: Committed(self.positions[at], link(journal.number)) for at in program.inputs}
-        offsets = {at: position for at, position in reached.items() if position != self._committed.get(at)}
+        # Those of silent inputs as well: Kafka lets each expire by itself, and a task that has lost some of its
+        # positions would begin those inputs anew.
+        offsets = {at: Committed(self.positions[at], link(journal.number)) for at in program.inputs}
         transaction = Transaction(self._producer, self.group)
         await transaction.run(
             outputs=[before.writes, *(done.writes for done in pending.done), behind.writes],
@@ -352,13 +352,13 @@ class Task:
             timestamp_ms=now_ms,
         )
         self._committed.update(offsets)
-        if len(offsets) == len(self._committed):
-            self._refreshed_s = time.monotonic()
+        self._refreshed_s = time.monotonic()
         self._number = journal.number
         program.committed()
         self.metrics.commits += 1
         if self.metrics.span is not None:
             self.metrics.span.go_on()
+        self.metrics.rows_in += sum(d.rows_in for d in pending.done)
         self.metrics.rows_out += sum(c.rows for d in pending.done for c in d.sinks.values())
         self.metrics.dead += dead.count
         self._pending = _Pending()
