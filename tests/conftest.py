@@ -1,6 +1,7 @@
 """What every test has: where strictness comes from, how generated tests are seeded, a folder for a log."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ for name in [name for name in os.environ if name.startswith("STREAMFLOW_")]:
     if name == "STREAMFLOW_UPDATE_GOLDEN":
         continue  # said to these tests
     del os.environ[name]
+
+# Hundreds of processes are started by these tests; none of them shall compile the sources again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix) / "pycache")
 
 
 def pytest_configure(config: pytest.Config) -> None:

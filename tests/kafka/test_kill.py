@@ -24,7 +24,7 @@ _names = count()
 
 @pytest.fixture
 def ground(quick_kafka: KafkaServer, tmp_path: Path) -> Iterator[Ground]:
-    made = Ground(tmp_path / "ground", quick_kafka.bootstrap, f"kill-{next(_names)}", 20_000, session_timeout_s=2)
+    made = Ground(tmp_path / "ground", quick_kafka.bootstrap, f"kill-{next(_names)}", 10_000, session_timeout_s=2)
     yield made
     made.stop()
 
@@ -32,9 +32,9 @@ def ground(quick_kafka: KafkaServer, tmp_path: Path) -> Iterator[Ground]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kills_at_random_moments(ground: Ground) -> None:
-    ground.count = 60_000
+    ground.count = 40_000
     ground.make()
-    assert attacks.random_kills(ground, 6, random.Random(1)) == 6
+    assert attacks.random_kills(ground, 4, random.Random(1)) == 4
     ground.finish()
     ground.judge()
 
@@ -61,7 +61,7 @@ def test_a_zombie_adds_nothing(ground: Ground) -> None:
 @pytest.mark.timeout(600)
 def test_workers_that_come_and_go(ground: Ground) -> None:
     ground.make()
-    attacks.storm(ground, seconds=20, every_s=2)
+    attacks.storm(ground, seconds=15, every_s=2)
     ground.finish()
     ground.judge()
 
@@ -70,7 +70,7 @@ def test_workers_that_come_and_go(ground: Ground) -> None:
 @pytest.mark.timeout(600)
 def test_a_broker_that_is_killed_in_mid_run(needs_kafka: None, tmp_path: Path) -> None:
     with KafkaServer(tmp_path / "kafka", settings={"group.initial.rebalance.delay.ms": "0"}) as server:
-        ground = Ground(tmp_path / "ground", server.bootstrap, "restarts", 20_000)
+        ground = Ground(tmp_path / "ground", server.bootstrap, "restarts", 10_000)
         try:
             ground.make()
             attacks.broker_kills(ground, server, 1)

@@ -21,7 +21,7 @@ _names = count()
 
 @pytest.fixture
 def ground(quick_kafka: KafkaServer, tmp_path: Path) -> Ground:
-    return Ground(tmp_path / "ground", quick_kafka.bootstrap, f"run-{next(_names)}", 20_000).make()
+    return Ground(tmp_path / "ground", quick_kafka.bootstrap, f"run-{next(_names)}", 10_000, session_timeout_s=2).make()
 
 
 @pytest.fixture
