@@ -23,50 +23,10 @@ import orjson
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
-import data
-
-from streamflow.codecs import CodecSpec, decoder
-from streamflow.codecs.avrotypes import schema_from_avro
-from streamflow.logs.embedded import EmbeddedLog
-from streamflow.model.positions import TopicPartition
+import expected
 
 HERE = Path(__file__).parent
 STREAMFLOW = Path(sys.executable).with_name("streamflow")
-
-
-async def check(folder: Path, n: int, *, as_json: bool) -> None:
-    """Every output record, against polars over the same orders."""
-    wanted = (
-        pl.concat(data.orders(n))
-        .filter(pl.col("amount") > 20)
-        .with_columns((pl.col("amount") * pl.col("qty")).alias("total"))
-        .select(
-            "id", "ts", "customer", "country", "total",
-            pl.when(pl.col("total") > 500).then(pl.lit("gold")).otherwise(pl.lit("std")).alias("tier"),
-        )
-        .sort("id")
-    )  # fmt: skip
-    schema = schema_from_avro((HERE / "w1" / "priced.avsc").read_text())
-    topic = "bench.json-priced" if as_json else "bench.priced"
-    spec = (
-        CodecSpec(format="json", schema=schema, name="P")
-        if as_json
-        else CodecSpec(format="avro", schema=schema, name="P")
-    )
-    reader, frames = decoder(spec, reserved=()), []
-    log = EmbeddedLog(folder)
-    await log.open()
-    for p in range((await log.topics())[topic].partitions):
-        at = 0
-        while batches := await log.read(TopicPartition(topic, p), at, size_bytes_max=4 << 20):
-            decoded = reader.decode(batches, first_offset=at)
-            assert not decoded.bad, decoded.bad[:1]
-            frames.append(decoded.frame.drop("@position"))
-            at = decoded.end_offset
-    await log.close()
-    got = pl.concat(frames).sort("id").select(wanted.columns)
-    assert got.height == wanted.height, f"{got.height} records out, {wanted.height} expected"
-    assert got.equals(wanted.cast(dict(got.schema))), "outputs differ"
 
 
 def once(n: int, *, as_json: bool, bytecode: Path) -> dict[str, float]:
@@ -87,7 +47,8 @@ def once(n: int, *, as_json: bool, bytecode: Path) -> dict[str, float]:
             stderr=subprocess.DEVNULL,
         )
         facts = orjson.loads(metrics.read_bytes())
-        asyncio.run(check(folder / "log", n, as_json=as_json))
+        topic = "bench.json-priced" if as_json else "bench.priced"
+        asyncio.run(expected.check(str(folder / "log"), topic, n, as_json=as_json))
         return {
             "records_per_s": facts["records_per_s"],
             "cpu_us_per_record": facts["cpu_seconds"] / n * 1e6,
