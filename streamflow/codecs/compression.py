@@ -6,6 +6,7 @@ import threading
 from typing import Final
 
 import cramjam
+from aiokafka.codec import gzip_encode, snappy_decode, snappy_encode
 
 from streamflow.sdk.errors import CodecError, LogCorrupt
 from streamflow.sdk.log import Compression
@@ -35,9 +36,6 @@ def compress(body: bytes, compression: Compression) -> bytes:
         return bytes(compressor.finish())
     if compression == "zstd":
         return bytes(cramjam.zstd.compress(body, level=3))
-    # aiokafka takes long to load, and most topics are written with none of these.
-    from aiokafka.codec import gzip_encode, snappy_encode
-
     if compression == "gzip":
         return bytes(gzip_encode(body, 6))
     return bytes(snappy_encode(body))
@@ -94,8 +92,6 @@ def _snappy(stored: bytes, limit: int) -> bytes:
         total = _preamble(stored[:10])
     if total > limit:
         raise _too_large("snappy", len(stored), limit)
-    from aiokafka.codec import snappy_decode  # here, as in `compress`
-
     try:
         return bytes(snappy_decode(stored))
     except (cramjam.DecompressionError, ValueError, IndexError) as error:

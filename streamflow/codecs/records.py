@@ -1,7 +1,8 @@
 """Single records: the slow path in and out of a record batch, and the one that bears anything.
 
 Batches that the columnar codecs cannot take whole (null keys mixed with others, headers, damage) come through here.
-aiokafka is imported where it is used: it takes long to load, and most tasks never need this path.
+aiokafka is imported here and not where it is used: its modules import each other in a circle, and two threads that begin
+that import at the same time see half of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from streamflow.codecs.envelope import HEADER_SIZE, build
 from streamflow.codecs.varints import read_varint
@@ -51,8 +55,6 @@ def records(batch: RecordBatch) -> Iterator[Record]:
 
 def scan(batch: RecordBatch) -> list[Record | Damaged]:
     """All records of a batch in offset order, damaged ones told apart; never raises for what the bytes hold."""
-    from aiokafka.errors import CorruptRecordException
-
     try:
         return list(_scan_native(batch))
     except (CorruptRecordException, UnicodeDecodeError, ValueError, OverflowError, MemoryError):
@@ -63,8 +65,6 @@ def from_records(items: Sequence[Record]) -> NewBatch:
     """A batch of these records in this order; their offsets are ignored, deltas are dense. At least one record."""
     if not items:
         raise CodecError("a record batch needs at least one record.")
-    from aiokafka.record.default_records import DefaultRecordBatchBuilder
-
     size = sum(
         len(r.key or b"") + len(r.value or b"") + sum(4 * len(k) + len(v or b"") + 20 for k, v in r.headers) + 64
         for r in items
@@ -84,9 +84,6 @@ def from_records(items: Sequence[Record]) -> NewBatch:
 
 def _scan_native(batch: RecordBatch) -> Iterator[Record]:
     """aiokafka's parser wants a stored batch: give the body a header again (its CRC is not looked at)."""
-    from aiokafka.errors import CorruptRecordException
-    from aiokafka.record.default_records import DefaultRecordBatch
-
     as_stored = NewBatch(
         count=batch.count,
         body=batch.body,
