@@ -1,8 +1,8 @@
 """Single records: the slow path in and out of a record batch, and the one that bears anything.
 
 Batches that the columnar codecs cannot take whole (null keys mixed with others, headers, damage) come through here.
-aiokafka is imported here and not where it is used: its modules import each other in a circle, and two threads that begin
-that import at the same time see half of it.
+aiokafka is imported here and not where it is used: its modules import each other in a circle, and two threads that
+begin that import at the same time see half of it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ connections:
   - numbers -> odd
   - odd.true -> sevens -> apart -> odds
   - odd.false -> evens
-policies: {commit_interval: 1ms, step_bytes_max: 1}
+policies: {commit_interval: 1ms, step_bytes_max: 8192}
 """
 SEVENS = 7
 T = TypeVar("T")
@@ -127,7 +127,7 @@ def make(folder: Path, count: int) -> Ground:
             frame = pl.DataFrame([numbers]).with_columns(
                 pl.col("n").cast(pl.String).cast(pl.Binary).alias("@key"), pl.col("n").alias("@ts")
             )
-            await producer.append(TopicPartition("in.numbers", p), encode.encode(frame, records_max=50).batches)
+            await producer.append(TopicPartition("in.numbers", p), encode.encode(frame, records_max=500).batches)
         await producer.commit()
         await producer.close()
 

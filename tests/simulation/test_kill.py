@@ -29,7 +29,7 @@ def test_twenty_random_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     kills = 0
     while kills < KILLS:
         # Small enough that twenty kills fit into the work there is.
-        if not ground.kill_after(choose.randrange(1, 3_000)):
+        if not ground.kill_after(choose.randrange(1, 5_000)):
             break
         kills += 1
     assert kills == KILLS, f"the work was done after {kills} kills: make it larger"
