@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import faust
+import structlog
 
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.logs import open_log
@@ -22,11 +23,24 @@ from streamflow.workers.faust.stages import StageAgents
 from streamflow.workers.kafka import KafkaWorker
 from streamflow.workers.progress import Progress, RunReport
 
+_STOP_S_MAX = 30.0
+_log = structlog.get_logger(__name__)
+
 
 class WorkflowApp(faust.App):
     """A Faust app with the tasks of a topology. Everything else is Faust's."""
 
     tasks: Tasks
+
+    async def stop(self) -> None:
+        """Commit what tasks have begun, while the agents are still there; then stop Faust, within 30 s."""
+        await self.tasks.end()
+        try:
+            async with asyncio.timeout(_STOP_S_MAX):
+                await super().stop()
+        except TimeoutError:
+            # Its consumer waits for ever when its thread ends under a call. Ours is committed by now.
+            _log.warning("faust_did_not_stop", app=self.conf.id, waited_s=_STOP_S_MAX)
 
     async def on_started(self) -> None:
         # The agents are up. Faust's own group may still be waiting for a member that died: no reason to stand still.
@@ -87,14 +101,7 @@ def app(
         topology, opened, nodes=nodes, functions=functions, registry=registry, policy=policy, threads=threads,
         session_timeout_ms=session_timeout_ms, on_progress=on_progress, turn=agents.turn,
     )  # fmt: skip
-    tasks = Tasks(worker, opened)
-    made.tasks = tasks
-
-    # Before Faust takes the agents away, so that steps under way still find theirs.
-    @made.on_before_shutdown.connect
-    async def drain(*_: Any, **__: Any) -> None:
-        await tasks.end()
-
+    made.tasks = Tasks(worker, opened)
     return made
 
 
