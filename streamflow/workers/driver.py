@@ -26,6 +26,7 @@ State = Literal["starting", "running", "draining", "lost", "gone"]
 
 _log = structlog.get_logger(__name__)
 _WAIT_MS_MAX = 100  # a task that waits for input does not see that it shall stop
+_TURN_S_MAX = 2.0  # a task that is dropped may finish the turn it is in
 
 
 async def advance(task: AnyTask) -> bool:
@@ -43,6 +44,7 @@ class Driver:
         self.task, self._turn = task, turn
         self._wait_ms, self._settle_when_idle = min(wait_ms, _WAIT_MS_MAX), settle_when_idle
         self._stopping = asyncio.Event()
+        self._dropped = False
         self._settling: list[asyncio.Future[None]] = []
         self._job: asyncio.Task[None] | None = None
         self.state: State = "starting"
@@ -78,7 +80,11 @@ class Driver:
         await self._finished()
 
     async def drop(self) -> None:
-        """End at once; what is not committed is dropped."""
+        """End without one more commit. One that is under way may finish: cut off, nobody here would know of it."""
+        self._dropped = True
+        self._stopping.set()
+        if self._job is not None and self.state == "running":
+            await asyncio.wait([self._job], timeout=_TURN_S_MAX)
         if self._job is not None:
             self._job.cancel()
         await self._finished()
@@ -94,8 +100,9 @@ class Driver:
             self.state = "running"
             _log.info("task_runs", task=self.task.name, seconds=round(time.monotonic() - self.started_s, 3))
             await self._loop()
-            self.state = "draining"
-            await self.task.drain()
+            if not self._dropped:
+                self.state = "draining"
+                await self.task.drain()
             self.state = "gone"
         except Fenced as fenced:
             # What this task had not committed is dropped with its producer; its successor does it.

@@ -6,6 +6,7 @@ import asyncio
 
 import faust
 import pytest
+from structlog.testing import capture_logs
 
 from streamflow.workers.faust.app import WorkflowApp
 
@@ -34,5 +35,7 @@ def test_tasks_end_first_and_a_hanging_stop_is_given_up(monkeypatch: pytest.Monk
     monkeypatch.setitem(WorkflowApp.stop.__globals__, "_STOP_S_MAX", 0.05)  # the package names a function `app` too
     host = WorkflowApp("w.faust", broker="aiokafka://127.0.0.1:1", store="memory://", web_enabled=False)
     host.tasks = Tasks(said)  # type: ignore[assignment]
-    asyncio.run(asyncio.wait_for(host.stop(), 30))
+    with capture_logs() as logged:  # another test may have set logs up for a stream that is closed by now
+        asyncio.run(asyncio.wait_for(host.stop(), 30))
     assert said == ["tasks ended", "faust stops", *([] if hangs else ["faust stopped"])]
+    assert [line["event"] for line in logged] == (["faust_did_not_stop"] if hangs else [])
