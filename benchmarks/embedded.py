@@ -1,8 +1,9 @@
 """How fast is the reference workload on the embedded log, exactly once, in one process?
 
 Each run: a fresh log folder with the same input, `streamflow run --until-end` as a user would start it, figures from
-its metrics file; outputs checked against a polars computation. Medians of the runs. A first small run, which is not
-counted, leaves the bytecode of all modules in a cache: compiling them takes over a second, once in their life.
+its metrics file: rate and CPU from the first record to the last commit, and CPU of the whole process. Outputs are
+checked against a polars computation. Medians of the runs. A first small run, which is not counted, leaves the bytecode
+of all modules in a cache: compiling them takes over a second, once in their life.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def once(n: int, *, as_json: bool, bytecode: Path) -> dict[str, float]:
         return {
             "records_per_s": facts["records_per_s"],
             "cpu_us_per_record": facts["cpu_seconds"] / n * 1e6,
+            "cpu_us_per_record_run": facts["cpu_seconds_active"] / n * 1e6,
             "memory_peak_mb": facts["memory_peak_bytes"] / 1e6,
             "seconds": facts["seconds"],
         }
@@ -81,7 +83,8 @@ def main() -> None:
         report[kind] = {"records": n, "runs": runs, "median": medians}
         print(
             f"W1 {kind}: {n:,} records: {medians['records_per_s']:,.0f} records/s, "
-            f"{medians['cpu_us_per_record']:.2f} CPU µs/record (process start included), "
+            f"{medians['cpu_us_per_record_run']:.2f} CPU µs/record "
+            f"({medians['cpu_us_per_record']:.2f} with the start of the process), "
             f"{medians['memory_peak_mb']:.0f} MB peak; {len(runs)} runs, "
             f"{min(r['records_per_s'] for r in runs):,.0f}–{max(r['records_per_s'] for r in runs):,.0f} records/s"
         )
