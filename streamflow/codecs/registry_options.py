@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamflow.codecs.registry_api import RegistryUnavailable
 from streamflow.sdk.errors import UsageError
+from streamflow.sdk.tls import client_context
 
 PORT_MAX: Final = 65_535
 _PORTS: Final = {"http": 80, "https": 443}
@@ -60,19 +61,13 @@ class RegistryOptions(BaseSettings):
 
     def ssl_context(self) -> ssl.SSLContext:
         """What a TLS connection is verified with. Raises UsageError where a file does not fit."""
-        try:
-            context = ssl.create_default_context(cafile=self.ssl_cafile)
-            if self.ssl_certfile:
-                password = self.ssl_key_password.get_secret_value()
-                # Without a password OpenSSL would ask for one on the terminal.
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, password=lambda: password)
-        except (OSError, ssl.SSLError) as error:
-            files = [str(f) for f in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile) if f]
-            raise UsageError(
-                f"TLS to the schema registry: {', '.join(files)}: {error}.",
-                mend="Give PEM files that can be read, and the password of the key.",
-            ) from error
-        return context
+        return client_context(
+            "the schema registry",
+            cafile=self.ssl_cafile,
+            certfile=self.ssl_certfile,
+            keyfile=self.ssl_keyfile,
+            key_password=self.ssl_key_password.get_secret_value(),
+        )
 
     @classmethod
     def make(cls, **given: Any) -> Self:

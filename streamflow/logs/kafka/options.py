@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Compression
+from streamflow.sdk.tls import client_context
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -74,19 +75,14 @@ class KafkaOptions(BaseSettings):
         """The TLS context that the options describe, or None. Raises UsageError where a file does not fit."""
         if not self.security_protocol.endswith("SSL"):
             return None
-        try:
-            context = ssl.create_default_context(cafile=self.ssl_cafile)
-            context.check_hostname = self.ssl_check_hostname
-            if self.ssl_certfile:
-                password = self.ssl_key_password.get_secret_value()
-                # Without a password OpenSSL would ask for one on the terminal.
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, password=lambda: password)
-        except (OSError, ssl.SSLError) as error:
-            files = [str(f) for f in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile) if f]
-            raise UsageError(
-                f"TLS to Kafka: {', '.join(files)}: {error}.",
-                mend="Give PEM files that can be read, and the password of the key.",
-            ) from error
+        context = client_context(
+            "Kafka",
+            cafile=self.ssl_cafile,
+            certfile=self.ssl_certfile,
+            keyfile=self.ssl_keyfile,
+            key_password=self.ssl_key_password.get_secret_value(),
+        )
+        context.check_hostname = self.ssl_check_hostname
         return context
 
     @property
