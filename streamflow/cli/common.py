@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -47,6 +48,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on a fast event loop."""
     import uvloop
 
+    gc.freeze()  # what was loaded stays; no collection need go through it again
+    gc.enable()
     result: T = uvloop.run(work)
     return result
 
