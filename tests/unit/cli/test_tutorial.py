@@ -32,6 +32,7 @@ VARYING = [
     (r"(plan) [0-9a-f]{16}", r"\1 DIGEST"),
     (r"(?m)^(ok|warning) +(Python|polars|Java|disk): .*$", r"\2"),
     (r"\d+ records; the last", "RECORDS; the last"),
+    (r"(?m)^ *\d+\.\d s +[\d,]+ in .*\n", ""),  # the progress that a slow machine shows
     (r"(?m)^(shop\.placed\.(?:journal|ledger) +\d+ +)\d+$", r"\1RECORDS"),
 ]
 
