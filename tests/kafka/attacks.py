@@ -6,10 +6,22 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+from streamflow.testing.kafka_proxy import KafkaProxy
+from streamflow.testing.kafka_rules import Api, At, Do
 from streamflow.testing.kafka_server import KafkaServer
 from tests.kafka.ground import Ground, Worker
 
 Say = Callable[[str], None]
+# For workers behind a proxy: what is held there for HELD_MS is given up before it arrives.
+IMPATIENT = {"STREAMFLOW_KAFKA_REQUEST_TIMEOUT_MS": "2000", "STREAMFLOW_KAFKA_TRANSACTION_TIMEOUT_MS": "10000"}
+HELD_MS, OUTAGE_S = 3_000, 4.0
+FAULTS: list[tuple[Api, At, Do]] = [
+    (Api.END_TXN, "request", "hold"),
+    (Api.END_TXN, "response", "drop"),
+    (Api.END_TXN, "response", "cut"),
+    (Api.TXN_OFFSET_COMMIT, "response", "cut"),
+    (Api.PRODUCE, "request", "hold"),
+]
 
 
 def silent(_: str) -> None:
@@ -99,3 +111,36 @@ def broker_kills(ground: Ground, server: KafkaServer, times: int, say: Say = sil
         time.sleep(2)
         server.start()
         ground.check_alive()
+
+
+def bad_network(ground: Ground, proxy: KafkaProxy, outages: int, say: Say = silent, *, chance: float = 0.01) -> None:
+    """Two workers behind a proxy that holds commits back and loses answers all the while, and fails in turn.
+
+    It is slow, half-open in one direction and in both, and cut: each after some more progress.
+    """
+    rules = [
+        proxy.on(api, at, do, for_ms=HELD_MS if do == "hold" else None, times=None, chance=chance)
+        for api, at, do in FAULTS
+    ]
+    for _ in range(2 - len(alive(ground))):
+        ground.start()
+    ways: list[tuple[str, Callable[[], object]]] = [
+        ("slow", lambda: proxy.delay(20, jitter_ms=60)),
+        ("half-open", proxy.freeze),
+        ("cut", proxy.cut),
+        ("deaf", lambda: proxy.freeze("to_client")),
+    ]
+    portion = (ground.count - ground.done()) // (outages + 2)
+    for number in range(outages):
+        ground.wait_for(min(ground.count, ground.done() + portion), timeout_s=600)
+        name, begin = ways[number % len(ways)]
+        before = ground.done()
+        begin()
+        time.sleep(OUTAGE_S)
+        proxy.delay(0)
+        proxy.thaw()
+        say(f"network {name} for {OUTAGE_S:.0f} s: {before:,} done before, {ground.done():,} after")
+        ground.check_alive()
+    caught = ", ".join(f"{rule!r} {rule.caught} times" for rule in rules)
+    proxy.heal()
+    say(f"on the way: {caught}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from streamflow.sdk.crash import KAFKA_POINTS, POINTS
+from streamflow.testing.kafka_proxy import KafkaProxy
 from streamflow.testing.kafka_server import KafkaServer
 from tests.kafka import attacks
 from tests.kafka.ground import Ground
@@ -80,3 +81,21 @@ def test_a_broker_that_is_killed_in_mid_run(needs_kafka: None, tmp_path: Path) -
                 ground.judge()
         finally:
             ground.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_network_that_holds_commits_back(
+    proxied: tuple[KafkaServer, KafkaProxy], proxy: KafkaProxy, tmp_path: Path
+) -> None:
+    ground = Ground(
+        tmp_path / "ground", proxied[0].bootstrap, "network", 10_000,
+        via=f"{proxy.host}:{proxy.port}", environment=dict(attacks.IMPATIENT),
+    )  # fmt: skip
+    try:
+        ground.make()
+        attacks.bad_network(ground, proxy, 2)
+        ground.finish()
+        ground.judge()
+    finally:
+        ground.stop()
