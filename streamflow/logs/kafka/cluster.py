@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from streamflow.logs.kafka.codes import COORDINATOR_MOVED, LATER, LEADER_MOVED, Code, name_of
+from streamflow.logs.kafka.codes import AGAIN, COORDINATOR_MOVED, LEADER_MOVED, Code, name_of
 from streamflow.logs.kafka.retry import Patience, Unanswered
 from streamflow.logs.kafka.wire import MAIN, FindCoordinatorRequest, Slot, Wire
 from streamflow.model.positions import TopicPartition
@@ -131,7 +131,7 @@ class Cluster:
         if code in LEADER_MOVED:
             self.wire.stale()
             raise Again(f"{what}: {name_of(code)}")
-        if code in LATER:
+        if code in AGAIN:
             raise Again(f"{what}: {name_of(code)}")
         if code == Code.UNKNOWN_TOPIC_OR_PARTITION and isinstance(at, TopicPartition):
             # Gone, or this broker has not heard of it yet: fresh metadata decides, in `leader_of`.

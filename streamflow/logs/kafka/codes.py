@@ -12,6 +12,7 @@ from typing import Final
 class Code(IntEnum):
     """The codes that this log acts on. Others are shown by number."""
 
+    UNKNOWN_SERVER_ERROR = -1
     NONE = 0
     OFFSET_OUT_OF_RANGE = 1
     CORRUPT_MESSAGE = 2
@@ -96,6 +97,8 @@ LATER: Final = frozenset(
         Code.THROTTLING_QUOTA_EXCEEDED,
     }
 )
+# Of a request that does no harm when it is repeated: the broker failed in the middle of it, and may not the next time.
+AGAIN: Final = LATER | {Code.UNKNOWN_SERVER_ERROR}
 COORDINATOR_MOVED: Final = frozenset({Code.COORDINATOR_NOT_AVAILABLE, Code.NOT_COORDINATOR})
 FENCED: Final = frozenset({Code.INVALID_PRODUCER_EPOCH, Code.PRODUCER_FENCED})
 

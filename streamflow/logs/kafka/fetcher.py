@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from streamflow.logs.kafka.cluster import Again, Cluster, refused
-from streamflow.logs.kafka.codes import LATER, LEADER_MOVED, Code, name_of
+from streamflow.logs.kafka.codes import AGAIN, LEADER_MOVED, Code, name_of
 from streamflow.logs.kafka.feed import SEQUENTIAL_READS, Feed
 from streamflow.logs.kafka.options import KafkaOptions
 from streamflow.logs.kafka.parse import parse
@@ -250,7 +250,7 @@ class Fetcher:
                 feed.answered = number
         elif code == Code.OFFSET_OUT_OF_RANGE:
             feed.failure = OffsetOutOfRange(f"{feed.at}: offset {feed.next_offset} is not there.")
-        elif code in LEADER_MOVED or code in LATER or code == Code.UNKNOWN_TOPIC_OR_PARTITION:
+        elif code in LEADER_MOVED or code in AGAIN or code == Code.UNKNOWN_TOPIC_OR_PARTITION:
             self._cluster.wire.stale()
             self._troubled(feed, f"the broker answers {name_of(code)}")
         else:

@@ -28,9 +28,11 @@ from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, LogUnavailabl
 
 _ALL_REPLICAS: Final = -1
 _FIRST_PAUSE_S: Final = 0.005  # a transaction that follows another closely waits for its markers, which takes little
-# The broker does not know this transaction, or not as we do: only a new producer can tell what became of it.
+# The broker does not know this transaction, or not as we do, or failed within the request: only a new producer can tell
+# what became of it.
 LOST: Final = frozenset(
     {
+        Code.UNKNOWN_SERVER_ERROR,
         Code.OUT_OF_ORDER_SEQUENCE_NUMBER,
         Code.INVALID_TXN_STATE,
         Code.INVALID_PRODUCER_ID_MAPPING,

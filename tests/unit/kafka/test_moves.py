@@ -104,7 +104,14 @@ def test_a_commit_follows_leader_and_coordinator() -> None:
 
 @pytest.mark.parametrize("request_", ["AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn"])
 @pytest.mark.parametrize(
-    "answer", [LOST, Code.INVALID_TXN_STATE, Code.INVALID_PRODUCER_ID_MAPPING, Code.TRANSACTION_ABORTABLE]
+    "answer",
+    [
+        LOST,
+        Code.UNKNOWN_SERVER_ERROR,
+        Code.INVALID_TXN_STATE,
+        Code.INVALID_PRODUCER_ID_MAPPING,
+        Code.TRANSACTION_ABORTABLE,
+    ],
 )
 def test_a_request_without_an_answer_is_never_repeated(request_: str, answer: Code | Unanswered) -> None:
     """And its producer is of no more use, for whatever it is asked."""
@@ -170,9 +177,7 @@ def test_what_a_broker_refuses_is_aborted_and_the_producer_goes_on(answer: Code,
 
 def test_a_new_producer_waits_for_what_the_old_one_left() -> None:
     async def scenario(wire: FakeWire) -> None:
-        wire.will(
-            "InitProducerId", Code.CONCURRENT_TRANSACTIONS, LOST, Code.PRODUCER_FENCED, Code.CONCURRENT_TRANSACTIONS
-        )
+        wire.will("InitProducerId", Code.CONCURRENT_TRANSACTIONS, LOST, Code.PRODUCER_FENCED, Code.UNKNOWN_SERVER_ERROR)
         await producer(wire)
         assert len(wire.requests("InitProducerId")) == 5
 
