@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 
+from streamflow.logs.kafka.wire import Client
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import LogUnavailable
 
@@ -66,7 +66,7 @@ class Membership:
             "heartbeat_interval_ms": heartbeat_interval_ms,
             "rebalance_timeout_ms": rebalance_timeout_ms,
         }
-        self._client: AIOKafkaClient | None = None
+        self._client: Client | None = None
         self._coordinator: GroupCoordinator | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._trouble: asyncio.Future[None] | None = None
@@ -79,7 +79,7 @@ class Membership:
     async def join(self) -> None:
         """Become a member; `assigned` is called as soon as the group has settled. Raises LogUnavailable."""
         self._trouble = asyncio.get_running_loop().create_future()
-        self._client = AIOKafkaClient(**self._settings)
+        self._client = Client(**self._settings)
         try:
             await self._client.bootstrap()
             self._client.set_topics(self._topics)

@@ -66,6 +66,7 @@ from streamflow.sdk.errors import LogError
 __all__ = [
     "AddOffsetsToTxnRequest",
     "AddPartitionsToTxnRequest",
+    "Client",
     "CreateTopicsRequest",
     "DeleteRecordsRequest",
     "DeleteTopicsRequest",
@@ -268,6 +269,18 @@ def fetched_parts(response: Any) -> list[FetchedPart]:
     return out
 
 
+class Client(AIOKafkaClient):  # type: ignore[misc, unused-ignore]
+    """aiokafka's client. On uvloop it would raise RuntimeError where a connection breaks just before a request."""
+
+    async def send(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().send(*args, **options)
+        except RuntimeError as error:
+            if isinstance(error, KafkaError) or "closed" not in str(error):
+                raise
+            raise KafkaConnectionError(str(error)) from error
+
+
 class Wire:
     """Connections to the brokers of one cluster. Everything raises Unanswered when a request has no answer."""
 
@@ -275,7 +288,7 @@ class Wire:
         """`settings` are aiokafka's own names, as `KafkaLog.client_settings` gives them."""
         self._settings = settings
         self._timeout_s = settings["request_timeout_ms"] / 1000
-        self._client = AIOKafkaClient(**settings)
+        self._client = Client(**settings)
         self._coordinators: dict[tuple[int, str], int] = {}
 
     async def start(self) -> None:
