@@ -177,9 +177,12 @@ def test_what_a_broker_refuses_is_aborted_and_the_producer_goes_on(answer: Code,
 
 def test_a_new_producer_waits_for_what_the_old_one_left() -> None:
     async def scenario(wire: FakeWire) -> None:
-        wire.will("InitProducerId", Code.CONCURRENT_TRANSACTIONS, LOST, Code.PRODUCER_FENCED, Code.UNKNOWN_SERVER_ERROR)
+        wire.will(
+            "InitProducerId", Code.CONCURRENT_TRANSACTIONS, LOST, Code.PRODUCER_FENCED, Code.UNKNOWN_SERVER_ERROR,
+            Code.CONCURRENT_TRANSACTIONS,
+        )  # fmt: skip
         await producer(wire)
-        assert len(wire.requests("InitProducerId")) == 5
+        assert len(wire.requests("InitProducerId")) == 6
 
     run(scenario)
 
