@@ -113,10 +113,10 @@ def broker_kills(ground: Ground, server: KafkaServer, times: int, say: Say = sil
         ground.check_alive()
 
 
-def bad_network(ground: Ground, proxy: KafkaProxy, outages: int, say: Say = silent, *, chance: float = 0.01) -> None:
+def bad_network(ground: Ground, proxy: KafkaProxy, outages: int, say: Say = silent, *, chance: float = 0.01) -> int:
     """Two workers behind a proxy that holds commits back and loses answers all the while, and fails in turn.
 
-    It is slow, half-open in one direction and in both, and cut: each after some more progress.
+    It is slow, half-open in one direction and in both, and cut: each after some more progress. How many met work.
     """
     rules = [
         proxy.on(api, at, do, for_ms=HELD_MS if do == "hold" else None, times=None, chance=chance)
@@ -130,17 +130,21 @@ def bad_network(ground: Ground, proxy: KafkaProxy, outages: int, say: Say = sile
         ("cut", proxy.cut),
         ("deaf", lambda: proxy.freeze("to_client")),
     ]
-    portion = (ground.count - ground.done()) // (outages + 2)
+    portion, met = (ground.count - ground.done()) // (outages + 2), 0
     for number in range(outages):
         ground.wait_for(min(ground.count, ground.done() + portion), timeout_s=600)
-        name, begin = ways[number % len(ways)]
         before = ground.done()
+        if before >= ground.count:
+            break
+        name, begin = ways[number % len(ways)]
         begin()
         time.sleep(OUTAGE_S)
         proxy.delay(0)
         proxy.thaw()
         say(f"network {name} for {OUTAGE_S:.0f} s: {before:,} done before, {ground.done():,} after")
         ground.check_alive()
+        met += 1
     caught = ", ".join(f"{rule!r} {rule.caught} times" for rule in rules)
     proxy.heal()
     say(f"on the way: {caught}")
+    return met

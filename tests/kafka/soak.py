@@ -51,7 +51,9 @@ def broker(ground: Ground, one: Broker, _: random.Random) -> None:
 def network(ground: Ground, one: Broker, _: random.Random) -> None:
     ground.via = f"{one.proxy.host}:{one.proxy.port}"
     ground.environment.update(attacks.IMPATIENT)
-    attacks.bad_network(ground, one.proxy, 12, say)
+    met = attacks.bad_network(ground, one.proxy, 12, say)
+    if met < 12:
+        raise AssertionError(f"the work was done after {met} outages: give more --records")
 
 
 def storm(ground: Ground, _: Broker, choose: random.Random) -> None:

@@ -89,12 +89,12 @@ def test_a_network_that_holds_commits_back(
     proxied: tuple[KafkaServer, KafkaProxy], proxy: KafkaProxy, tmp_path: Path
 ) -> None:
     ground = Ground(
-        tmp_path / "ground", proxied[0].bootstrap, "network", 10_000,
+        tmp_path / "ground", proxied[0].bootstrap, "network", 40_000,
         via=f"{proxy.host}:{proxy.port}", environment=dict(attacks.IMPATIENT),
     )  # fmt: skip
     try:
         ground.make()
-        attacks.bad_network(ground, proxy, 2)
+        assert attacks.bad_network(ground, proxy, 2) == 2
         ground.finish()
         ground.judge()
     finally:
