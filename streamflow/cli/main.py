@@ -16,6 +16,7 @@ from streamflow.cli.doctor import doctor
 from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
 from streamflow.cli.lag import lag
+from streamflow.cli.memory import keep_memory
 from streamflow.cli.nodes import nodes
 from streamflow.cli.output import told_errors
 from streamflow.cli.plan import plan
@@ -76,6 +77,7 @@ def main() -> None:
     # A command loads hundreds of modules; looking for garbage among them takes a fifth of its start.
     # `run_async` looks again, from where the work begins.
     gc.disable()
+    keep_memory()
     app()
 
 
