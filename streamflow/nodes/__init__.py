@@ -23,6 +23,7 @@ from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
 from streamflow.nodes.switch import Switch
 from streamflow.nodes.template import TemplateNode
+from streamflow.nodes.window import Window
 from streamflow.nodes.write_file import WriteFile
 from streamflow.sdk.node import Node
 from streamflow.sdk.registry import NodeRegistry, plugin_kinds
@@ -50,6 +51,7 @@ BUILTIN: tuple[type[Node], ...] = (
     StopAndError,
     Switch,
     TemplateNode,
+    Window,
     WriteFile,
 )
 

@@ -14,6 +14,7 @@ from streamflow.model.policies import Extent
 from streamflow.model.types import Schema, Type
 from streamflow.runtime.context import StepClock, TaskContext
 from streamflow.runtime.graph import Graph
+from streamflow.runtime.node_times import behind
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
@@ -150,6 +151,8 @@ def build_graph(
                 schemas=topology.schemas,
             )
         )
+    lies_behind = behind(stage, operators)
+    for plan in stage.nodes:
         contexts[plan.id] = TaskContext(
             workflow=topology.workflow,
             stage=stage.id,
@@ -157,5 +160,7 @@ def build_graph(
             partition=partition,
             clock=clock,
             stores={name: store for (node_id, name), store in stores.items() if node_id == plan.id},
+            behind_ms=lies_behind[plan.id],
         )
-    return Graph(stage, operators, contexts, one_to_one=frozenset(one_to_one), **options)  # type: ignore[arg-type]
+    one = frozenset(one_to_one)
+    return Graph(stage, operators, contexts, one_to_one=one, behind=lies_behind, **options)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamflow.runtime.event_time import IDLE, NO_WATERMARK
 from streamflow.sdk.errors import StateError
 from streamflow.sdk.state import StateStore
 
@@ -20,6 +21,13 @@ class StepClock:
     watermark_ms: int = -(2**63)
 
 
+def held_back(watermark_ms: int, by_ms: int) -> int:
+    """A watermark as it is behind nodes that hold back their rows for `by_ms`; what is no time stays what it is."""
+    if watermark_ms >= IDLE or not by_ms:
+        return watermark_ms
+    return max(watermark_ms - by_ms, NO_WATERMARK)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContext:
     """`sdk.operator.Context` of one node in one task."""
@@ -30,6 +38,7 @@ class TaskContext:
     partition: int
     clock: StepClock
     stores: Mapping[str, StateStore] = field(default_factory=dict)
+    behind_ms: int = 0  # how far this node's event time lies behind the task's: what nodes before it hold back
 
     @property
     def now_ms(self) -> int:
@@ -37,7 +46,7 @@ class TaskContext:
 
     @property
     def watermark_ms(self) -> int:
-        return self.clock.watermark_ms
+        return held_back(self.clock.watermark_ms, self.behind_ms)
 
     def store(self, name: str) -> StateStore:
         try:

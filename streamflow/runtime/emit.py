@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, B
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import polars_dtype
 from streamflow.operators.partition import partition_for
+from streamflow.runtime.context import held_back
 from streamflow.runtime.seed import END, WATERMARK
 from streamflow.sdk.log import NewBatch
 from streamflow.topology.plan import SinkPlan, StagePlan
@@ -54,7 +55,10 @@ class Emitter:
         input_partitions: int,
         topic_partitions: Mapping[str, int],
         registry: SchemaRegistry | None,
+        behind_ms: Callable[[str], int] = lambda node: 0,
     ) -> None:
+        """`behind_ms`: how far a node's rows may lie behind the task's event time (see `Graph.behind_ms`)."""
+        self._behind_ms = behind_ms
         self._partition, self._inputs = partition, input_partitions
         self._partitions = topic_partitions
         self._sinks: dict[str, list[tuple[SinkPlan, Encoder]]] = {}
@@ -86,11 +90,14 @@ class Emitter:
         """
         if watermark_ms is None:
             return Emitted()
-        marker = watermark_marker(self._partition, watermark_ms, timestamp_ms)
-        return self._everywhere(self._timed, marker)
-
-    def _everywhere(self, sinks: Sequence[SinkPlan], marker: NewBatch) -> Emitted:
         done = Emitted()
+        for sink in self._timed:
+            told = held_back(watermark_ms, self._behind_ms(sink.wire.node))
+            self._everywhere([sink], watermark_marker(self._partition, told, timestamp_ms), done)
+        return done
+
+    def _everywhere(self, sinks: Sequence[SinkPlan], marker: NewBatch, done: Emitted | None = None) -> Emitted:
+        done = Emitted() if done is None else done
         for sink in sinks:
             for p in range(self._partitions[sink.topic]):
                 at = TopicPartition(sink.topic, p)

@@ -16,9 +16,11 @@ import polars as pl
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
+from streamflow.runtime.event_time import END_OF_TIME
+from streamflow.runtime.node_times import lowered, pieces, step_times
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.sdk.errors import StreamflowError
-from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result
+from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed
 from streamflow.topology.envelopes import error_schema
 from streamflow.topology.plan import NodePlan, StagePlan
 
@@ -76,10 +78,14 @@ class Graph:
         contexts: Mapping[str, Context],
         *,
         one_to_one: frozenset[str] = frozenset(),
+        behind: Mapping[str, int] | None = None,
         retry_sleep: Callable[[float], None] = time.sleep,
         tap: Callable[[str, str, Batch], None] | None = None,
     ) -> None:
+        """`behind`: how far the event time of a node's input lies behind the task's, ms (see `node_times`)."""
         self._stage, self._operators, self._contexts = stage, operators, contexts
+        self._behind = behind or {}
+        self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
         self._one_to_one, self._sleep, self._tap = one_to_one, retry_sleep, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
@@ -95,22 +101,48 @@ class Graph:
         """Push rows that entered as output of `node` through the stage."""
         if self._tap:
             self._tap(node, "out", batch)
-        if not self._in_portions or batch.schema.kind != "any":
-            return self._push(node, batch, StepOutput())
         out = StepOutput()
+        if self._timed:
+            *before, last = pieces(batch)
+            for piece in before:  # time began anew behind it
+                self._push(node, piece, out, end_ms=END_OF_TIME)
+            return self._push(node, last, out)
+        if not self._in_portions or batch.schema.kind != "any":
+            return self._push(node, batch, out)
         for portion in portions(batch):
             self._push(node, portion, out)
         out.records = {sink: joined(batches) for sink, batches in out.records.items()}
         out.dead = joined(out.dead)
         return out
 
-    def _push(self, node: str, batch: Batch, out: StepOutput) -> StepOutput:
-        step = _Step(ports={(node, "out"): batch}, out=out)
+    def advance(self) -> StepOutput:
+        """Event time may have gone on without rows: operators that waited for it act."""
+        return self._push("", None, StepOutput()) if self._timed else StepOutput()
+
+    def behind_ms(self, node: str) -> int:
+        """How far event times of the rows of `node` may lie behind the task's watermark."""
+        operator = self._operators.get(node)
+        return self._behind.get(node, 0) + (operator.holds_ms if isinstance(operator, Timed) else 0)
+
+    def _push(self, node: str, batch: Batch | None, out: StepOutput, *, end_ms: int | None = None) -> StepOutput:
+        """`end_ms`: event time behind the rows, where it is not what the contexts say."""
+        step = _Step(ports={} if batch is None else {(node, "out"): batch}, out=out)
         for plan in self._stage.nodes:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run(plan, inputs, step)
+            if plan.id in self._timed:
+                end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
+                self._advance(plan, step_times(batch, end, self._behind.get(plan.id, 0)), step)
         return out
+
+    def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
+        operator = self._operators[plan.id]
+        assert isinstance(operator, Timed)
+        result = operator.advance(times, self._contexts[plan.id])
+        self._account(plan, 0, result, 0)
+        self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
+        self._place(plan, result, step, append=True)
 
     def end(self, execution: str) -> StepOutput:
         """An execution ended: operators that waited for it emit, in topological order."""
@@ -135,7 +167,7 @@ class Graph:
         inputs: dict[str, Batch] = {}
         for port, wires in plan.wires.items():
             arrived = [
-                (index, rows)
+                (index, lowered(rows, self._behind.get(plan.id, 0) - self.behind_ms(wire.node)))
                 for index, wire in enumerate(wires)
                 if (rows := step.ports.get((wire.node, wire.port))) is not None and len(rows)
             ]
@@ -201,6 +233,8 @@ class Graph:
         for port, batch in result.outputs.items():
             if not len(batch):
                 continue
+            if plan.id in self._timed:
+                batch = lowered(batch, self.behind_ms(plan.id) - self._behind.get(plan.id, 0))
             ports[port] = ports.get(port, 0) + len(batch)
             if plan.keep and port != "records":
                 present = [f for f in plan.keep if f in batch.frame.columns]
@@ -212,9 +246,12 @@ class Graph:
                 step.out.records.setdefault(plan.id, []).append(batch)
                 continue
             before = step.ports.get((plan.id, port)) if append else None
-            step.ports[plan.id, port] = (
-                batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
-            )
+            if before is None:
+                step.ports[plan.id, port] = batch
+            elif plan.id in self._timed:  # what time brought out stands before the row that moved time
+                step.ports[plan.id, port] = merge_wires([(0, batch), (1, before)], batch.schema)
+            else:
+                step.ports[plan.id, port] = merge_wires([(0, before), (1, batch)], batch.schema)
         if result.failed is not None and len(result.failed):
             self._fail(plan, result.failed, step, append=append)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -79,6 +79,7 @@ class TaskProgram:
             input_partitions=width,
             topic_partitions={s.topic: topics[s.topic].partitions for s in stage.sinks},
             registry=registry,
+            behind_ms=self.graph.behind_ms,
         )
 
     def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:
@@ -114,11 +115,17 @@ class TaskProgram:
             self.time.committed()
 
     def quiet(
-        self, now_ms: int, caught_up: Collection[TopicPartition], idle: Sequence[TopicPartition] | None = None
+        self,
+        now_ms: int,
+        caught_up: Collection[TopicPartition],
+        idle: Sequence[TopicPartition] | None = None,
+        *,
+        first: int = 0,
     ) -> Stepped | None:
         """A step without records: inputs that have been silent for too long are not waited for. None: nothing changed.
 
-        `idle`: the inputs that a journal says were held to be idle then.
+        `first`: where the task stands on its first input. `idle`: the inputs that a journal says were held to be idle
+        then.
         """
         if self.time is None or not (self.time.can_idle or idle):
             return None
@@ -126,7 +133,9 @@ class TaskProgram:
         if not idle:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
-        return Stepped(node=next(iter(self.inputs.values())).node, end_offset=0, idle=idle)
+        done = Stepped(node=next(iter(self.inputs.values())).node, end_offset=0, idle=idle)
+        self._absorb(self.graph.advance(), pl.Series(POSITION, [], dtype=pl.Int64), done, first=first)
+        return done
 
     def step(
         self,
@@ -170,7 +179,9 @@ class TaskProgram:
             self._tell_time(segment, last=segment is segments[-1])
             done.rows += len(segment.rows)
             if len(segment.rows):
-                self._absorb(self.graph.step(plan.node, segment.rows), positions, done)
+                self._absorb(self.graph.step(plan.node, segment.rows), positions, done, first=first)
+            elif segment is segments[-1] and self.time is not None:
+                self._absorb(self.graph.advance(), positions, done, first=first)
             if segment.ended:
                 self._absorb(self.graph.end(segment.ended), positions, done, ended_at=segment.at)
                 self._written(self.emitter.ends(segment.ended, now_ms, tasks=self._readers[plan.node]), done)
@@ -210,24 +221,34 @@ class TaskProgram:
         frame = failed.frame.with_columns(pl.lit(plan.node).alias("@error_node"))
         done.dead.append(located(failed.with_frame(frame), positions))
 
-    def _absorb(self, out: StepOutput, positions: pl.Series, done: Stepped, *, ended_at: int = -1) -> None:
-        """`ended_at`: offset of the marker that made rows come out of state, if it was one."""
+    def _absorb(
+        self, out: StepOutput, positions: pl.Series, done: Stepped, *, ended_at: int = -1, first: int = 0
+    ) -> None:
+        """`ended_at`: offset of the marker that made rows come out of state, if it was one. `first`: the first offset
+        of the step, which is where a failure stops it that no record stands for.
+        """
+
+        def offset(row: int) -> int:
+            if ended_at >= 0:
+                return ended_at
+            at: int = positions[row] if row < len(positions) else first
+            return at
+
         if out.stop_row is not None:
-            self._stop(positions[out.stop_row] if ended_at < 0 else ended_at, out.stop_text, done)
+            self._stop(offset(out.stop_row), out.stop_text, done)
         emitted = self.emitter.emit(out.records)
         self._written(emitted, done)
         for rows in emitted.dead:
-            self._stop_unwritten(rows, positions, done, ended_at=ended_at)
+            self._stop_unwritten(rows, offset, done)
         for rows in (*out.dead, *emitted.dead):
             done.dead.append(located(rows, positions))
 
-    def _stop_unwritten(self, rows: Batch, positions: pl.Series, done: Stepped, *, ended_at: int) -> None:
+    def _stop_unwritten(self, rows: Batch, offset: Callable[[int], int], done: Stepped) -> None:
         """Rows that their topic cannot hold are dead-lettered, unless their node's policy is to stop."""
         first = rows.frame.sort(ROW).row(0, named=True)
         node = next((n for n in self.stage.nodes if n.id == first["@error_node"]), None)
         if node is not None and node.errors.on_error == "stop":
-            at = positions[first[ROW]] if ended_at < 0 else ended_at
-            self._stop(at, f"node {node.id!r}: {first['@error_code']}: {first['@error_message']}", done)
+            self._stop(offset(first[ROW]), f"node {node.id!r}: {first['@error_code']}: {first['@error_message']}", done)
 
     def _written(self, emitted: Emitted, done: Stepped) -> None:
         for to, batches in emitted.writes.items():

@@ -234,7 +234,7 @@ class Task:
         if fetched is not None:
             await self._step(*fetched)
         elif self._stop_at is None:
-            self._quiet(self._clock_ms())
+            await self._quiet(self._clock_ms())
         if self._pending.steps and self._due(idle=fetched is None):
             await self.commit()
         elif fetched is None:
@@ -302,17 +302,25 @@ class Task:
         pending.size_bytes += done.size_bytes
         self.positions[at] = done.end_offset
 
-    def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
+    async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
-        done = self._program.quiet(now_ms, self._caught_up, idle)
+        clock = self._program.time
+        if clock is None or not (clock.can_idle or idle):
+            return
+        at = next(iter(self._program.inputs))
+        here = self.positions[at]
+        done = await self._in_thread(lambda: self._program.quiet(now_ms, self._caught_up, idle, first=here))
         if done is None:
+            return
+        if done.stop_offset is not None:
+            self._stop_at = (at, here, done.stop_text)
+            await self._rewind()
             return
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
-        at = next(iter(self._program.inputs))
-        nothing = OffsetRange(self.positions[at], self.positions[at])
-        self._pending.steps.append(JournalStep(at=at, range=nothing, now_ms=now_ms, idle=done.idle))
+        self._pending.steps.append(JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle))
         self._pending.done.append(done)
+        self._pending.size_bytes += done.size_bytes
 
     async def settle(self) -> None:
         """Commit what is pending. Where the outcome is unknown, go back to what the log holds; see `has_pending`,
@@ -383,7 +391,7 @@ class Task:
         for step in record.steps:
             first, idle = self.positions[step.at], step.idle
             if step.range.first == step.range.end:
-                self._quiet(step.now_ms, idle)
+                await self._quiet(step.now_ms, idle)
             while first < step.range.end:
                 batches = await self._inputs.read(step.at, first, size_bytes_max=self._policy.step_bytes_max)
                 await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms, idle=idle)

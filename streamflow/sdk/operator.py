@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from streamflow.model.batch import Batch
 from streamflow.sdk.state import StateStore
@@ -78,6 +79,41 @@ class EndsExecutions(Protocol):
     """An operator that acts when a bounded execution (extent run, file, request) has ended."""
 
     def end(self, execution: str, ctx: Context) -> Result: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """How event time went on in one step: `watermark` at each row that entered the stage, and what it is behind all.
+
+    `row` (`@row`, UInt32) and `watermark` (ms, Int64, never falling) have one entry a row; both are empty in a step
+    without rows. `end_ms` is at least the last of `watermark`.
+    """
+
+    row: npt.NDArray[np.uint32]
+    watermark: npt.NDArray[np.int64]
+    end_ms: int
+
+    def crossing(self, at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        """`@row` of the first row whose watermark has reached each of these times; NO_ROW where none has."""
+        first = np.searchsorted(self.watermark, at_ms)
+        return np.append(self.row, np.uint32(NO_ROW))[first]
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """An operator that acts when event time has passed some point: windows that close, joins that wait no longer."""
+
+    holds_ms: int
+    """How far behind the watermark the event times of its rows may lie that are still to come. What stands behind it
+    sees a watermark that is so much lower.
+    """
+
+    def advance(self, times: StepTimes, ctx: Context) -> Result:
+        """Called once a step, behind `process`, whether rows came or not. Everything due at `times.end_ms` or earlier
+        comes out; its `@row` is that of the row that crossed the time (see `crossing`), so that it stands before that
+        row, and its `@wm` one below that time: it comes before time goes on.
+        """
+        ...
 
 
 @runtime_checkable

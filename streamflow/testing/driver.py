@@ -27,7 +27,8 @@ from streamflow.model.batch import (
 )
 from streamflow.model.types import PAYLOAD
 from streamflow.runtime.build import Functions, build_graph
-from streamflow.runtime.context import StepClock
+from streamflow.runtime.context import StepClock, held_back
+from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
 from streamflow.runtime.watermark import SourceWatermark
 from streamflow.sdk.errors import Stopped, UsageError
@@ -53,6 +54,7 @@ class TopologyDriver:
         self._offsets: dict[str, int] = {}
         self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
         self._clocks: dict[str, SourceWatermark] = {}  # by trigger
+        self._times: dict[str, dict[str, int]] = {}  # watermark of each input, by stage
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -101,6 +103,7 @@ class TopologyDriver:
             del self._started[trigger]
             if entry.extent != "item":
                 self._end(stage, execution)
+                self._advance(stage, entry, END_OF_TIME)
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""
@@ -144,10 +147,27 @@ class TopologyDriver:
         frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
         for at in range(0, frame.height, self._step_rows):
             part = frame.slice(at, self._step_rows)
+            marks = [self._time(stage, entry, ms) for ms in part[WM].to_list()]
+            part = part.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
             part = part.drop(ROW, strict=False).with_row_index(ROW)
-            self._flow(stage, self._graphs[stage.id].step(entry.node, Batch(part, entry.schema)))
+            self.clock.watermark_ms = marks[-1]
+            out = self._graphs[stage.id].step(entry.node, Batch(part, entry.schema))
+            self._flow(stage, out, marks[-1])
 
-    def _flow(self, stage: StagePlan, out: StepOutput) -> None:
+    def _time(self, stage: StagePlan, entry: InputPlan, watermark_ms: int) -> int:
+        """The stage's watermark when this input's has come to `watermark_ms`: the least over its inputs."""
+        known = self._times.setdefault(stage.id, {i.node: NO_WATERMARK for i in stage.inputs})
+        # It goes back only where a bounded trigger had ended and goes on.
+        known[entry.node] = watermark_ms if known[entry.node] == END_OF_TIME else max(known[entry.node], watermark_ms)
+        return min(known.values())
+
+    def _advance(self, stage: StagePlan, entry: InputPlan, watermark_ms: int) -> None:
+        """An input's event time has gone on without rows."""
+        self.clock.watermark_ms = self._time(stage, entry, watermark_ms)
+        self._flow(stage, self._graphs[stage.id].advance(), self.clock.watermark_ms)
+
+    def _flow(self, stage: StagePlan, out: StepOutput, watermark_ms: int) -> None:
+        """Rows, and then event time, go on to the stages behind."""
         if out.stop_row is not None:
             raise Stopped(out.stop_text)
         self.dead.extend(out.dead)
@@ -157,9 +177,12 @@ class TopologyDriver:
             following, entry = self._entry(sink.wire.node)
             for batch in out.records.get(sink.wire.node, []):
                 self._seed(following, entry, batch.frame)
+            if sink.watermarks:
+                behind_ms = self._graphs[stage.id].behind_ms(sink.wire.node)
+                self._advance(following, entry, held_back(watermark_ms, behind_ms))
 
     def _end(self, stage: StagePlan, execution: str) -> None:
-        self._flow(stage, self._graphs[stage.id].end(execution))
+        self._flow(stage, self._graphs[stage.id].end(execution), self.clock.watermark_ms)
         for sink in stage.sinks:
             if sink.kind == "repartition":
                 self._end(self._entry(sink.wire.node)[0], execution)

@@ -105,6 +105,25 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "code": [(f"shared: {{type: code, function: '{FUNCTIONS}:sometimes_raises'}}", "many -> shared")],
+    "window": [
+        (
+            f"{name}: {{type: window, key: string(name), by: {{odd: long(n) % 2}}, {shape}, fields: {{"
+            "count: {function: count}, sum: {function: sum, of: long(n)}, mean: {function: mean, of: double(x)}, "
+            "low: {function: min, of: double(x)}, first: {function: first, of: long(at)}, "
+            "last: {function: last, of: long(at)}, all: {function: collect, of: long(n)}, "
+            "kinds: {function: count_distinct, of: long(n)}, text: {function: join, of: string(n)}}}",
+            f"many -> {name}",
+        )
+        for name, shape in {
+            "tens": "size: 30ms, emit: close",
+            "graced": "size: 20ms, grace: 15ms, emit: update",
+            "hops": "shape: hopping, size: 30ms, advance: 20ms, emit: close",
+            "rolls": "shape: hopping, size: 30ms, advance: 10ms, emit: update",
+            "spells": "shape: session, gap: 15ms, grace: 5ms, emit: close",
+            "grows": "shape: session, gap: 25ms, emit: update",
+            "total": "shape: unbounded, emit: update",
+        }.items()
+    ],
     "repartition": [
         ("keyed: {type: repartition, key: string(name)}", "many -> keyed"),
         ("behind: {type: set, fields: {k: long(n) + nodes.start.n}}", "keyed -> behind"),

@@ -1,0 +1,181 @@
+"""window: groups of items by key and time become values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from streamflow.model.batch import TS, WM
+from streamflow.model.policies import Extent
+from streamflow.model.types import TIMESTAMP_MS, Field, Type
+from streamflow.nodes.aggregate import Aggregation
+from streamflow.nodes.checks import COLLISION, CONTRADICTION, WRONG_TYPE, check_key, check_names, is_field_name
+from streamflow.operators.aggregates import result_type
+from streamflow.operators.errors import label
+from streamflow.operators.folds import Fold
+from streamflow.operators.session_merge import Gap
+from streamflow.operators.sessions import SessionOperator
+from streamflow.operators.window_rows import Folds, Keys, WindowRows
+from streamflow.operators.windowing import STORE, Aligned, WindowOperator
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
+from streamflow.sdk.operator import Operator
+
+TIME_MS_MAX = 366 * 86_400_000  # a year
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window(Node):
+    """Compute values over the items of each key, window by window of event time.
+
+    tumbling: windows of `size` one behind another. hopping: windows of `size` that begin every `advance`, so an item is
+    in several; both begin at multiples of it since 1970, and hold their start but not their end. session: a window for
+    items of a key that follow each other within `gap`; its end is its last item's time and the gap. unbounded: one
+    window that never ends, a running value for each key.
+
+    An item that comes when all its windows have closed leaves by the port `late`. A window closes when event time has
+    reached its end and `grace` (a session: passed them); when that is, the trigger says (`time`, `disorder`,
+    `idle_after`). Items with a null key are filtered. With `emit: update` or `coalesced` a session that takes an item
+    replaces what was given of it, and of others that it swallows: those windows leave by the port `gone`.
+
+    The result has the key, the groups of `by`, `window_start` and `window_end`, and the `fields`; its event time is
+    that of the window's latest item. `first` and `last` go by event time, and by arrival where that is equal.
+    """
+
+    spec: ClassVar = NodeSpec(
+        kind="window",
+        category="keyed",
+        inputs=(Port(name="in", keyed=True),),
+        outputs=(
+            Port(name="out"),
+            Port(name="late", help="Items that came when all of their windows had closed."),
+            Port(name="gone", help="session: windows given before that others replace now."),
+        ),
+        stores=(Store(name=STORE, help="Open windows."),),
+        needs=(TS, WM),
+        icon="clock",
+        example="hourly: {type: window, key: origin, size: 1h, "
+        "fields: {flights: {function: count}, delay: {function: mean, of: dep_delay}}}",
+    )
+    key: Expression = param(help="What an item belongs to: text, bytes, a number, a bool or a time.")
+    key_field: str = param(default="", help="Field of the key in the result. Left out: its name, if `key` is a field.")
+    by: Mapping[str, Expression] | None = param(default=None, help="Further groups within a key, by field name.")
+    shape: Literal["tumbling", "hopping", "session", "unbounded"] = param(
+        default="tumbling", help="How windows lie in time."
+    )
+    size_ms: int | None = param(default=None, ge=1, le=TIME_MS_MAX, help="Length of a window.")
+    advance_ms: int | None = param(
+        default=None, ge=1, le=TIME_MS_MAX, help="hopping: how far the next window begins behind this one."
+    )
+    gap_ms: int | None = param(
+        default=None, ge=1, le=TIME_MS_MAX, help="session: items of a key this far apart, or less, are in one window."
+    )
+    grace_ms: int = param(
+        default=0, ge=0, le=TIME_MS_MAX, help="How long a window still takes items when event time has passed its end."
+    )
+    emit: Literal["close", "coalesced", "update"] = param(
+        default="close",
+        help="close: each window once, when it closes. update: at each item, what its windows have come to. "
+        "coalesced: of windows that changed the latest values, at least once a commit.",
+    )
+    fields: Mapping[str, Aggregation] = param(help="What is computed, by field name.")
+
+    def makes_new_items(self) -> bool:
+        return True
+
+    def gives_several(self) -> bool:
+        return True
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        del extent
+        return self.spec.stores
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if "in" not in ctx.inputs:
+            return {}
+        self._check_shape(ctx)
+        check_names(ctx, self.by or {}, param="by")
+        check_names(ctx, self.fields, param="fields")
+        fields: dict[str, Type] = {}
+        for param_name, name, expression in self._groups():
+            check_key(ctx, expression, param=param_name)
+            of = ctx.typeof(expression, param=param_name)
+            if not is_field_name(name):
+                check_names(ctx, [name], param="key_field")
+            if name in fields:
+                ctx.report(COLLISION, f"{name!r} is there twice.", param=param_name, mend="Set `key_field`.")
+            fields[name] = of.required() if param_name == "key" and of.kind != "any" else of
+        if self.shape != "unbounded":
+            fields |= {"window_start": TIMESTAMP_MS, "window_end": TIMESTAMP_MS}
+        for name, aggregation in self.fields.items():
+            where = f"fields.{name}"
+            if name in fields:
+                ctx.report(COLLISION, f"{name!r} is there already.", param=where, mend="Give the field another name.")
+            of_type = None if aggregation.of is None else ctx.typeof(aggregation.of, param=f"{where}.of")
+            found = result_type(aggregation.function, of_type)
+            if isinstance(found, str):
+                mend = "Convert untyped values with long(), double() or string()." if of_type is not None else ""
+                ctx.report(WRONG_TYPE, f"{found}.", param=where, mend=mend)
+                return {}
+            fields[name] = found
+        made = Type(kind="record", fields=tuple(Field(name=n, type=t) for n, t in fields.items()))
+        return {"out": made, "late": ctx.inputs["in"], "gone": made}
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        expressions: dict[str, Expression] = {}
+        labels: dict[str, str] = {}
+        for at, (param_name, _, expression) in enumerate(self._groups()):
+            expressions[f"@:k{at}"], labels[f"@:k{at}"] = expression, label(param_name, expression)
+        for at, (name, aggregation) in enumerate(self.fields.items()):
+            if aggregation.of is not None:
+                expressions[f"@:v{at}"] = aggregation.of
+                labels[f"@:v{at}"] = label(f"fields.{name}.of", aggregation.of)
+        projection = ctx.projection(expressions)
+        keys = Keys(
+            {f"@:k{at}": (name, projection.types[f"@:k{at}"]) for at, (_, name, _) in enumerate(self._groups())}
+        )
+        folds = tuple(self._fold(at, name, one, projection.types, ctx.outputs["out"])
+                      for at, (name, one) in enumerate(self.fields.items()))  # fmt: skip
+        rows = WindowRows(Folds(keys, folds), ctx.inputs["in"], ctx.outputs["out"])
+        if self.shape == "session":
+            return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
+        size = None if self.shape == "unbounded" else self.size_ms
+        advance = self.advance_ms if self.shape == "hopping" else self.size_ms
+        return WindowOperator(Aligned(size, advance or 0, self.grace_ms), self.emit, rows, projection, labels)
+
+    def _groups(self) -> list[tuple[str, str, Expression]]:
+        """(parameter, field of the result, expression), the key first."""
+        text = self.key.text.strip()
+        name = self.key_field or (text.rsplit(".", 1)[-1] if is_field_name(text.rsplit(".", 1)[-1]) else "key")
+        return [("key", name, self.key), *((f"by.{n}", n, e) for n, e in (self.by or {}).items())]
+
+    def _fold(self, at: int, name: str, one: Aggregation, types: Mapping[str, Type], out: Type) -> Fold:
+        column = f"@:v{at}" if one.of is not None else None
+        made = out.field(name)
+        assert made is not None
+        return Fold(name, one.function, column, types[column] if column else None, made.type, one.separator)
+
+    def _check_shape(self, ctx: SchemaContext) -> None:
+        wanted = {"tumbling": {"size"}, "hopping": {"size", "advance"}, "session": {"gap"}, "unbounded": set[str]()}
+        for name in ("size", "advance", "gap"):
+            given, takes = getattr(self, f"{name}_ms") is not None, name in wanted[self.shape]
+            if given != takes:
+                what = f"needs `{name}`" if takes else f"has no `{name}`"
+                mend = f"Set {name}: 10m." if takes else "Leave it out."
+                place = "shape" if takes else f"{name}_ms"
+                ctx.report(CONTRADICTION, f"a window of shape {self.shape} {what}.", param=place, mend=mend)
+        if self.shape == "unbounded" and self.emit == "close":
+            ctx.report(
+                CONTRADICTION,
+                "a window without end never closes, so nothing would come out.",
+                param="emit",
+                mend="Set `emit: update` or `emit: coalesced`.",
+            )
+        if self.shape == "hopping" and (self.advance_ms or 0) > (self.size_ms or TIME_MS_MAX):
+            ctx.report(
+                CONTRADICTION,
+                "windows that begin further apart than they are long would leave items out.",
+                param="advance_ms",
+                mend="Make `advance` at most `size`.",
+            )

@@ -1,0 +1,211 @@
+"""Session windows: rows of a group that follow each other within a gap.
+
+State: one entry for each group, with all of its open sessions and the time for which its timer is set. A timer may ring
+too early, since a session that grows does not move it; it is then set again.
+
+Rows of a step are put together at once where that gives what one by one would give (`session_merge.together`); other
+groups go one row of each after another: the n-th rows of all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from streamflow.codecs.rows import RowCodec
+from streamflow.model.batch import ROW, TS, WM, Batch
+from streamflow.model.types import LONG
+from streamflow.operators.errors import evaluate, fail, join_failed
+from streamflow.operators.explode import index_bytes
+from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
+from streamflow.operators.window_rows import Folds, Made, WindowRows, timed_path
+from streamflow.operators.windowing import STORE, Emit, groups_of, nth_of, within
+from streamflow.sdk.expression import Projection
+from streamflow.sdk.operator import Context, Result, StepTimes
+from streamflow.sdk.state import StateStore
+from streamflow.state.timers import StoreTimers
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+_GROUPS, _TIMERS = b"g", b"t"
+_NEVER: Final = 2**63 - 1
+
+
+@dataclass(slots=True)
+class SessionOperator:
+    """Folds rows into sessions. `labels` names the expressions of `projection` in messages."""
+
+    rule: Gap
+    emit: Emit
+    rows: WindowRows
+    projection: Projection
+    labels: Mapping[str, str]
+    holds_ms: int = field(init=False)
+    _codec: RowCodec = field(init=False)
+    _changed: Made | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.holds_ms = self.rule.waits_ms
+        self._codec = self.rows.folds.codec({START: LONG})
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        batch, values, failed = evaluate(inputs["in"], self.projection, self.labels)
+        batch, values, beyond = within(batch, values)
+        failures = [failed, beyond]
+        keyed = values[self._folds.keys.first].is_not_null()
+        filtered = int((~keyed).sum())
+        if filtered:
+            batch, values = batch.where(keyed), values.filter(keyed)
+        if not len(batch):
+            return Result(failed=join_failed(failures), filtered=filtered)
+        step = self._step(batch.frame, values, ctx)
+        outputs: dict[str, Batch] = {}
+        if step.late.any():
+            outputs["late"] = batch.where(pl.Series(step.late))
+        if self.emit != "update":
+            self._changed = step.made
+            taken = len(batch) - int(step.late.sum())
+            return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, absorbed=taken)
+        made, emitted = step.made, 0
+        if made is not None:
+            outputs["out"] = made.rows
+            if made.bad is not None:
+                fails = made.rows.frame.filter(made.bad)[ROW].implode()
+                failures.append(fail(batch.where(batch.frame[ROW].is_in(fails)), "overflow", made.message))
+                outputs["out"] = made.rows.where(~made.bad)
+        if step.gone is not None and len(step.gone):
+            outputs["gone"], emitted = step.gone, len(step.gone)
+        return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, emitted=emitted)
+
+    def advance(self, times: StepTimes, ctx: Context) -> Result:
+        """Sessions that closed come out, or those that changed; the state of closed ones goes."""
+        changed, self._changed = self._changed, None
+        result = Result()
+        if changed is not None:
+            made, failed = self.rows.from_state(changed)
+            result = Result(outputs={"out": made}, failed=failed, emitted=len(made))
+        store = ctx.store(STORE)
+        ringing = StoreTimers(store, prefix=_TIMERS).due(times.end_ms)
+        if not ringing:
+            return result
+        names = sorted({name for _, name in ringing})
+        sessions = self._load(store, names)
+        due = sessions[LAST].to_numpy() + self.rule.waits_ms + 1
+        over = due <= times.end_ms
+        self._keep(store, names, sessions.filter(pl.Series(~over)))
+        if self.emit != "close" or not over.any():
+            return result
+        order = np.flatnonzero(over)
+        order = order[np.lexsort((sessions[GROUP].to_numpy()[order], due[order]))]
+        closed = sessions[pl.Series(order, dtype=pl.UInt32)]
+        made, failed = self.rows.from_state(
+            self._made(closed, times.crossing(due[order]), due[order] - 1, ctx, path=timed_path(due[order]))
+        )
+        return Result(outputs={"out": made}, failed=failed, emitted=len(made))
+
+    @property
+    def _folds(self) -> Folds:
+        return self.rows.folds
+
+    def _step(self, frame: pl.DataFrame, values: pl.DataFrame, ctx: Context) -> _Step:
+        folds, ts, wm = self._folds, frame[TS].to_numpy(), frame[WM].to_numpy()
+        group, first = groups_of(values, list(folds.keys.columns))
+        names = folds.keys.names(values[pl.Series(first, dtype=pl.UInt32)])
+        store = ctx.store(STORE)
+        before = sessions = self._load(store, names).with_columns(pl.lit(UNTOUCHED, dtype=pl.Int64).alias(AT))
+        units = folds.units(values.with_columns(frame[TS]))
+        at = np.arange(frame.height, dtype=np.int64)
+        rows = units.with_columns(pl.Series(START, ts), pl.Series(GROUP, group), pl.Series(AT, at))
+        rows = rows.select(sessions.columns)
+        sessions = sessions.cast(pl.Schema(rows.schema))
+        each = self.emit == "update"
+        one_by_one = each or not all(f.exact for f in folds.folds)
+        layer = together(self.rule, sessions, group, ts, wm, each=one_by_one)
+        late = np.zeros(frame.height, np.bool_)
+        given: list[pl.DataFrame] = []
+        gone: list[pl.DataFrame] = []
+        for number in range(int(layer.max()) + 1):
+            here = np.flatnonzero(layer == number)
+            done = grow(folds, self.rule, sessions, rows[pl.Series(here, dtype=pl.UInt32)], wm[here], each=each)
+            sessions = done.sessions
+            late[here[done.missed]] = True
+            if done.given is not None and done.gone is not None:
+                given.append(done.given)
+                gone.append(done.gone)
+        self._keep(store, names, sessions.drop(AT))
+        if self.emit == "close":
+            return _Step(late)
+        if self.emit == "coalesced":
+            given = [sessions.filter(pl.col(AT) != UNTOUCHED)]
+            gone = [self._replaced(before, given[0])]
+        all_given, all_gone = (pl.concat(part).sort(AT, maintain_order=True) for part in (given, gone))
+        return _Step(late, self._shown(all_given, frame, ctx), self._shown(all_gone, frame, ctx).rows)
+
+    def _replaced(self, before: pl.DataFrame, changed: pl.DataFrame) -> pl.DataFrame:
+        """Sessions that are part of others now, with other edges."""
+        lost = before.drop(AT).join(changed, on=[GROUP, START, LAST], how="anti", maintain_order="left")
+        into = changed.select(GROUP, pl.col(START).alias("@:s"), pl.col(LAST).alias("@:e"), AT)
+        found = lost.join(into, on=GROUP, how="inner", maintain_order="left")
+        return found.filter(pl.col(START) >= pl.col("@:s"), pl.col(LAST) <= pl.col("@:e")).select(before.columns)
+
+    def _made(
+        self, states: pl.DataFrame, row: npt.NDArray[np.uint32], wm: Int64s, ctx: Context, *, path: pl.Series
+    ) -> Made:
+        start, end = states[START].to_numpy(), states[LAST].to_numpy() + self.rule.gap_ms
+        return self.rows.made(states, start=start, end=end, row=row, watermark=wm, ctx=ctx, path=path)
+
+    def _shown(self, made: pl.DataFrame, frame: pl.DataFrame, ctx: Context) -> Made:
+        at = made[AT].to_numpy()
+        return self._made(made, frame[ROW].to_numpy()[at], frame[WM].to_numpy()[at], ctx, path=index_bytes(nth_of(at)))
+
+    def _load(self, store: StateStore, names: list[bytes]) -> pl.DataFrame:
+        """The sessions of groups, by group number and start."""
+        found = store.get_many([_GROUPS + name for name in names])
+        values: list[bytes] = []
+        group: list[int] = []
+        for i, value in enumerate(found):
+            at = 8
+            while value is not None and at < len(value):
+                size = int.from_bytes(value[at : at + 4], "big")
+                values.append(value[at + 4 : at + 4 + size])
+                group.append(i)
+                at += 4 + size
+        return self._codec.decode(values).with_columns(pl.Series(GROUP, group, dtype=pl.Int64))
+
+    def _keep(self, store: StateStore, names: list[bytes], sessions: pl.DataFrame) -> None:
+        """Write the sessions of groups, and set their timers where none rings early enough."""
+        sessions = sessions.sort([GROUP, START])
+        encoded = self._codec.encode(sessions.drop(GROUP))
+        of_group: dict[int, list[bytes]] = {}
+        due: dict[int, int] = {}
+        for group, last, value in zip(sessions[GROUP].to_list(), sessions[LAST].to_list(), encoded, strict=True):
+            of_group.setdefault(group, []).append(len(value).to_bytes(4, "big") + value)
+            due[group] = min(due.get(group, _NEVER), last + self.rule.waits_ms + 1)
+        timers = StoreTimers(store, prefix=_TIMERS)
+        before = store.get_many([_GROUPS + name for name in names])
+        for i, name in enumerate(names):
+            if i not in of_group:
+                store.delete(_GROUPS + name)
+                continue
+            old = before[i]
+            set_for = _NEVER if old is None else int.from_bytes(old[:8], "big", signed=True)
+            if due[i] < set_for or self._rang(store, set_for, name):
+                timers.set(due[i], name)
+                set_for = due[i]
+            store.put(_GROUPS + name, set_for.to_bytes(8, "big", signed=True) + b"".join(of_group[i]))
+
+    def _rang(self, store: StateStore, at_ms: int, name: bytes) -> bool:
+        """Whether the timer that a group was told of is there no more."""
+        return store.get(_TIMERS + (at_ms + (1 << 63)).to_bytes(8, "big") + name) is None
+
+
+@dataclass(slots=True)
+class _Step:
+    late: Bools
+    made: Made | None = None
+    gone: Batch | None = None

@@ -1,0 +1,211 @@
+"""What windows of every shape share: groups and their folds as state, and the rows that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from streamflow.codecs.rows import RowCodec
+from streamflow.model.batch import (
+    EXECUTION,
+    HEADERS,
+    HEADERS_DTYPE,
+    KEY,
+    OFFSET,
+    PARTITION,
+    PATH,
+    ROW,
+    SOURCE,
+    TOPIC,
+    TS,
+    WM,
+    Batch,
+)
+from streamflow.model.types import LONG, TIMESTAMP_MS, Schema, Type, frame_schema, polars_dtype, record_of
+from streamflow.operators.errors import fail
+from streamflow.operators.folds import Fold
+from streamflow.operators.keys import key_bytes
+from streamflow.sdk.operator import Context
+
+Int64s = npt.NDArray[np.int64]
+
+# Columns of a state besides those of its keys and folds: the latest event time in it, and how many rows.
+LATEST, COUNT = "@ts", "@n"
+START, END = "@start", "@end"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What makes a group. `columns`: column of the evaluated rows -> field of the result and its type; the first is
+    the key that rows are partitioned by.
+    """
+
+    columns: Mapping[str, tuple[str, Type]]
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.columns))
+
+    def names(self, groups: pl.DataFrame) -> list[bytes]:
+        """Bytes that tell groups apart."""
+        parts = [key_bytes(groups[c], t).to_list() for c, (_, t) in self.columns.items()]
+        if len(parts) == 1:
+            return parts[0]
+        return [b"".join(_framed(p) for p in row) for row in zip(*parts, strict=True)]
+
+
+def _framed(part: bytes | None) -> bytes:
+    return b"\xff\xff\xff\xff" if part is None else len(part).to_bytes(4, "big") + part
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """The functions of a window over the rows of each group."""
+
+    keys: Keys
+    folds: tuple[Fold, ...]
+
+    @property
+    def state_schema(self) -> Schema:
+        """Fields: the keys, the functions' parts, the latest event time, the number of rows. `time` and others of the
+        window's shape come behind them.
+        """
+        fields = {f"k{i}": t for i, (_, t) in enumerate(self.keys.columns.values())}
+        for i, fold in enumerate(self.folds):
+            fields |= {f"f{i}{part}": t for part, t in fold.parts.items()}
+        return record_of({**fields, "ts": LONG, "n": LONG})
+
+    def codec(self, more: Mapping[str, Type] | None = None) -> RowCodec:
+        schema = self.state_schema
+        return RowCodec(record_of({**{f.name: f.type for f in schema.fields}, **(more or {})}), name="Window")
+
+    def units(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """A state for each row. `rows` has the columns of keys and values, and `@ts`."""
+        columns = [rows[c].alias(f"k{i}") for i, c in enumerate(self.keys.columns)]
+        for i, fold in enumerate(self.folds):
+            values = None if fold.column is None else rows[fold.column]
+            columns += [s.alias(f"f{i}{part}") for part, s in fold.unit(values, rows[TS]).items()]
+        ones = pl.repeat(1, rows.height, dtype=pl.Int64, eager=True)
+        return pl.DataFrame([*columns, rows[TS].alias("ts"), ones.alias("n")])
+
+    def combined(self, states: pl.DataFrame, group: pl.Series, groups: int) -> pl.DataFrame:
+        """One state a group, in the order of group numbers."""
+        first = np.zeros(groups, np.int64)
+        first[group.to_numpy()[::-1]] = np.arange(len(group))[::-1]
+        columns = [states[f"k{i}"].gather(first) for i in range(len(self.keys.columns))]
+        for i, fold in enumerate(self.folds):
+            parts = {part: states[f"f{i}{part}"] for part in fold.parts}
+            columns += [s.alias(f"f{i}{part}") for part, s in fold.combined(parts, group, groups).items()]
+        latest, number = np.full(groups, -(2**63), np.int64), np.zeros(groups, np.int64)
+        np.maximum.at(latest, group.to_numpy(), states["ts"].to_numpy())
+        np.add.at(number, group.to_numpy(), states["n"].to_numpy())
+        return pl.DataFrame([*columns, pl.Series("ts", latest), pl.Series("n", number)])
+
+    def running(self, states: pl.DataFrame, group: pl.Series) -> pl.DataFrame:
+        """At each state, what its group has come to with it."""
+        columns = [states[f"k{i}"] for i in range(len(self.keys.columns))]
+        for i, fold in enumerate(self.folds):
+            parts = {part: states[f"f{i}{part}"] for part in fold.parts}
+            columns += [s.alias(f"f{i}{part}") for part, s in fold.running(parts, group).items()]
+        over = pl.DataFrame({"g": group, "ts": states["ts"], "n": states["n"]})
+        more = over.select(pl.col("ts").cum_max().over("g"), pl.col("n").cum_sum().over("g"))
+        return pl.DataFrame([*columns, *more])
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Rows made of states. `bad`: those of which a value does not fit (None: all fit), and `message` says which."""
+
+    rows: Batch
+    bad: pl.Series | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Makes result rows of states. `source`: schema of the rows that came in; `schema`: of what goes out."""
+
+    folds: Folds
+    source: Schema
+    schema: Schema
+
+    def made(
+        self,
+        states: pl.DataFrame,
+        *,
+        start: Int64s,
+        end: Int64s,
+        row: npt.NDArray[np.uint32],
+        watermark: Int64s,
+        ctx: Context,
+        path: pl.Series,
+    ) -> Made:
+        """A row for each state. `start` and `end`: of its window, ms; `row` and `watermark`: where it stands among what
+        arrived; `path`: which of those of its row it is (see `timed_path`).
+        """
+        keys, values = self.folds.keys, []
+        bad: pl.Series | None = None
+        message = ""
+        for i, fold in enumerate(self.folds.folds):
+            parts = {part: states[f"f{i}{part}"] for part in fold.parts}
+            values.append(fold.result(parts))
+            wrong = fold.overflowed(parts)
+            if wrong is not None and wrong.any():
+                bad = wrong if bad is None else bad | wrong
+                message = message or f"fields.{fold.field}: the sum does not fit 64 bits"
+        named = [states[f"k{i}"].alias(field) for i, (field, _) in enumerate(keys.columns.values())]
+        edges = [
+            pl.Series(name, at).cast(polars_dtype(TIMESTAMP_MS))
+            for name, at in (("window_start", start), ("window_end", end))
+            if self.schema.field(name) is not None
+        ]
+        key = key_bytes(states["k0"], next(iter(keys.columns.values()))[1])
+        frame = pl.DataFrame([*named, *edges, *values]).with_columns(
+            pl.Series(ROW, row, dtype=pl.UInt32),
+            key.alias(KEY),
+            states["ts"].alias(TS),
+            pl.Series(WM, watermark, dtype=pl.Int64),
+            *self._origin(states, key, start, ctx),
+            path.alias(PATH),
+        )
+        return Made(Batch(frame, self.schema), bad, message)
+
+    def from_state(self, made: Made) -> tuple[Batch, Batch | None]:
+        """(rows, rows that failed), where no row that arrived stands for them: items of nothing but nulls fail."""
+        if made.bad is None:
+            return made.rows, None
+        lost = made.rows.frame.filter(made.bad)
+        gone = [c for c in lost.columns if not c.startswith("@")]
+        nothing = [pl.lit(None, t).alias(n) for n, t in frame_schema(self.source).items()]
+        failed = fail(Batch(lost.drop(gone).with_columns(nothing), self.source), "overflow", made.message)
+        return made.rows.where(~made.bad), failed
+
+    def _origin(self, states: pl.DataFrame, key: pl.Series, start: Int64s, ctx: Context) -> list[pl.Expr]:
+        """A window begins executions of its own: (node, key, window, revision) names one."""
+        text = key.cast(pl.String, strict=False).fill_null("")
+        window = pl.Series(start).cast(pl.String)
+        id_of = [pl.lit(f"{ctx.node}#"), pl.lit(text), pl.lit("@"), pl.lit(window), pl.lit("."),
+                 pl.lit(states["n"].cast(pl.String))]  # fmt: skip
+        return [
+            pl.lit(f"{ctx.workflow}.{ctx.node}").alias(SOURCE),
+            pl.lit(pl.Series(OFFSET, start)),
+            pl.concat_str(id_of).alias(EXECUTION),
+            pl.lit("").alias(TOPIC),
+            pl.lit(ctx.partition, dtype=pl.Int32).alias(PARTITION),
+            pl.lit(pl.Series([[]], dtype=HEADERS_DTYPE)).first().alias(HEADERS),
+        ]
+
+
+def timed_path(due: Int64s) -> pl.Series:
+    """`@path` of rows that time brought out, which are in order of `due`: behind what their row became, by due time,
+    and among those of one time by their place. So it says the same however much time passed at once.
+    """
+    place = pl.DataFrame({"d": due}).select(pl.int_range(pl.len()).over("d")).to_series().to_list()
+    paths = [
+        (d + (1 << 63)).to_bytes(8, "big") + p.to_bytes(4, "big") for d, p in zip(due.tolist(), place, strict=True)
+    ]
+    return pl.Series(PATH, paths, dtype=pl.Binary)

@@ -1,0 +1,93 @@
+"""The window node: what it does with rows that are no part of any window, and with values that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from streamflow.nodes import registry
+from streamflow.testing.driver import TopologyDriver
+from tests.simulation.running import compiled
+
+BIG = 2**62
+
+
+def ran(rows: Sequence[tuple[int, str | None, int]], window: str, *, end: bool = False) -> TopologyDriver:
+    """Rows (event time, key, number) through a window that sums, by key."""
+    driver = TopologyDriver(
+        compiled(f"""
+workflow: w
+nodes:
+  start: {{type: event, topic: in, format: json}}
+  w: {{type: window, key: string(k), {window}, fields: {{sum: {{function: sum, of: long(n)}}}}}}
+connections: [start -> w]
+"""),
+        nodes=registry(),
+    )
+    items = [{"k": key, "n": number} for _, key, number in rows]
+    driver.feed("start", items, keys=[None] * len(rows), times_ms=[at for at, _, _ in rows], end=end)
+    return driver
+
+
+def sums(driver: TopologyDriver) -> list[tuple[object, object]]:
+    return [(i["key"], i["sum"]) for i in driver.items("w", "out")]  # type: ignore[index, call-overload]
+
+
+def test_rows_without_a_key_are_filtered_and_counted() -> None:
+    driver = ran([(1, "a", 1), (2, None, 5), (3, "a", 2)], "size: 10ms, emit: update")
+    assert sums(driver) == [("a", 1), ("a", 3)]
+    assert driver.counts()["w"].filtered == 1
+
+
+@pytest.mark.parametrize("shape", ["size: 10ms", "shape: session, gap: 10ms"])
+def test_a_time_that_no_window_can_hold_fails(shape: str) -> None:
+    driver = ran([(1, "a", 1), (2**62, "a", 5), (-(2**62), "a", 5)], f"{shape}, emit: update")
+    assert sums(driver) == [("a", 1)]
+    assert [d["code"] for d in driver.dead_letters()] == ["does_not_fit", "does_not_fit"]
+
+
+@pytest.mark.parametrize("shape", ["size: 10ms", "shape: session, gap: 10ms", "shape: unbounded"])
+def test_a_row_whose_running_sum_does_not_fit_fails(shape: str) -> None:
+    driver = ran([(1, "a", BIG), (2, "a", BIG), (3, "a", -BIG), (3, "b", 1)], f"{shape}, emit: update")
+    assert sums(driver) == [("a", BIG), ("a", BIG), ("b", 1)]  # it is part of the sum: the next one fits again
+    (dead,) = driver.dead_letters()
+    assert dead["code"] == "overflow"
+    assert dead["item"] == {"k": "a", "n": BIG}
+
+
+@pytest.mark.parametrize("shape", ["size: 10ms", "shape: session, gap: 10ms"])
+def test_a_window_whose_sum_does_not_fit_fails_when_it_closes(shape: str) -> None:
+    driver = ran([(1, "a", BIG), (2, "a", BIG), (3, "b", 1), (100, "c", 1)], f"{shape}, emit: close")
+    assert sums(driver) == [("b", 1)]
+    assert [d["code"] for d in driver.dead_letters()] == ["overflow"]
+    assert driver.counts()["w"].failed_from_state == 1
+
+
+def test_the_key_field_is_named_after_the_field_it_is() -> None:
+    driver = TopologyDriver(
+        compiled("""
+workflow: w
+nodes:
+  start: {type: event, topic: in, format: json}
+  typed: {type: set, keep: [], fields: {home: string(k), n: long(n)}}
+  w: {type: window, key: home, by: {odd: n % 2 == 1}, size: 10ms, emit: update, fields: {n: {function: count}}}
+connections: [start -> typed -> w]
+"""),
+        nodes=registry(),
+    )
+    driver.feed("start", [{"k": "a", "n": 1}, {"k": "a", "n": 2}, {"k": "a", "n": 3}], times_ms=[0, 0, 0])
+    found = driver.items("w", "out")
+    assert [(i["home"], i["odd"], i["n"]) for i in found] == [  # type: ignore[index, call-overload]
+        ("a", True, 1),
+        ("a", False, 1),
+        ("a", True, 2),
+    ]
+    assert found[0]["window_start"] == "1970-01-01T00:00:00.000Z"  # type: ignore[index, call-overload]
+
+
+def test_an_item_in_two_windows_of_which_one_overflows_has_one_fate() -> None:
+    rows = [(1, "a", BIG), (12, "a", BIG), (13, "a", 1)]
+    driver = ran(rows, "shape: hopping, size: 20ms, advance: 10ms, emit: update")
+    assert sums(driver) == [("a", BIG)]
+    assert [d["code"] for d in driver.dead_letters()] == ["overflow", "overflow"]
