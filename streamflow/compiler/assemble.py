@@ -125,6 +125,7 @@ class _Assembler:
             schema=types.outputs["out"],
             codec=topic.codec,
             envelope=topic.envelope,
+            disorder_ms=getattr(entry.node, "disorder_ms", 0) if entry.reads_source else 0,
             extent=types.extent,
             internal=True,
             keep=keep,

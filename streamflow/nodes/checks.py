@@ -19,6 +19,7 @@ UNBOUNDED = "SF254"  # acts on a whole execution, but there is none that ends
 MISFIT = "SF255"  # items do not fit the schema they are written with
 UNREADABLE = "SF256"  # a file or a function cannot be read
 NAME = "SF257"  # a name that no field or port can have
+TIME_MS_MAX = 366 * 86_400_000  # of parameters that are durations of event time: a year
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 from streamflow.model.types import ANY, BYTES, Schema
-from streamflow.nodes.checks import CONTRADICTION
+from streamflow.nodes.checks import CONTRADICTION, TIME_MS_MAX
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, TopicRead, param
-
-TIME_MS_MAX: Final = 366 * 86_400_000  # a year
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

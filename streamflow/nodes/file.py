@@ -13,7 +13,15 @@ from streamflow.connectors.files.source import FileReads, FileSource
 from streamflow.expressions import compile_projection
 from streamflow.model.policies import Extent
 from streamflow.model.types import Schema
-from streamflow.nodes.checks import CONTRADICTION, UNREADABLE, WRONG_TYPE, base_folder, report_key, trigger_type
+from streamflow.nodes.checks import (
+    CONTRADICTION,
+    TIME_MS_MAX,
+    UNREADABLE,
+    WRONG_TYPE,
+    base_folder,
+    report_key,
+    trigger_type,
+)
 from streamflow.operators.errors import label
 from streamflow.operators.times import TIME_KINDS
 from streamflow.sdk.errors import StreamflowError, UsageError
@@ -52,6 +60,13 @@ class File(Node):
     key: Expression | None = param(default=None, help="Key of each item.")
     time: Expression | None = param(
         default=None, help="Event time: a timestamp, a date, or a long of ms since 1970. Left out: the time of reading."
+    )
+    disorder_ms: int = param(
+        default=0,
+        ge=0,
+        le=TIME_MS_MAX,
+        help="How far behind the latest event time so far an item may come and not be late. What waits for event time "
+        "waits that much longer.",
     )
     pace: float | None = param(
         default=None,

@@ -10,7 +10,15 @@ from streamflow.model.batch import TS, WM
 from streamflow.model.policies import Extent
 from streamflow.model.types import TIMESTAMP_MS, Field, Type
 from streamflow.nodes.aggregate import Aggregation
-from streamflow.nodes.checks import COLLISION, CONTRADICTION, WRONG_TYPE, check_key, check_names, is_field_name
+from streamflow.nodes.checks import (
+    COLLISION,
+    CONTRADICTION,
+    TIME_MS_MAX,
+    WRONG_TYPE,
+    check_key,
+    check_names,
+    is_field_name,
+)
 from streamflow.operators.aggregates import result_type
 from streamflow.operators.errors import label
 from streamflow.operators.folds import Fold
@@ -21,8 +29,6 @@ from streamflow.operators.windowing import STORE, Aligned, WindowOperator
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Operator
-
-TIME_MS_MAX = 366 * 86_400_000  # a year
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,23 +70,38 @@ def grow(folds: Folds, rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm
     return grown
 
 
-def together(rule: Gap, sessions: pl.DataFrame, group: Int64s, ts: Int64s, wm: Int64s, *, each: bool) -> Int64s:
+def together(rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm: Int64s, *, each: bool) -> Int64s:
     """Which rows may go together: all of layer 0 first, then those of layer 1, and so on.
 
-    A row at most `grace` behind its watermark can meet no session that has closed by then. And where the rows of a
-    group come in the order of time, behind all of its sessions, none joins two: what each of them makes of its session
-    (`each`), and how sums of doubles add up, is then as if they had come one by one.
+    Rows and sessions that are near each other in time are a cluster, whatever order they come in. Where none of its
+    pieces could have closed before the last of its rows came, the cluster is one session in the end. And where its rows
+    come in the order of time, behind the sessions that were there, no row joins two: what each of them makes of the
+    session (`each`), and how sums of doubles add up, is then as if they had come one by one.
     """
-    nth = pl.DataFrame({"g": group}).select(pl.int_range(pl.len()).over("g")).to_series().to_numpy()
-    alone = np.zeros(int(group.max()) + 1, np.bool_)
-    alone[group[ts + rule.grace_ms < wm]] = True
+    states = pl.concat([sessions, rows])
+    cluster = _clusters(states, rule.gap_ms)
+    of_row, count = cluster[sessions.height :], int(cluster.max()) + 1
+    earliest, latest = np.full(count, 2**62), np.full(count, _TIME_MIN)
+    np.minimum.at(earliest, cluster, states[LAST].to_numpy())
+    np.maximum.at(latest, of_row, wm)
+    alone = earliest < latest - rule.waits_ms
     if each:
-        latest = np.full(len(alone), _TIME_MIN)
-        np.maximum.at(latest, sessions[GROUP].to_numpy(), sessions[LAST].to_numpy())
-        before = pl.DataFrame({"g": group, "t": ts}).select(pl.col("t").shift(1).over("g")).to_series()
-        alone[group[ts < before.fill_null(_TIME_MIN).to_numpy()]] = True
-        alone[group[ts < latest[group]]] = True
-    return np.where(alone[group], nth, 0).astype(np.int64)
+        ts = rows[LAST].to_numpy()
+        there = np.full(count, _TIME_MIN)
+        np.maximum.at(there, cluster[: sessions.height], sessions[LAST].to_numpy())
+        before = pl.DataFrame({"c": of_row, "t": ts}).select(pl.col("t").shift(1).over("c")).to_series()
+        alone[of_row[ts < before.fill_null(_TIME_MIN).to_numpy()]] = True
+        alone[of_row[ts < there[of_row]]] = True
+    nth = np.zeros(rows.height, np.int64)
+    behind = np.flatnonzero(alone[of_row])
+    nth[behind] = (
+        1
+        + pl.DataFrame({"g": rows[GROUP].to_numpy()[behind]})
+        .select(pl.int_range(pl.len()).over("g"))
+        .to_series()
+        .to_numpy()
+    )
+    return nth
 
 
 def _closed(sessions: pl.DataFrame, rows: pl.DataFrame, wm: Int64s, rule: Gap) -> tuple[Bools, Bools]:

@@ -23,12 +23,12 @@ from streamflow.model.types import LONG
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
+from streamflow.operators.timers import StoreTimers
 from streamflow.operators.window_rows import Folds, Made, WindowRows, timed_path
 from streamflow.operators.windowing import STORE, Emit, groups_of, nth_of, within
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 from streamflow.sdk.state import StateStore
-from streamflow.state.timers import StoreTimers
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -125,12 +125,14 @@ class SessionOperator:
         sessions = sessions.cast(pl.Schema(rows.schema))
         each = self.emit == "update"
         one_by_one = each or not all(f.exact for f in folds.folds)
-        layer = together(self.rule, sessions, group, ts, wm, each=one_by_one)
+        layer = together(self.rule, sessions, rows, wm, each=one_by_one)
         late = np.zeros(frame.height, np.bool_)
         given: list[pl.DataFrame] = []
         gone: list[pl.DataFrame] = []
         for number in range(int(layer.max()) + 1):
             here = np.flatnonzero(layer == number)
+            if not len(here):
+                continue
             done = grow(folds, self.rule, sessions, rows[pl.Series(here, dtype=pl.UInt32)], wm[here], each=each)
             sessions = done.sessions
             late[here[done.missed]] = True

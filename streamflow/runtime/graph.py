@@ -139,7 +139,10 @@ class Graph:
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
         operator = self._operators[plan.id]
         assert isinstance(operator, Timed)
-        result = operator.advance(times, self._contexts[plan.id])
+        self._from_state(plan, operator.advance(times, self._contexts[plan.id]), step)
+
+    def _from_state(self, plan: NodePlan, result: Result, step: _Step) -> None:
+        """What came out without rows going in."""
         self._account(plan, 0, result, 0)
         self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
         self._place(plan, result, step, append=True)
@@ -153,10 +156,7 @@ class Graph:
                 self._run(plan, inputs, step)
             operator = self._operators[plan.id]
             if isinstance(operator, EndsExecutions):
-                result = operator.end(execution, self._contexts[plan.id])
-                self._account(plan, 0, result, 0)
-                self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
-                self._place(plan, result, step, append=True)
+                self._from_state(plan, operator.end(execution, self._contexts[plan.id]), step)
         return step.out
 
     def hooks(self) -> list[tuple[Commits, Context]]:

@@ -287,10 +287,7 @@ class Task:
                 at, batches, first=first, limit=limit, now_ms=now_ms, caught_up=self._caught_up, idle=idle
             )
         )
-        if done.stop_offset is not None:
-            # Begin again from the last commit and go exactly up to the failing record.
-            self._stop_at = (at, done.stop_offset, done.stop_text)
-            await self._rewind()
+        if await self._stopped(at, done):
             return
         pending = self._pending
         pending.steps.append(
@@ -310,17 +307,22 @@ class Task:
         at = next(iter(self._program.inputs))
         here = self.positions[at]
         done = await self._in_thread(lambda: self._program.quiet(now_ms, self._caught_up, idle, first=here))
-        if done is None:
-            return
-        if done.stop_offset is not None:
-            self._stop_at = (at, here, done.stop_text)
-            await self._rewind()
+        if done is None or await self._stopped(at, done):
             return
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
         self._pending.steps.append(JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle))
         self._pending.done.append(done)
         self._pending.size_bytes += done.size_bytes
+
+    async def _stopped(self, at: TopicPartition, done: Stepped) -> bool:
+        """Whether a row failed that stops the workflow: then nothing of the step counts."""
+        if done.stop_offset is not None:
+            # Begin again from the last commit and go exactly up to the failing record.
+            self._stop_at = (at, done.stop_offset, done.stop_text)
+            await self._rewind()
+            return True
+        return False
 
     async def settle(self) -> None:
         """Commit what is pending. Where the outcome is unknown, go back to what the log holds; see `has_pending`,

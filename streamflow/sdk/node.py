@@ -310,7 +310,10 @@ class ReadsTopic(Protocol):
 
 @runtime_checkable
 class ReadsSource(Protocol):
-    """A trigger that is no topic (file, manual, …): its items are first committed to `<workflow>.<node>.trigger`."""
+    """A trigger that is no topic (file, manual, …): its items are first committed to `<workflow>.<node>.trigger`.
+
+    How far out of order event times may come is its parameter `disorder_ms`, if it has one.
+    """
 
     def trigger_extent(self) -> Extent: ...
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamflow.operators.timers import StoreTimers
 from streamflow.sdk.errors import StateError
 from streamflow.state.memory import MemoryStore
-from streamflow.state.timers import StoreTimers
 
 TIMES = st.integers(min_value=-(2**63), max_value=2**63 - 1) | st.integers(min_value=-3, max_value=3)
 KEYS = st.binary(max_size=3) | st.just(b"\xff" * 9)
