@@ -20,12 +20,12 @@ import polars as pl
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import ROW, TS, WM, Batch
 from streamflow.model.types import LONG
-from streamflow.operators.errors import evaluate, fail, join_failed
+from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
 from streamflow.operators.timers import StoreTimers
-from streamflow.operators.window_rows import Folds, Made, WindowRows, timed_path
-from streamflow.operators.windowing import STORE, Emit, groups_of, nth_of, within
+from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, timed_path
+from streamflow.operators.windowing import STORE, Emit, groups_of, nth_of
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 from streamflow.sdk.state import StateStore
@@ -54,32 +54,28 @@ class SessionOperator:
         self._codec = self.rows.folds.codec({START: LONG})
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
-        batch, values, failed = evaluate(inputs["in"], self.projection, self.labels)
-        batch, values, beyond = within(batch, values)
-        failures = [failed, beyond]
-        keyed = values[self._folds.keys.first].is_not_null()
-        filtered = int((~keyed).sum())
-        if filtered:
-            batch, values = batch.where(keyed), values.filter(keyed)
+        batch, values, failures, filtered = arriving(inputs["in"], self.projection, self.labels, self._folds.keys)
         if not len(batch):
             return Result(failed=join_failed(failures), filtered=filtered)
         step = self._step(batch.frame, values, ctx)
         outputs: dict[str, Batch] = {}
         if step.late.any():
             outputs["late"] = batch.where(pl.Series(step.late))
+        emitted = 0
+        if step.gone is not None and len(step.gone):
+            outputs["gone"], emitted = step.gone, len(step.gone)
         if self.emit != "update":
             self._changed = step.made
             taken = len(batch) - int(step.late.sum())
-            return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, absorbed=taken)
-        made, emitted = step.made, 0
+            failed = join_failed(failures)
+            return Result(outputs=outputs, failed=failed, filtered=filtered, absorbed=taken, emitted=emitted)
+        made = step.made
         if made is not None:
             outputs["out"] = made.rows
             if made.bad is not None:
                 fails = made.rows.frame.filter(made.bad)[ROW].implode()
                 failures.append(fail(batch.where(batch.frame[ROW].is_in(fails)), "overflow", made.message))
                 outputs["out"] = made.rows.where(~made.bad)
-        if step.gone is not None and len(step.gone):
-            outputs["gone"], emitted = step.gone, len(step.gone)
         return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, emitted=emitted)
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:

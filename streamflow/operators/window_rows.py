@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +27,14 @@ from streamflow.model.batch import (
     Batch,
 )
 from streamflow.model.types import LONG, TIMESTAMP_MS, Schema, Type, frame_schema, polars_dtype, record_of
-from streamflow.operators.errors import fail
+from streamflow.operators.errors import evaluate, fail
 from streamflow.operators.folds import Fold
 from streamflow.operators.keys import key_bytes
+from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context
 
 Int64s = npt.NDArray[np.int64]
-
-# Columns of a state besides those of its keys and folds: the latest event time in it, and how many rows.
-LATEST, COUNT = "@ts", "@n"
-START, END = "@start", "@end"
+TIME_MS_MAX: Final = 1 << 61  # sums of times below it fit 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +197,27 @@ class WindowRows:
             pl.lit(ctx.partition, dtype=pl.Int32).alias(PARTITION),
             pl.lit(pl.Series([[]], dtype=HEADERS_DTYPE)).first().alias(HEADERS),
         ]
+
+
+def arriving(
+    batch: Batch, projection: Projection, labels: Mapping[str, str], keys: Keys
+) -> tuple[Batch, pl.DataFrame, list[Batch | None], int]:
+    """(rows that windows can take, their keys and values, rows that failed, how many have no key and are filtered).
+
+    A row fails whose event time is missing, or so far off that no window can be told.
+    """
+    batch, values, failed = evaluate(batch, projection, labels)
+    failures = [failed]
+    fits = batch.frame[TS].is_between(-TIME_MS_MAX, TIME_MS_MAX).fill_null(False)
+    if not fits.all():
+        message = "the event time is missing, or beyond what windows can hold."
+        failures.append(fail(batch.where(~fits), "does_not_fit", message))
+        batch, values = batch.where(fits), values.filter(fits)
+    keyed = values[keys.first].is_not_null()
+    filtered = int((~keyed).sum())
+    if filtered:
+        batch, values = batch.where(keyed), values.filter(keyed)
+    return batch, values, failures, filtered
 
 
 def timed_path(due: Int64s) -> pl.Series:

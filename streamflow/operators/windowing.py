@@ -16,16 +16,15 @@ import polars as pl
 
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import ROW, TS, WM, Batch
-from streamflow.operators.errors import evaluate, fail, join_failed
+from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
-from streamflow.operators.window_rows import Folds, Made, WindowRows, timed_path
+from streamflow.operators.window_rows import TIME_MS_MAX, Folds, Made, WindowRows, arriving, timed_path
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 
 Emit = Literal["update", "coalesced", "close"]
 Int64s = npt.NDArray[np.int64]
 STORE: Final = "windows"
-TIME_MS_MAX: Final = 1 << 61  # sums of times below it fit 64 bits
 _SHIFT: Final = 1 << 63
 _START: Final = "@:start"
 _NEVER: Final = np.int64(2**63 - 1)  # end of a window that never closes
@@ -80,13 +79,7 @@ class WindowOperator:
         self._codec = self.rows.folds.codec()
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
-        batch, values, failed = evaluate(inputs["in"], self.projection, self.labels)
-        batch, values, beyond = within(batch, values)
-        failures = [failed, beyond]
-        keyed = values[self._folds.keys.first].is_not_null()
-        filtered = int((~keyed).sum())
-        if filtered:
-            batch, values = batch.where(keyed), values.filter(keyed)
+        batch, values, failures, filtered = arriving(inputs["in"], self.projection, self.labels, self._folds.keys)
         if not len(batch):
             return Result(failed=join_failed(failures), filtered=filtered)
         ts, wm = batch.frame[TS].to_numpy(), batch.frame[WM].to_numpy()
@@ -195,15 +188,6 @@ class WindowOperator:
             return made
         self._changed = made
         return None
-
-
-def within(batch: Batch, values: pl.DataFrame) -> tuple[Batch, pl.DataFrame, Batch | None]:
-    """Set aside rows whose event time is so far off that no window can be told."""
-    fits = batch.frame[TS].is_between(-TIME_MS_MAX, TIME_MS_MAX).fill_null(False)
-    if fits.all():
-        return batch, values, None
-    beyond = fail(batch.where(~fits), "does_not_fit", "the event time is missing, or beyond what windows can hold.")
-    return batch.where(fits), values.filter(fits), beyond
 
 
 def groups_of(rows: pl.DataFrame, by: list[str]) -> tuple[Int64s, Int64s]:

@@ -187,3 +187,8 @@ def test_a_session_that_grows_takes_back_what_was_given_of_it(cuts: list[int]) -
     driver = run("session", "update", rows, cuts)
     assert [w[1:3] for w in windows(driver)] == [(10, 16), (24, 30), (17, 23), (17, 30)]
     assert [w[1:3] for w in windows(driver, "gone")] == [(17, 23), (24, 30)]
+    # Coalesced: what was given before, with other edges.
+    driver = run("session", "coalesced", rows, cuts)
+    given, gone = {w[:3] for w in windows(driver)}, [w[:3] for w in windows(driver, "gone")]
+    assert given - set(gone) == {("a", 10, 16), ("a", 17, 30)}
+    assert set(gone) <= given
