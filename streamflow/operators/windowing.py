@@ -143,7 +143,8 @@ class WindowOperator:
     ) -> Made | None:
         """Fold (row, window) pairs; what each of them gives, if each gives something."""
         evaluated = values.with_columns(frame[TS])
-        pairs = evaluated if len(of_row) == frame.height else evaluated[pl.Series(of_row, dtype=pl.UInt32)]
+        one_each = np.array_equal(of_row, np.arange(frame.height))
+        pairs = evaluated if one_each else evaluated[pl.Series(of_row, dtype=pl.UInt32)]
         keys = list(self._folds.keys.columns)
         group, first = groups_of(pairs.select(keys).with_columns(pl.Series(_START, start)), [*keys, _START])
         count, end = len(first), self.rule.ends(start[first])

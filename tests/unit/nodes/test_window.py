@@ -91,3 +91,13 @@ def test_an_item_in_two_windows_of_which_one_overflows_has_one_fate() -> None:
     driver = ran(rows, "shape: hopping, size: 20ms, advance: 10ms, emit: update")
     assert sums(driver) == [("a", BIG)]
     assert [d["code"] for d in driver.dead_letters()] == ["overflow", "overflow"]
+
+
+def test_as_many_pairs_as_rows_need_not_be_one_each() -> None:
+    """Two rows and two pairs of row and window: the first row is late, the second one in two windows."""
+    rows = [(100, "z", 0), (0, "a", 1), (112, "a", 2)]
+    driver = ran(rows[:1], "shape: hopping, size: 20ms, advance: 10ms, emit: update")
+    items = [{"k": key, "n": number} for _, key, number in rows[1:]]
+    driver.feed("start", items, keys=[None, None], times_ms=[0, 112], end=False)
+    assert sums(driver)[2:] == [("a", 2), ("a", 2)]
+    assert [i["n"] for i in driver.items("w", "late")] == [1]  # type: ignore[index, call-overload]
