@@ -50,8 +50,9 @@ def grow(folds: Folds, rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm
     Several rows of one group must be such that it makes no difference when time closes sessions (see `together`).
     """
     closed, known = _closed(sessions, rows, wm, rule)
-    rest, old = sessions.filter(pl.Series(~known | closed)), sessions.filter(pl.Series(known & ~closed))
+    rest = sessions.filter(pl.Series(~known | closed))
     # Arrival decides the order inside a session; sessions that were there come first, by time.
+    old = sessions.filter(pl.Series(known & ~closed)).sort([GROUP, START])
     states = pl.concat([old, rows])
     cluster = _clusters(states, rule.gap_ms)
     count = int(cluster.max()) + 1
