@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
 from streamflow.operators.timers import StoreTimers
-from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, timed_path
+from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered, timed_path
 from streamflow.operators.windowing import STORE, Emit, groups_of, nth_of
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
@@ -32,7 +32,8 @@ from streamflow.sdk.state import StateStore
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-_GROUPS, _TIMERS = b"g", b"t"
+Rows = npt.NDArray[np.uint32]
+_GROUPS, _TIMERS, _NUMBER = b"g", b"t", b"n"
 _NEVER: Final = 2**63 - 1
 
 
@@ -100,7 +101,14 @@ class SessionOperator:
         order = order[np.lexsort((sessions[GROUP].to_numpy()[order], due[order]))]
         closed = sessions[pl.Series(order, dtype=pl.UInt32)]
         made, failed = self.rows.from_state(
-            self._made(closed, times.crossing(due[order]), due[order] - 1, ctx, path=timed_path(due[order]))
+            self._made(
+                closed,
+                times.crossing(due[order]),
+                due[order] - 1,
+                ctx,
+                timed_path(due[order]),
+                numbers=numbered(store, _NUMBER, len(order)),
+            )
         )
         return Result(outputs={"out": made}, failed=failed, emitted=len(made))
 
@@ -151,15 +159,16 @@ class SessionOperator:
         found = lost.join(into, on=GROUP, how="inner", maintain_order="left")
         return found.filter(pl.col(START) >= pl.col("@:s"), pl.col(LAST) <= pl.col("@:e")).select(before.columns)
 
-    def _made(
-        self, states: pl.DataFrame, row: npt.NDArray[np.uint32], wm: Int64s, ctx: Context, *, path: pl.Series
-    ) -> Made:
+    def _made(self, states: pl.DataFrame, row: Rows, wm: Int64s, ctx: Context, path: pl.Series, **more: Any) -> Made:
         start, end = states[START].to_numpy(), states[LAST].to_numpy() + self.rule.gap_ms
-        return self.rows.made(states, start=start, end=end, row=row, watermark=wm, ctx=ctx, path=path)
+        return self.rows.made(states, start=start, end=end, row=row, watermark=wm, ctx=ctx, path=path, **more)
 
-    def _shown(self, made: pl.DataFrame, frame: pl.DataFrame, ctx: Context) -> Made:
-        at = made[AT].to_numpy()
-        return self._made(made, frame[ROW].to_numpy()[at], frame[WM].to_numpy()[at], ctx, path=index_bytes(nth_of(at)))
+    def _shown(self, states: pl.DataFrame, frame: pl.DataFrame, ctx: Context) -> Made:
+        """What rows made, or replaced."""
+        at = states[AT].to_numpy()
+        parents = frame[pl.Series(at, dtype=pl.UInt32)]
+        row, wm = parents[ROW].to_numpy(), parents[WM].to_numpy()
+        return self._made(states, row, wm, ctx, index_bytes(nth_of(at)), parents=parents)
 
     def _load(self, store: StateStore, names: list[bytes]) -> pl.DataFrame:
         """The sessions of groups, by group number and start."""

@@ -32,6 +32,7 @@ from streamflow.operators.folds import Fold
 from streamflow.operators.keys import key_bytes
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context
+from streamflow.sdk.state import StateStore
 
 Int64s = npt.NDArray[np.int64]
 TIME_MS_MAX: Final = 1 << 61  # sums of times below it fit 64 bits
@@ -142,9 +143,12 @@ class WindowRows:
         watermark: Int64s,
         ctx: Context,
         path: pl.Series,
+        parents: pl.DataFrame | None = None,
+        numbers: pl.Series | None = None,
     ) -> Made:
         """A row for each state. `start` and `end`: of its window, ms; `row` and `watermark`: where it stands among what
-        arrived; `path`: which of those of its row it is (see `timed_path`).
+        arrived; `path`: which of those of its row it is (see `timed_path`). Either `parents`: the rows that made them,
+        whose lineage goes on; or `numbers`: how many windows of the task have closed, where lineage begins.
         """
         keys, values = self.folds.keys, []
         bad: pl.Series | None = None
@@ -168,8 +172,8 @@ class WindowRows:
             key.alias(KEY),
             states["ts"].alias(TS),
             pl.Series(WM, watermark, dtype=pl.Int64),
-            *self._origin(states, key, start, ctx),
-            path.alias(PATH),
+            *self._execution(states["n"] if numbers is None else numbers, key, start, ctx),
+            *(_begun(numbers, path, ctx) if numbers is not None else _descended(parents, path)),
         )
         return Made(Batch(frame, self.schema), bad, message)
 
@@ -183,20 +187,32 @@ class WindowRows:
         failed = fail(Batch(lost.drop(gone).with_columns(nothing), self.source), "overflow", made.message)
         return made.rows.where(~made.bad), failed
 
-    def _origin(self, states: pl.DataFrame, key: pl.Series, start: Int64s, ctx: Context) -> list[pl.Expr]:
+    def _execution(self, revision: pl.Series, key: pl.Series, start: Int64s, ctx: Context) -> list[pl.Expr]:
         """A window begins executions of its own: (node, key, window, revision) names one."""
         text = key.cast(pl.String, strict=False).fill_null("")
         window = pl.Series(start).cast(pl.String)
         id_of = [pl.lit(f"{ctx.node}#"), pl.lit(text), pl.lit("@"), pl.lit(window), pl.lit("."),
-                 pl.lit(states["n"].cast(pl.String))]  # fmt: skip
-        return [
-            pl.lit(f"{ctx.workflow}.{ctx.node}").alias(SOURCE),
-            pl.lit(pl.Series(OFFSET, start)),
-            pl.concat_str(id_of).alias(EXECUTION),
-            pl.lit("").alias(TOPIC),
-            pl.lit(ctx.partition, dtype=pl.Int32).alias(PARTITION),
-            pl.lit(pl.Series([[]], dtype=HEADERS_DTYPE)).first().alias(HEADERS),
-        ]
+                 pl.lit(revision.cast(pl.String))]  # fmt: skip
+        no_headers = pl.lit(pl.Series([[]], dtype=HEADERS_DTYPE)).first()
+        return [pl.concat_str(id_of).alias(EXECUTION), no_headers.alias(HEADERS)]
+
+
+def _begun(numbers: pl.Series, path: pl.Series, ctx: Context) -> list[pl.Expr | pl.Series]:
+    """Lineage of windows that closed: the task's own, where they are numbered."""
+    return [
+        pl.lit(f"{ctx.workflow}.{ctx.node}/{ctx.partition}").alias(SOURCE),
+        numbers.alias(OFFSET),
+        pl.lit("").alias(TOPIC),
+        pl.lit(ctx.partition, dtype=pl.Int32).alias(PARTITION),
+        path.alias(PATH),
+    ]
+
+
+def _descended(parents: pl.DataFrame | None, path: pl.Series) -> list[pl.Expr | pl.Series]:
+    """Lineage of what rows made of their windows: theirs, and their place among a row's children."""
+    assert parents is not None
+    kept: list[pl.Expr | pl.Series] = [parents[c] for c in (SOURCE, OFFSET, TOPIC, PARTITION) if c in parents.columns]
+    return [*kept, (parents[PATH] + path if PATH in parents.columns else path).alias(PATH)]
 
 
 def arriving(
@@ -218,6 +234,13 @@ def arriving(
     if filtered:
         batch, values = batch.where(keyed), values.filter(keyed)
     return batch, values, failures, filtered
+
+
+def numbered(store: StateStore, name: bytes, count: int) -> pl.Series:
+    """The next `count` numbers of a task's closed windows, counted in its store under `name`."""
+    first = int.from_bytes(store.get(name) or b"\0", "big")
+    store.put(name, (first + count).to_bytes(8, "big"))
+    return pl.int_range(first, first + count, dtype=pl.Int64, eager=True)
 
 
 def timed_path(due: Int64s) -> pl.Series:

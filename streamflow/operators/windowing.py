@@ -18,7 +18,7 @@ from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import ROW, TS, WM, Batch
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
-from streamflow.operators.window_rows import TIME_MS_MAX, Folds, Made, WindowRows, arriving, timed_path
+from streamflow.operators.window_rows import TIME_MS_MAX, Folds, Made, WindowRows, arriving, numbered, timed_path
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 
@@ -27,6 +27,7 @@ Int64s = npt.NDArray[np.int64]
 STORE: Final = "windows"
 _SHIFT: Final = 1 << 63
 _START: Final = "@:start"
+_NUMBER: Final = b"\xff#"  # behind all windows that close
 _NEVER: Final = np.int64(2**63 - 1)  # end of a window that never closes
 
 
@@ -130,6 +131,7 @@ class WindowOperator:
                 watermark=due - 1,
                 ctx=ctx,
                 path=timed_path(due),
+                numbers=numbered(store, _NUMBER, len(due)),
             )
         )
         return Result(outputs={"out": closed}, failed=failed, emitted=len(closed))
@@ -184,6 +186,7 @@ class WindowOperator:
             watermark=frame[WM].to_numpy()[source],
             ctx=ctx,
             path=index_bytes(nth_of(source)),
+            parents=frame[pl.Series(source, dtype=pl.UInt32)],
         )
         if self.emit == "update":
             return made

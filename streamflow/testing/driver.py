@@ -147,8 +147,10 @@ class TopologyDriver:
         frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
         for at in range(0, frame.height, self._step_rows):
             part = frame.slice(at, self._step_rows)
-            marks = [self._time(stage, entry, ms) for ms in part[WM].to_list()]
-            part = part.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
+            marks = part[WM].to_list()
+            if stage.timed:  # elsewhere nothing tells what arrived at other inputs before
+                marks = [self._time(stage, entry, ms) for ms in marks]
+                part = part.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
             part = part.drop(ROW, strict=False).with_row_index(ROW)
             self.clock.watermark_ms = marks[-1]
             out = self._graphs[stage.id].step(entry.node, Batch(part, entry.schema))
