@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -15,10 +15,13 @@ from streamflow.expressions.limits import LAZY_DEPTH_MAX, TRY_DEPTH_MAX
 from streamflow.expressions.parse import diagnostic, parse
 from streamflow.expressions.polars_backend import PolarsProgram
 from streamflow.expressions.problems import LIMIT_EXCEEDED, Problem
-from streamflow.expressions.python_backend import PythonExpression, compile_python, run_all
+from streamflow.expressions.python_backend import compile_python
+from streamflow.expressions.running import Runs, run_all
 from streamflow.expressions.scope import Names
+from streamflow.expressions.shaped import ShapedExpression
 from streamflow.expressions.tree import Call, Coalesce, Column, If, Logic, MakeRecord, Member, Node, Try, children
-from streamflow.model.types import ANY, Type
+from streamflow.model.batch import Parsed
+from streamflow.model.types import ANY, PAYLOAD, Type
 from streamflow.sdk.expression import Evaluated, Expression, Scope
 from streamflow.sdk.places import Diagnostic
 
@@ -34,9 +37,9 @@ class CompiledProjection:
     columns: frozenset[str]
     trees: Mapping[str, Node]
     _typed: PolarsProgram | None
-    _untyped: Mapping[str, PythonExpression]
+    _untyped: Mapping[str, Runs]
 
-    def run(self, frame: pl.DataFrame, parsed: dict[str, list[Any]] | None = None) -> Evaluated:
+    def run(self, frame: pl.DataFrame, parsed: Parsed | None = None) -> Evaluated:
         """Evaluate over a frame. Never raises for what an item holds."""
         missing = self.columns.difference(frame.columns)
         if missing:
@@ -75,8 +78,13 @@ def compile_trees(trees: Mapping[str, Node], prefer: Backend) -> CompiledProject
         columns=frozenset(column for tree in trees.values() for column in _columns(tree)),
         trees=trees,
         _typed=PolarsProgram(typed) if typed else None,
-        _untyped={name: compile_python(tree) for name, tree in untyped.items()},
+        _untyped={name: _compiled(tree, prefer) for name, tree in untyped.items()},
     )
+
+
+def _compiled(tree: Node, prefer: Backend) -> Runs:
+    general = compile_python(tree)
+    return ShapedExpression(general) if prefer == "auto" and general.columns == (PAYLOAD,) else general
 
 
 def check_tree(expression: Expression, names: Names, wanted: Type | None) -> tuple[Node | None, list[Diagnostic]]:

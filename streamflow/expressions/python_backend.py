@@ -1,6 +1,6 @@
 """The Python backend: one generated function per expression that loops over rows.
 
-The code inside the loop is made by `python_code`; here are the loop around it, and running it over frames.
+The code inside the loop is made by `python_code`; here are the loop around it, and running it over a frame.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from streamflow.expressions.failure import TOO_LARGE, Fail
 from streamflow.expressions.python_code import Emitter
 from streamflow.expressions.tree import Node
 from streamflow.expressions.values import UNREADABLE, from_python, to_python
-
-CHUNK_ROWS = 4_096  # parsed JSON is large: so many objects stay near the processor, and go before the next ones come
+from streamflow.model.batch import Parsed
 
 # As `values.json_text`. What is nested too deeply to be written is too large.
 _JSON = {"dumps": orjson.dumps, "copied": b"%b", "Untold": orjson.JSONEncodeError}
 
 Loop = Callable[..., tuple[list[Any], dict[int, int]]]
-Parsed = dict[str, list[Any]]
 
 
 @dataclass(slots=True)
@@ -38,7 +36,7 @@ class PythonExpression:
     _texts: bool  # whether the loop makes JSON texts, and no values
     source: str
 
-    def run(self, frame: pl.DataFrame, parsed: dict[str, list[Any]]) -> tuple[pl.Series, pl.Series | None]:
+    def run(self, frame: pl.DataFrame, parsed: Parsed) -> tuple[pl.Series, pl.Series | None]:
         """Values and error codes; `parsed` keeps columns that another expression of the same run has read."""
         for name in self.columns:
             if name not in parsed:
@@ -88,36 +86,3 @@ def compile_python(node: Node, *, texts: bool = True) -> PythonExpression:
     scope: dict[str, Any] = {"Fail": Fail, "UNREADABLE": UNREADABLE, **_JSON, **emitter.bound}
     exec(compile(source, "<expression>", "exec"), scope)  # noqa: S102 - our own code, see above
     return PythonExpression(node, tuple(emitter.columns), emitter.types, scope["loop"], texts, source)
-
-
-def run_all(
-    expressions: Mapping[str, PythonExpression], frame: pl.DataFrame, parsed: Parsed | None = None
-) -> dict[str, tuple[pl.Series, pl.Series | None]]:
-    """Values and errors of several expressions; each column is read once, some thousand rows at a time.
-
-    `parsed`: JSON columns of this frame that are parsed already, as in `Batch.parsed`; others are added.
-    """
-    if parsed is not None:
-        return _run_chunk(expressions, frame, parsed)
-    if not expressions or frame.height <= CHUNK_ROWS:
-        return _run_chunk(expressions, frame, {})
-    chunks = [_run_chunk(expressions, frame.slice(at, CHUNK_ROWS), {}) for at in range(0, frame.height, CHUNK_ROWS)]
-    return {name: _joined([chunk[name] for chunk in chunks]) for name in expressions}
-
-
-def _run_chunk(
-    expressions: Mapping[str, PythonExpression], frame: pl.DataFrame, parsed: Parsed
-) -> dict[str, tuple[pl.Series, pl.Series | None]]:
-    read = dict(parsed)  # values of typed columns are kept for this run only
-    found = {name: e.run(frame, read) for name, e in expressions.items()}
-    for e in expressions.values():
-        parsed.update((name, read[name]) for name in e.columns if e.is_json(name))
-    return found
-
-
-def _joined(chunks: list[tuple[pl.Series, pl.Series | None]]) -> tuple[pl.Series, pl.Series | None]:
-    values = pl.concat([v for v, _ in chunks])
-    if all(codes is None for _, codes in chunks):
-        return values, None
-    fine = [pl.repeat(0, len(v), dtype=pl.UInt8, eager=True) if c is None else c for v, c in chunks]
-    return values, pl.concat(fine)

@@ -42,6 +42,11 @@ RESERVED: dict[str, pl.DataType] = {
 }  # fmt: skip
 
 
+# What was made of JSON columns, row by row, by whoever needed it first: Python values (a list), or columns of members
+# (a DataFrame). Shared, so never changed.
+Parsed = dict[str, Any]
+
+
 def kept_column(node: str, field: str) -> str:
     """Name of the reserved column that keeps `field` as node `node` produced it."""
     return f"@nodes.{node}.{field}"
@@ -51,13 +56,13 @@ def kept_column(node: str, field: str) -> str:
 class Batch:
     """Items of one schema. `frame` has the schema's payload columns and any reserved ones, in any order.
 
-    `parsed` lets operators that follow each other parse JSON once: column -> its Python values row by row, put there by
-    whoever needed them first. They are shared, so never changed. None: nobody keeps them, as the batch is too large.
+    `parsed` lets operators that follow each other parse JSON once, see `Parsed`. None: nobody keeps it, as the batch is
+    too large.
     """
 
     frame: pl.DataFrame
     schema: Schema
-    parsed: dict[str, list[Any]] | None = field(default=None, compare=False, repr=False)
+    parsed: Parsed | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return self.frame.height
@@ -83,6 +88,9 @@ class Batch:
         """The rows where `mask` is true; a null is false."""
         rows = self.with_frame(self.frame.filter(mask))
         if self.parsed:
-            kept = mask.to_list()
-            return replace(rows, parsed={name: list(compress(values, kept)) for name, values in self.parsed.items()})
+            return replace(rows, parsed={name: _where(values, mask) for name, values in self.parsed.items()})
         return rows
+
+
+def _where(values: Any, mask: pl.Series) -> Any:
+    return values.filter(mask) if isinstance(values, pl.DataFrame) else list(compress(values, mask.to_list()))

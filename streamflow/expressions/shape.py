@@ -1,0 +1,98 @@
+"""The shape of JSON objects: their keys in order; and the texts of one shape, taken apart into columns.
+
+Producers write the objects of a topic with one piece of code, so most texts have the shape of their neighbours. A
+regular expression says which do, in native code, where threads do not wait for each other. In those, a value lies
+between two marks, `,"key":` and the next, which a search finds: at the top they stand once, and in texts and lists they
+cannot stand, as a quote ends a text there and no key follows. Where objects nest, marks are counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+import polars as pl
+
+from streamflow.codecs.json_check import NESTED
+
+Kind = Literal["string", "long", "double", "bool", "null", "nested"]
+MEMBERS_MAX: Final = 64  # objects with more keys are not looked at
+FITS: Final = "fits"  # column: whether the text has the shape
+
+_KINDS: Final[dict[type, Kind]] = {str: "string", int: "long", float: "double", bool: "bool", type(None): "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Keys of a JSON object in the order of its text, and whether blanks stand behind its commas and colons."""
+
+    keys: tuple[str, ...]
+    spaced: bool
+
+    def pattern(self) -> str:
+        """What matches the texts of this shape. All of them are JSON, and objects whose values nest once at most."""
+        members = "".join(f"{re.escape(self.mark(at))}{NESTED}" for at in range(len(self.keys)))
+        return rf"^{members}\}}$"
+
+    def mark(self, at: int) -> str:
+        """What stands between the values of the members before `at` and at `at`."""
+        blank = " " if self.spaced else ""
+        before = f",{blank}" if at else "{"
+        return f"{before}{orjson.dumps(self.keys[at]).decode()}:{blank}"
+
+
+def text_column(at: int) -> str:
+    """Name of the column that holds the JSON text of member `at`; null where that is not known."""
+    return f"m{at}"
+
+
+def shape_of(text: str) -> tuple[Shape, dict[str, Kind]] | None:
+    """The shape of a JSON text, and of what kind the value of each key is in it. None where there is none to speak of:
+    no object, no keys or too many, or keys that could be taken for something else.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if type(value) is not dict or not 0 < len(value) <= MEMBERS_MAX or any(k[:1] in (",", "}") for k in value):
+        return None
+    shape = Shape(tuple(value), spaced=False)
+    if not text.startswith(shape.mark(0)) or text.startswith(Shape(shape.keys, spaced=True).mark(0)):
+        shape = Shape(shape.keys, spaced=True)
+    return shape, {key: kind_of(v) for key, v in value.items()}
+
+
+def kind_of(value: Any) -> Kind:
+    return _KINDS.get(type(value), "nested")
+
+
+def fitting(items: pl.Series, shape: Shape) -> pl.DataFrame:
+    """Column `fits` for JSON texts (Binary). Raises PolarsError where one is no UTF-8."""
+    return pl.DataFrame({FITS: items.cast(pl.String).str.contains(shape.pattern()).fill_null(False)})
+
+
+def with_members(fits: pl.DataFrame, items: pl.Series, shape: Shape, wanted: Collection[int]) -> pl.DataFrame:
+    """`fits`, what `fitting` made of these items, with the text columns of the members numbered in `wanted`."""
+    missing = sorted(at for at in wanted if text_column(at) not in fits.columns)
+    if not missing:
+        return fits
+    last = len(shape.keys)
+    frame = pl.DataFrame({"item": items, "text": items.cast(pl.String), FITS: fits[FITS]})
+    text = pl.col("text")
+    known = pl.col(FITS)
+    nests = bool(items.bin.slice(1).bin.contains(b"{").any())
+    places = []
+    for at in {*missing, *(at + 1 for at in missing)} - {0, last}:
+        mark = shape.mark(at)
+        once = known & (text.str.count_matches(mark, literal=True) == 1) if nests else known
+        places.append(pl.when(once).then(text.str.find(mark, literal=True)).cast(pl.Int64).alias(f"p{at}"))
+    frame = frame.with_columns(places)
+    cut = []
+    for at in missing:
+        start = len(shape.mark(at).encode()) + (pl.col(f"p{at}") if at else pl.when(known).then(0))
+        end = pl.col(f"p{at + 1}") if at + 1 < last else pl.col("item").bin.size().cast(pl.Int64) - 1
+        cut.append(pl.col("item").bin.slice(start, end - start).cast(pl.String).alias(text_column(at)))
+    return fits.with_columns(frame.select(cut).get_columns())
