@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -21,6 +22,8 @@ from streamflow.codecs.json_check import NESTED
 Kind = Literal["string", "long", "double", "bool", "null", "nested"]
 MEMBERS_MAX: Final = 64  # objects with more keys are not looked at
 FITS: Final = "fits"  # column: whether the text has the shape
+_NESTS, _ITEM, _TEXT = "nests", "item", "text"
+_CACHED_MAX: Final = 256
 
 _KINDS: Final[dict[type, Kind]] = {str: "string", int: "long", float: "double", bool: "bool", type(None): "null"}
 
@@ -32,6 +35,7 @@ class Shape:
     keys: tuple[str, ...]
     spaced: bool
 
+    @lru_cache(maxsize=_CACHED_MAX)  # noqa: B019 - shapes are few, and as small as their patterns
     def pattern(self) -> str:
         """What matches the texts of this shape. All of them are JSON, and objects whose values nest once at most."""
         members = "".join(f"{re.escape(self.mark(at))}{NESTED}" for at in range(len(self.keys)))
@@ -69,30 +73,52 @@ def kind_of(value: Any) -> Kind:
     return _KINDS.get(type(value), "nested")
 
 
+@dataclass(frozen=True, slots=True)
+class _Cuts:
+    """Expressions that find members: made once, as making them takes longer than running them over some rows."""
+
+    places: tuple[pl.Expr, ...]
+    members: tuple[pl.Expr, ...]
+
+
 def fitting(items: pl.Series, shape: Shape) -> pl.DataFrame:
-    """Column `fits` for JSON texts (Binary). Raises PolarsError where one is no UTF-8."""
-    return pl.DataFrame({FITS: items.cast(pl.String).str.contains(shape.pattern()).fill_null(False)})
+    """Columns `fits` and `nests` for JSON texts (Binary, no nulls). Raises PolarsError where one is no UTF-8."""
+    return pl.DataFrame({_ITEM: items, _TEXT: items.cast(pl.String)}).select(_fits(shape))
 
 
 def with_members(fits: pl.DataFrame, items: pl.Series, shape: Shape, wanted: Collection[int]) -> pl.DataFrame:
     """`fits`, what `fitting` made of these items, with the text columns of the members numbered in `wanted`."""
-    missing = sorted(at for at in wanted if text_column(at) not in fits.columns)
+    missing = tuple(sorted(at for at in wanted if text_column(at) not in fits.columns))
     if not missing:
         return fits
+    cuts = _cuts(shape, missing, all_fit=fits[FITS].all(), nests=fits[_NESTS].any())
+    frame = pl.DataFrame({_ITEM: items, _TEXT: items.cast(pl.String), FITS: fits[FITS]})
+    return fits.hstack(frame.with_columns(cuts.places).select(cuts.members))
+
+
+@lru_cache(maxsize=_CACHED_MAX)
+def _fits(shape: Shape) -> tuple[pl.Expr, pl.Expr]:
+    nests = pl.col(_ITEM).bin.slice(1).bin.contains(b"{")
+    return pl.col(_TEXT).str.contains(shape.pattern()).alias(FITS), nests.alias(_NESTS)
+
+
+@lru_cache(maxsize=_CACHED_MAX)
+def _cuts(shape: Shape, wanted: tuple[int, ...], *, all_fit: bool, nests: bool) -> _Cuts:
     last = len(shape.keys)
-    frame = pl.DataFrame({"item": items, "text": items.cast(pl.String), FITS: fits[FITS]})
-    text = pl.col("text")
-    known = pl.col(FITS)
-    nests = bool(items.bin.slice(1).bin.contains(b"{").any())
-    places = []
-    for at in {*missing, *(at + 1 for at in missing)} - {0, last}:
+    item, text = pl.col(_ITEM), pl.col(_TEXT)
+
+    def where_known(place: pl.Expr, mark: str = "") -> pl.Expr:
+        if nests and mark:
+            return pl.when(pl.col(FITS) & (text.str.count_matches(mark, literal=True) == 1)).then(place)
+        return place if all_fit else pl.when(pl.col(FITS)).then(place)
+
+    places = [where_known(pl.lit(len(shape.mark(0).encode()), pl.Int64)).alias("b0")]
+    for at in {*wanted, *(at + 1 for at in wanted)} - {0, last}:
         mark = shape.mark(at)
-        once = known & (text.str.count_matches(mark, literal=True) == 1) if nests else known
-        places.append(pl.when(once).then(text.str.find(mark, literal=True)).cast(pl.Int64).alias(f"p{at}"))
-    frame = frame.with_columns(places)
-    cut = []
-    for at in missing:
-        start = len(shape.mark(at).encode()) + (pl.col(f"p{at}") if at else pl.when(known).then(0))
-        end = pl.col(f"p{at + 1}") if at + 1 < last else pl.col("item").bin.size().cast(pl.Int64) - 1
-        cut.append(pl.col("item").bin.slice(start, end - start).cast(pl.String).alias(text_column(at)))
-    return fits.with_columns(frame.select(cut).get_columns())
+        places.append(where_known(text.str.find(mark, literal=True), mark).cast(pl.Int64).alias(f"e{at - 1}"))
+    places.append(where_known(item.bin.size().cast(pl.Int64) - 1).alias(f"e{last - 1}"))
+    members = []
+    for at in wanted:
+        start = pl.col("b0") if at == 0 else pl.col(f"e{at - 1}") + len(shape.mark(at).encode())
+        members.append(item.bin.slice(start, pl.col(f"e{at}") - start).cast(pl.String).alias(text_column(at)))
+    return _Cuts(tuple(places), tuple(members))

@@ -15,7 +15,7 @@ import polars as pl
 from streamflow.model.batch import Batch
 from streamflow.topology.plan import StagePlan
 
-PORTION_ROWS: Final = 4_096
+PORTION_ROWS: Final = 16_384
 
 
 def worth_it(stage: StagePlan) -> bool:
