@@ -2,8 +2,9 @@
 
 Producers write the objects of a topic with one piece of code, so most texts have the shape of their neighbours. A
 regular expression says which do, in native code, where threads do not wait for each other. In those, a value lies
-between two marks, `,"key":` and the next, which a search finds: at the top they stand once, and in texts and lists they
-cannot stand, as a quote ends a text there and no key follows. Where objects nest, marks are counted.
+between two marks, `,"key":` and the next, which a search finds: at the top they stand once. Where a text ends with a
+comma, its quote is no beginning of a key: what follows is one of a few characters, with which no key may begin here.
+Where objects nest, marks are counted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import orjson
 import polars as pl
@@ -21,6 +22,7 @@ from streamflow.codecs.json_check import NESTED
 
 Kind = Literal["string", "long", "double", "bool", "null", "nested"]
 MEMBERS_MAX: Final = 64  # objects with more keys are not looked at
+_BEHIND_TEXT: Final = tuple(",:]} \t\n\r")  # what may follow the quote that ends a text
 FITS: Final = "fits"  # column: whether the text has the shape
 _NESTS, _ITEM, _TEXT = "nests", "item", "text"
 _CACHED_MAX: Final = 256
@@ -61,16 +63,10 @@ def shape_of(text: str) -> tuple[Shape, dict[str, Kind]] | None:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    if type(value) is not dict or not 0 < len(value) <= MEMBERS_MAX or any(k[:1] in (",", "}") for k in value):
+    if type(value) is not dict or not 0 < len(value) <= MEMBERS_MAX or any(k.startswith(_BEHIND_TEXT) for k in value):
         return None
-    shape = Shape(tuple(value), spaced=False)
-    if not text.startswith(shape.mark(0)) or text.startswith(Shape(shape.keys, spaced=True).mark(0)):
-        shape = Shape(shape.keys, spaced=True)
-    return shape, {key: kind_of(v) for key, v in value.items()}
-
-
-def kind_of(value: Any) -> Kind:
-    return _KINDS.get(type(value), "nested")
+    spaced = text.startswith(Shape(tuple(value), spaced=True).mark(0))
+    return Shape(tuple(value), spaced), {key: _KINDS.get(type(v), "nested") for key, v in value.items()}
 
 
 @dataclass(frozen=True, slots=True)

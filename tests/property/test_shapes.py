@@ -132,7 +132,18 @@ def test_most_items_of_one_shape_never_become_python_objects() -> None:
     assert orjson.loads(found[11]) == {"s": "DE", "x": 126.5, "y": "g"}
 
 
-@pytest.mark.parametrize("text", ["[1]", "1", "{}", "", "nonsense", '{",a":1}'])
+def test_a_text_that_ends_with_a_comma_is_no_mark() -> None:
+    for item in (b'{"p,":":z",":":1,"a":"x,","]":["y,"],"b":2}', b'{"p,":"","a":"q,","b":3,"c":["r,","s"],"d":4}'):
+        made = [projection({"new": 'merge(item, {"x": (b)})'}, as_any=True, prefer=p) for p in ("auto", "python")]
+        assert outcome(made[0], [item] * 2) == outcome(made[1], [item] * 2)
+
+
+@pytest.mark.parametrize("first", [",", ":", "]", "}", " "])
+def test_keys_that_begin_like_what_follows_a_text_have_no_shape(first: str) -> None:
+    assert shape_of(json.dumps({"a": 1, f"{first}a": 1})) is None
+
+
+@pytest.mark.parametrize("text", ["[1]", "1", "{}", "", "nonsense"])
 def test_odd_texts_have_no_shape(text: str) -> None:
     assert shape_of(text) is None
 
