@@ -16,24 +16,24 @@ from streamflow.codecs.api import BadCode
 
 Found = dict[int, tuple[BadCode, str]]  # row -> (code, message)
 
-SPACE: Final = r"[ \t\n\r]*"
+_SPACE: Final = r"[ \t\n\r]*"
 # An escaped half of a surrogate pair is no text: all of them are left to the parser.
 _UNICODE: Final = r"u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2})"
-TEXT: Final = rf'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|{_UNICODE}))*"'
-NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"  # all of them finite
-SCALAR: Final = rf"(?:{TEXT}|{NUMBER}|true|false|null)"
+_TEXT: Final = rf'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|{_UNICODE}))*"'
+_NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"  # all of them finite
+_SCALAR: Final = rf"(?:{_TEXT}|{_NUMBER}|true|false|null)"
 
 
 def _all(items: str) -> str:
-    return rf"(?:{items}{SPACE}(?:,{SPACE}{items}{SPACE})*)?"
+    return rf"(?:{items}{_SPACE}(?:,{_SPACE}{items}{_SPACE})*)?"
 
 
 def _object(values: str) -> str:
-    return rf"\{{{SPACE}{_all(f'{TEXT}{SPACE}:{SPACE}{values}')}\}}"
+    return rf"\{{{_SPACE}{_all(f'{_TEXT}{_SPACE}:{_SPACE}{values}')}\}}"
 
 
-NESTED: Final = rf"(?:{SCALAR}|{_object(SCALAR)}|\[{SPACE}{_all(SCALAR)}\])"
-PLAIN: Final = rf"^{SPACE}{_object(NESTED)}{SPACE}$"  # an object of values that nest once more at most
+NESTED: Final = rf"(?:{_SCALAR}|{_object(_SCALAR)}|\[{_SPACE}{_all(_SCALAR)}\])"
+PLAIN: Final = rf"^{_SPACE}{_object(NESTED)}{_SPACE}$"  # an object of values that nest once more at most
 
 _NO_FIELD: Final = pl.Struct({"\0": pl.Null})  # nothing has such a key: values are parsed, and none is kept
 

@@ -1,6 +1,6 @@
 """A large batch of untyped items goes through a stage in portions, so that nodes can hand parsed JSON on.
 
-Objects of all rows of a step at once would take many times the memory of their texts; those of a few thousand rows are
+Objects of all rows of a step at once would take many times the memory of their texts; those of some thousand rows are
 small, near the processor, and gone before the next ones come. A physical batch is never observable, so portions are
 not either.
 """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
+from streamflow.model.batch import Parsed
 from streamflow.model.types import Schema, Type
 from streamflow.sdk.places import Place
 
@@ -64,7 +65,7 @@ class Projection(Protocol):
         """Frame columns that are read, reserved ones included."""
         ...
 
-    def run(self, frame: pl.DataFrame, parsed: dict[str, list[Any]] | None = None) -> Evaluated:
+    def run(self, frame: pl.DataFrame, parsed: Parsed | None = None) -> Evaluated:
         """Evaluate over a frame; pure, thread-safe, never raises for what an item holds.
 
         `parsed`: see `Batch.parsed`; JSON columns that it lacks are added.
