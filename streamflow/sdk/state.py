@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import polars as pl
+
 
 class StateStore(Protocol):
     """A sorted map of bytes to bytes. Order is bytewise."""
@@ -27,6 +29,10 @@ class StateStore(Protocol):
     def put_many(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None: ...
 
     def delete(self, key: bytes) -> None: ...
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        """Harmless for keys that are not there."""
+        ...
 
     def scan(self, first: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Entries with first <= key < end, in order."""
@@ -50,6 +56,10 @@ class TransactionalStore(StateStore, Protocol):
 
     def restore(self, entries: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
         """Apply changelog records read from the log up to `changelog_offset` (exclusive)."""
+        ...
+
+    def restore_columns(self, keys: pl.Series, values: pl.Series, changelog_offset: int) -> None:
+        """The same of many records at once: two columns of bytes in order of offsets; a null value is a deletion."""
         ...
 
     @property
