@@ -9,8 +9,8 @@ an abort drops them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -68,6 +68,25 @@ class TransactionalStore(StateStore, Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+STATE_KEY: Final = "@key"
+STATE_FROM: Final = "@from"
+STATE_TO: Final = "@to"
+
+
+@runtime_checkable
+class ReadsState(Protocol):
+    """An operator that can say what entries of its stores mean: `streamflow state` shows them."""
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """Committed entries as rows. `stores`: all entries of one partition by store, in order of their keys.
+
+        Columns: STATE_KEY (Binary: the key that rows are partitioned by; null where there is none), STATE_FROM and
+        STATE_TO (Int64, event time in ms: the window from its start to before its end; null where there is none), and
+        the values under names of their own.
+        """
+        ...
 
 
 class Timers(Protocol):

@@ -137,7 +137,7 @@ class RocksFolder:
             found = self._db.get(_BINDING)
         except Exception as error:
             self._close_db()
-            if "lock" in str(error).lower():
+            if "lock hold by current process" in str(error):
                 raise StateBusy(f"state in {self.path} is in use within this process.") from error
             return str(error)
         if found == self._binding:
