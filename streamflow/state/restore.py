@@ -13,7 +13,7 @@ from streamflow.sdk.state import TransactionalStore
 from streamflow.state.changelog import decode_columns
 
 READ_BYTES_MAX = 8 << 20
-APPLY_BYTES_MAX = 48 << 20  # decompressed records that are taken in at once
+APPLY_BYTES_MAX = 24 << 20  # decompressed records that are taken in at once
 
 Progress = Callable[[int, int], None]  # (next offset, high watermark)
 
