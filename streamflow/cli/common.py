@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import gc
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 DEFAULT_LOG = ".streamflow/log"
 T = TypeVar("T")
+
+
+class StateChoice(enum.StrEnum):
+    """What `--state` may be."""
+
+    memory = "memory"
+    rocksdb = "rocksdb"
+
+
 # Objects made since the last look for garbage: a portion of untyped items is thousands of them, none in a cycle.
 _GARBAGE_AFTER = 20_000
 
@@ -29,6 +39,18 @@ LogOption = Annotated[
     str, typer.Option("--log", envvar="STREAMFLOW_LOG", metavar="PATH", help="The log: a folder, or kafka://HOST:PORT.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=note_json, help="Print facts as JSON.")]
+StateOption = Annotated[
+    StateChoice | None,
+    typer.Option(help="Where tasks keep state: memory, or rocksdb (on disk). Default: what the workflow says."),
+]
+StateDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of state on disk. A later run goes on from it; it can always be made again from the log.",
+        show_default=".streamflow/state",
+    ),
+]
 FileArgument = Annotated[
     Path,
     typer.Argument(

@@ -21,6 +21,9 @@ from streamflow.cli.common import (
     FileArgument,
     JsonOption,
     LogOption,
+    StateChoice,
+    StateDirOption,
+    StateOption,
     compile_file,
     run_async,
     schema_registry,
@@ -61,6 +64,8 @@ def run(
             max=1024,
         ),
     ] = None,
+    state: StateOption = None,
+    state_dir: StateDirOption = None,
     guarantee: Annotated[_Guarantee | None, typer.Option(help="Default: what the workflow says.")] = None,
     metrics: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
@@ -78,6 +83,7 @@ def run(
     document, topology = compile_file(file)
     if guarantee is not None:
         topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
+    topology = with_state(topology, state, state_dir)
     # Functions of the workflow may print; with --json, stdout belongs to the facts.
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         report = run_async(
@@ -90,6 +96,7 @@ def run(
                 duration=duration,
                 workers=workers,
                 metrics=metrics,
+                state_dir=state_dir,
             )
         )
     done, rate = report.progress, report.progress.rows_in / max(report.progress.seconds, 1e-9)
@@ -114,15 +121,16 @@ async def _run(
     duration: float | None,
     workers: int | None,
     metrics: Path | None,
+    state_dir: Path | None,
 ) -> RunReport:
     from streamflow.sdk.errors import StreamflowError
 
     show = Figures(metrics)
     try:
         if address.startswith("kafka://") and (workers or 1) > 1:
-            report = await _run_processes(topology, address, file, until_end, duration, workers or 1, show)
+            report = await _run_processes(topology, address, file, until_end, duration, workers or 1, show, state_dir)
         else:
-            report = await _run_here(document, topology, address, until_end, duration, workers, show)
+            report = await _run_here(document, topology, address, until_end, duration, workers, show, state_dir)
     except StreamflowError as error:  # such as a file that is not there, or a broker that does not answer
         fail(error.message, error=error.code, mend=error.mend)
     finally:
@@ -139,6 +147,7 @@ async def _run_here(
     duration: float | None,
     workers: int | None,
     show: Figures,
+    state_dir: Path | None,
 ) -> RunReport:
     """In this process, which on Kafka may be one of several that run the workflow."""
     from streamflow.logs import EmbeddedLog
@@ -153,6 +162,7 @@ async def _run_here(
             "functions": document.functions,
             "registry": schema_registry(address, topology.registry, topology.base_folder),
             "threads": workers if isinstance(log, EmbeddedLog) else None,
+            "state_folder": str(state_dir or ""),
             "until_end": until_end,
             "on_progress": tell or show,
             "ends_itself": tell is None,
@@ -180,6 +190,7 @@ async def _run_processes(
     duration: float | None,
     count: int,
     show: Figures,
+    state_dir: Path | None,
 ) -> RunReport:
     """In worker processes, each a `streamflow run` with one worker."""
     from streamflow.runtime.topics import ensure_topics, task_count
@@ -190,9 +201,21 @@ async def _run_processes(
         tasks = task_count(topology, await ensure_topics(topology, log))
     command = [sys.executable, "-m", "streamflow.cli.main", "run", str(file), "--log", address, "--workers", "1"]
     command += ["--guarantee", topology.run.guarantee, *(["--until-end"] if until_end else [])]
+    command += ["--state", topology.run.state, *(["--state-dir", str(state_dir)] if state_dir else [])]
     processes = Processes(command, count, tasks=tasks if until_end else None, on_progress=show)
     with stopped_by_signals(processes.stop, duration):
         return RunReport(progress=await processes.run())
+
+
+def with_state(topology: Topology, state: StateChoice | None, state_dir: Path | None) -> Topology:
+    """The topology with what `--state` says; leaves with 2 where a folder is given for nothing."""
+    if state is not None:
+        topology = replace(topology, run=replace(topology.run, state=state.value))
+    if state_dir is not None and topology.run.state == "memory":
+        fail(
+            "--state-dir is where state is kept on disk, and it is kept in memory.", mend="Add --state rocksdb.", code=2
+        )
+    return topology
 
 
 @contextlib.contextmanager
@@ -238,9 +261,10 @@ class Figures:
         rate = (progress.rows_in - self._last[1]) / max(now - self._last[0], 1e-9)
         self._last = (now, progress.rows_in)
         self.write(facts(progress, None))
+        restoring = f"  restoring state: {progress.restoring:,} records left" if progress.restoring else ""
         self._line.show(
             f"{progress.seconds:6.1f} s  {progress.rows_in:>13,} in  {progress.rows_out:>13,} out  "
-            f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}"
+            f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}{restoring}"
         )
 
     def end(self) -> None:
@@ -274,6 +298,7 @@ def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
         "dead_letters": progress.dead,
         "commits": progress.commits,
         "lag": progress.lag,
+        "restoring": progress.restoring,
         "records_per_s": round(progress.rows_in / max(progress.seconds, 1e-9), 1),
         # From the first record taken to the end of the last commit, without start and end of the process.
         "active_seconds": round(progress.last_s - progress.first_s, 4),

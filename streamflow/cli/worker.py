@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamflow.cli.common import FileArgument, LogOption, compile_file, run_async, schema_registry, writable_log
+from streamflow.cli.common import (
+    FileArgument,
+    LogOption,
+    StateDirOption,
+    StateOption,
+    compile_file,
+    run_async,
+    schema_registry,
+    writable_log,
+)
 from streamflow.cli.logs import configure
 from streamflow.cli.output import fail, note
-from streamflow.cli.run import Figures, facts, stopped_by_signals
+from streamflow.cli.run import Figures, facts, stopped_by_signals, with_state
 
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
@@ -28,6 +37,8 @@ def worker(
     session_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silent for so long, its tasks go to other workers.", min=1)
     ] = 10.0,
+    state: StateOption = None,
+    state_dir: StateDirOption = None,
     metrics: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
     ] = None,
@@ -40,7 +51,8 @@ def worker(
     document, topology = compile_file(file)
     if not log.startswith("kafka://"):
         fail(f"a worker runs on Kafka; {log!r} is a folder.", mend="Use `streamflow run` for the embedded log.", code=2)
-    report = run_async(_work(document, topology, log, threads, session_timeout, metrics))
+    topology = with_state(topology, state, state_dir)
+    report = run_async(_work(document, topology, log, threads, session_timeout, metrics, state_dir))
     if report is not None and report.halted is not None:
         fail(report.halted.message, error=report.halted.code, mend=report.halted.mend)
 
@@ -52,6 +64,7 @@ async def _work(
     threads: int | None,
     session_timeout_s: float,
     metrics: Path | None,
+    state_dir: Path | None,
 ) -> RunReport | None:
     import asyncio
 
@@ -66,6 +79,7 @@ async def _work(
         functions=document.functions,
         registry=schema_registry(address, topology.registry, topology.base_folder),
         threads=threads,
+        state_folder=str(state_dir or ""),
         session_timeout_ms=round(session_timeout_s * 1000),
         on_progress=show,
     )

@@ -80,6 +80,24 @@ def read(batches: Sequence[RecordBatch], node: Node, looks: Look) -> pl.DataFram
     return pl.DataFrame([*values, key.alias(KEY), pl.Series(TS, ts), pl.Series(POSITION, position)])
 
 
+def read_deletions(batches: Sequence[RecordBatch]) -> pl.DataFrame:
+    """`@key` and `@position` of records that have a key and no value. Raises as `read` does."""
+    counts = np.array([b.count for b in batches], np.int64)
+    count, size = int(counts.sum()), sum(len(b.body) for b in batches)
+    raw = pl.read_avro(io.BytesIO(container(_deletions_header(), count, *(b.body for b in batches))))
+    if raw.height != count:
+        raise MismatchError("fewer records than announced")
+    if not (raw["evlen"] == -1).all() or raw["eattr"].any() or raw["eheaders"].any():
+        raise MismatchError("records with a value, headers or attributes")
+    off = raw["eoff"].to_numpy()
+    key_bytes = raw["ekey"].bin.size().to_numpy().astype(np.int64)
+    held = 3 + sizes_of(raw["ets"].to_numpy()) + sizes_of(off) + sizes_of(key_bytes) + key_bytes
+    length = raw["elen"].to_numpy()
+    if not (length == held).all() or int((length + sizes_of(length)).sum()) != size:
+        raise MismatchError("a record shorter or longer than announced")
+    return pl.DataFrame([raw["ekey"].alias(KEY), pl.Series(POSITION, _positions(batches, counts, off))])
+
+
 def _check(raw: pl.DataFrame, node: Node, looks: Look, body: memoryview) -> None:
     """Every record takes the bytes it announces, and all together take the whole body."""
     lengths = byte_lengths(raw)
@@ -153,6 +171,12 @@ def _header(node: Node, null_keys: bool, prefix_size: int) -> bytes:
         fields.append({"name": "emagic", "type": "long"})
         fields.append({"name": "eid", "type": "float" if prefix_size == PREFIX_CONFLUENT else "double"})
     return header_of([*fields, *raw_columns(node), {"name": "eheaders", "type": "long"}])
+
+
+@lru_cache(maxsize=1)
+def _deletions_header() -> bytes:
+    longs = ("elen", "eattr", "ets", "eoff", "ekey", "evlen", "eheaders")
+    return header_of([{"name": name, "type": "bytes" if name == "ekey" else "long"} for name in longs])
 
 
 def _positions(batches: Sequence[RecordBatch], counts: Any, off: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 OnError = Literal["stop", "continue", "dead_letter", "error_port"]
+StateBackend = Literal["memory", "rocksdb"]
 Extent = Literal["item", "run", "file", "request"]
 
 
@@ -35,3 +36,4 @@ class RunPolicy:
     commit_interval_ms: int = 100
     pending_bytes_max: int = 32 << 20  # commit earlier when this much output waits
     step_bytes_max: int = 2 << 20  # encoded input of one step of a task
+    state: StateBackend = "memory"  # where tasks keep their stores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,7 +11,16 @@ from streamflow.model.batch import Batch
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.aggregates import NEEDS_ROWS, Aggregate
 from streamflow.operators.errors import evaluate, fail, join_failed
-from streamflow.operators.execution_rows import ExecutionRows, arrived, by_execution, from_state, new_rows, reserved
+from streamflow.operators.execution_rows import (
+    ExecutionRows,
+    arrived,
+    as_state,
+    by_execution,
+    from_state,
+    new_rows,
+    reserved,
+    waiting,
+)
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result
@@ -110,6 +119,12 @@ class AggregateOperator:
         except ItemError as error:
             return Result(failed=fail(self._lost(place.tail(1)), error.item_code, error.message))
         return Result(outputs={"out": Batch(made, self.schema)}, emitted=made.height)
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        entries = stores["rows"]
+        states = waiting(entries, "groups")
+        states |= {execution: self.groups.update(None, rows) for execution, rows in waiting(entries, "rows").items()}
+        return as_state({execution: self.groups.result(state) for execution, state in states.items()})
 
     def _keep(self, execution: str, rows: pl.DataFrame, ctx: Context) -> None:
         store = ctx.store("rows")

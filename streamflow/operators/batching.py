@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from streamflow.model.batch import KEY, PATH, ROW, TS, WM, Batch
 from streamflow.model.types import PAYLOAD, Schema
-from streamflow.operators.execution_rows import ExecutionRows, arrived, by_execution, from_state, reserved
+from streamflow.operators.execution_rows import (
+    ExecutionRows,
+    arrived,
+    as_state,
+    by_execution,
+    from_state,
+    reserved,
+    waiting,
+)
 from streamflow.operators.explode import index_bytes
 from streamflow.sdk.operator import Context, Result
 
@@ -49,6 +57,9 @@ class BatchOperator:
             return Result()
         made = self._lists(from_state(rows), number)
         return Result(outputs={"out": Batch(made, self.schema)}, emitted=made.height)
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        return as_state(waiting(stores["rows"]))
 
     @property
     def _keeps(self) -> bool:

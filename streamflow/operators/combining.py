@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,16 @@ import polars as pl
 from streamflow.model.batch import Batch
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.errors import evaluate, fail, join_failed
-from streamflow.operators.execution_rows import ExecutionRows, arrived, by_execution, from_state, in_order, reserved
+from streamflow.operators.execution_rows import (
+    ExecutionRows,
+    arrived,
+    as_state,
+    by_execution,
+    from_state,
+    in_order,
+    reserved,
+    waiting,
+)
 from streamflow.operators.typed_json import untyped_items
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.expression import Projection
@@ -211,6 +220,10 @@ class CombineOperator:
         except ItemError as error:
             return Result(failed=join_failed(self._failed(sides, error)))
         return Result(outputs={"out": Batch(made, self.combine.schema)} if made.height else {}, emitted=made.height)
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        sides = [as_state(waiting(stores["rows"], port), **{"@port": port}) for port in _SIDES]
+        return pl.concat(sides, how="diagonal")
 
     def _keyed(self, port: str, batch: Batch) -> tuple[Batch, Batch | None]:
         if port not in self.keys:

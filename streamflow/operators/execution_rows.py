@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 
@@ -17,7 +17,7 @@ from streamflow.model.batch import EXECUTION, KEY, PATH, ROW, TS, WM
 from streamflow.model.types import PAYLOAD
 from streamflow.operators.explode import index_bytes
 from streamflow.sdk.operator import NO_ROW
-from streamflow.sdk.state import StateStore
+from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 _NUMBER = struct.Struct(">Q")
 _COUNTS = struct.Struct(">QQ")  # entries, rows
@@ -54,9 +54,7 @@ class ExecutionRows:
         entries = list(self._store.scan(head + b"r", head + b"s"))
         if not entries:
             return None
-        for key, _ in entries:
-            self._store.delete(key)
-        self._store.delete(head + b"#")
+        self._store.delete_many([*(key for key, _ in entries), head + b"#"])
         return pl.concat([decode(value) for _, value in entries], how="diagonal")
 
     def _counts(self, head: bytes) -> tuple[int, int]:
@@ -65,6 +63,32 @@ class ExecutionRows:
 
     def _head(self, execution: str) -> bytes:
         return b"\0".join((execution.encode(), self._part, b""))
+
+
+def waiting(entries: Iterable[tuple[bytes, bytes]], part: str = "") -> dict[str, pl.DataFrame]:
+    """Rows by execution, out of all entries of a store."""
+    found: dict[str, list[pl.DataFrame]] = {}
+    for key, value in entries:
+        execution, its_part, rest = key.split(b"\0", 2)
+        if its_part == part.encode() and rest.startswith(b"r"):
+            found.setdefault(execution.decode(), []).append(decode(value))
+    return {execution: pl.concat(frames, how="diagonal") for execution, frames in found.items()}
+
+
+def as_state(rows: Mapping[str, pl.DataFrame], **more: str) -> pl.DataFrame:
+    """Rows that wait, by execution, as `sdk.state.ReadsState` gives them. `more`: further columns, named `@…`."""
+    shown = [NOTHING_KEPT]
+    for execution, frame in rows.items():
+        key = pl.col(KEY) if KEY in frame.columns else pl.lit(None, dtype=pl.Binary)
+        nothing = [pl.lit(None, dtype=pl.Int64).alias(name) for name in (STATE_FROM, STATE_TO)]
+        named = [pl.lit(value).alias(name) for name, value in ((EXECUTION, execution), *more.items())]
+        values = [c for c in frame.columns if c == PAYLOAD or not c.startswith("@")]
+        shown.append(frame.with_columns(key.alias(STATE_KEY), *nothing, *named).select(
+            STATE_KEY, STATE_FROM, STATE_TO, EXECUTION, *more, *values))  # fmt: skip
+    return pl.concat(shown, how="diagonal")
+
+
+NOTHING_KEPT = pl.DataFrame(schema={STATE_KEY: pl.Binary, STATE_FROM: pl.Int64, STATE_TO: pl.Int64})
 
 
 def by_execution(frame: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from streamflow.model.batch import EXECUTION, Batch
+from streamflow.operators.execution_rows import NOTHING_KEPT
 from streamflow.sdk.operator import Context, Result
 
 _WHOLE = ""  # the one set when the whole stream is counted
@@ -41,6 +42,12 @@ class LimitOperator:
         if self.scope == "execution" and self.bounded:
             ctx.store("counts").delete(execution.encode())
         return Result()
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        counts = [int.from_bytes(value, "big") for _, value in stores["counts"]]
+        seen = pl.Series("seen", counts, dtype=pl.Int64)
+        of = pl.Series(EXECUTION, [name.decode() for name, _ in stores["counts"]], dtype=pl.String)
+        return pl.concat([NOTHING_KEPT, pl.DataFrame([of, seen])], how="diagonal")
 
     def _continued(self, counted: pl.DataFrame, ctx: Context) -> pl.DataFrame:
         """The numbers go on where earlier steps left them."""

@@ -9,7 +9,7 @@ groups go one row of each after another: the n-th rows of all of them together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -112,6 +112,12 @@ class SessionOperator:
         )
         return Result(outputs={"out": made}, failed=failed, emitted=len(made))
 
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        values, _ = _unpacked([value for name, value in stores[STORE] if name.startswith(_GROUPS)])
+        states = self._codec.decode(values)
+        start, last = states[START].to_numpy(), states[LAST].to_numpy()
+        return self.rows.shown(states, start, last + self.rule.gap_ms)
+
     @property
     def _folds(self) -> Folds:
         return self.rows.folds
@@ -172,16 +178,7 @@ class SessionOperator:
 
     def _load(self, store: StateStore, names: list[bytes]) -> pl.DataFrame:
         """The sessions of groups, by group number and start."""
-        found = store.get_many([_GROUPS + name for name in names])
-        values: list[bytes] = []
-        group: list[int] = []
-        for i, value in enumerate(found):
-            at = 8
-            while value is not None and at < len(value):
-                size = int.from_bytes(value[at : at + 4], "big")
-                values.append(value[at + 4 : at + 4 + size])
-                group.append(i)
-                at += 4 + size
+        values, group = _unpacked(store.get_many([_GROUPS + name for name in names]))
         return self._codec.decode(values).with_columns(pl.Series(GROUP, group, dtype=pl.Int64))
 
     def _keep(self, store: StateStore, names: list[bytes], sessions: pl.DataFrame) -> None:
@@ -209,6 +206,20 @@ class SessionOperator:
     def _rang(self, store: StateStore, at_ms: int, name: bytes) -> bool:
         """Whether the timer that a group was told of is there no more."""
         return store.get(_TIMERS + (at_ms + (1 << 63)).to_bytes(8, "big") + name) is None
+
+
+def _unpacked(entries: Sequence[bytes | None]) -> tuple[list[bytes], list[int]]:
+    """(sessions of all entries, the entry of each)."""
+    values: list[bytes] = []
+    group: list[int] = []
+    for i, value in enumerate(entries):
+        at = 8
+        while value is not None and at < len(value):
+            size = int.from_bytes(value[at : at + 4], "big")
+            values.append(value[at + 4 : at + 4 + size])
+            group.append(i)
+            at += 4 + size
+    return values, group
 
 
 @dataclass(slots=True)

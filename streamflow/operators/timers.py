@@ -27,8 +27,7 @@ class StoreTimers:
 
     def due(self, watermark_ms: int) -> list[tuple[int, bytes]]:
         names = [name for name, _ in self._store.scan(self._prefix, self._after(watermark_ms))]
-        for name in names:
-            self._store.delete(name)
+        self._store.delete_many(names)
         return [self._read(name) for name in names]
 
     def next_ms(self) -> int | None:

@@ -6,7 +6,7 @@ in the store until their trigger says that they have ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import polars as pl
 from streamflow.model.batch import ROW, Batch
 from streamflow.model.types import Schema
 from streamflow.operators.errors import fail, join_failed
-from streamflow.operators.execution_rows import ExecutionRows, arrived, by_execution, from_state
+from streamflow.operators.execution_rows import ExecutionRows, arrived, as_state, by_execution, from_state, waiting
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.operator import Context, Result
 
@@ -81,6 +81,9 @@ class WholeSet:
             return Result(failed=fail(self._plain(rows), error.item_code, error.message))
         return Result(outputs={"out": Batch(done, self.schema)} if done.height else {}, emitted=done.height)
 
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        return as_state(waiting(stores["rows"]))
+
     def _plain(self, rows: pl.DataFrame) -> Batch:
         return Batch(rows.drop([c for c in rows.columns if c.startswith("@:")]), self.source)
 
@@ -116,3 +119,6 @@ class CountedSet:
         return Result(
             outputs={"out": Batch(pl.concat(made), self.schema)}, failed=failed, absorbed=len(batch) - len(made)
         )
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        return as_state(waiting(stores["rows"]))

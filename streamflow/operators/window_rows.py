@@ -32,7 +32,7 @@ from streamflow.operators.folds import Fold
 from streamflow.operators.keys import key_bytes
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context
-from streamflow.sdk.state import StateStore
+from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 Int64s = npt.NDArray[np.int64]
 TIME_MS_MAX: Final = 1 << 61  # sums of times below it fit 64 bits
@@ -150,6 +150,32 @@ class WindowRows:
         arrived; `path`: which of those of its row it is (see `timed_path`). Either `parents`: the rows that made them,
         whose lineage goes on; or `numbers`: how many windows of the task have closed, where lineage begins.
         """
+        payload, bad, message = self._payload(states, start, end)
+        key = self._key(states)
+        frame = payload.with_columns(
+            pl.Series(ROW, row, dtype=pl.UInt32),
+            key.alias(KEY),
+            states["ts"].alias(TS),
+            pl.Series(WM, watermark, dtype=pl.Int64),
+            *self._execution(states["n"] if numbers is None else numbers, key, start, ctx),
+            *(_begun(numbers, path, ctx) if numbers is not None else _descended(parents, path)),
+        )
+        return Made(Batch(frame, self.schema), bad, message)
+
+    def shown(self, states: pl.DataFrame, start: Int64s, end: Int64s) -> pl.DataFrame:
+        """States as `sdk.state.ReadsState` gives them."""
+        payload, _, _ = self._payload(states, start, end)
+        closes = self.schema.field("window_end") is not None
+        edges = [pl.Series(n, at if closes else [None] * len(at), dtype=pl.Int64)
+                 for n, at in ((STATE_FROM, start), (STATE_TO, end))]  # fmt: skip
+        values = payload.drop("window_start", "window_end", strict=False)
+        return pl.DataFrame([self._key(states).alias(STATE_KEY), *edges, *values])
+
+    def _key(self, states: pl.DataFrame) -> pl.Series:
+        return key_bytes(states["k0"], next(iter(self.folds.keys.columns.values()))[1])
+
+    def _payload(self, states: pl.DataFrame, start: Int64s, end: Int64s) -> tuple[pl.DataFrame, pl.Series | None, str]:
+        """Fields of the result, which rows do not fit, and why."""
         keys, values = self.folds.keys, []
         bad: pl.Series | None = None
         message = ""
@@ -166,16 +192,7 @@ class WindowRows:
             for name, at in (("window_start", start), ("window_end", end))
             if self.schema.field(name) is not None
         ]
-        key = key_bytes(states["k0"], next(iter(keys.columns.values()))[1])
-        frame = pl.DataFrame([*named, *edges, *values]).with_columns(
-            pl.Series(ROW, row, dtype=pl.UInt32),
-            key.alias(KEY),
-            states["ts"].alias(TS),
-            pl.Series(WM, watermark, dtype=pl.Int64),
-            *self._execution(states["n"] if numbers is None else numbers, key, start, ctx),
-            *(_begun(numbers, path, ctx) if numbers is not None else _descended(parents, path)),
-        )
-        return Made(Batch(frame, self.schema), bad, message)
+        return pl.DataFrame([*named, *edges, *values]), bad, message
 
     def from_state(self, made: Made) -> tuple[Batch, Batch | None]:
         """(rows, rows that failed), where no row that arrived stands for them: items of nothing but nulls fail."""

@@ -6,7 +6,7 @@ which they close. A step reads and writes each of its groups once, however many 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -116,8 +116,7 @@ class WindowOperator:
             return result
         store = ctx.store(STORE)
         entries = list(store.scan(b"", _before(times.end_ms, self.rule.grace_ms)))
-        for name, _ in entries:
-            store.delete(name)
+        store.delete_many([name for name, _ in entries])
         if self.emit != "close" or not entries:
             return result
         ends = np.array([int.from_bytes(name[:8], "big") - _SHIFT for name, _ in entries], np.int64)
@@ -135,6 +134,12 @@ class WindowOperator:
             )
         )
         return Result(outputs={"out": closed}, failed=failed, emitted=len(closed))
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        entries = [entry for entry in stores[STORE] if entry[0] != _NUMBER]
+        ends = np.array([int.from_bytes(name[:8], "big") - _SHIFT for name, _ in entries], np.int64)
+        states = self._codec.decode([value for _, value in entries])
+        return self.rows.shown(states, ends - (self.rule.size_ms or 0), ends)
 
     @property
     def _folds(self) -> Folds:

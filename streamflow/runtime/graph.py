@@ -163,6 +163,10 @@ class Graph:
         """Operators with effects outside the log, which follow the transaction."""
         return [(o, self._contexts[i]) for i, o in self._operators.items() if isinstance(o, Commits)]
 
+    def operator(self, node: str) -> Operator:
+        """The operator of a node of this stage."""
+        return self._operators[node]
+
     def _gather(self, plan: NodePlan, step: _Step) -> dict[str, Batch]:
         inputs: dict[str, Batch] = {}
         for port, wires in plan.wires.items():

@@ -12,6 +12,7 @@ from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import KEY, POSITION, ROW, TS, WM, Batch
 from streamflow.model.positions import TopicPartition
 from streamflow.runtime.build import Functions, build_graph
+from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.context import StepClock
 from streamflow.runtime.emit import Emitted, Emitter, SinkRows
@@ -23,8 +24,6 @@ from streamflow.runtime.stepped import Stepped, cut, located
 from streamflow.runtime.task_clock import make_clock
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
-from streamflow.sdk.state import TransactionalStore
-from streamflow.state.memory import MemoryStore
 from streamflow.topology.plan import InputPlan, StagePlan, Topology
 
 
@@ -43,11 +42,16 @@ class TaskProgram:
         functions: Functions | None = None,
         registry: SchemaRegistry | None = None,
         files_folder: str = "",
+        state_folder: str = "",
     ) -> None:
-        """`files_folder`: where files are written instead of beside the workflow file (a replay)."""
+        """`files_folder`: where files are written instead of beside the workflow file (a replay). `state_folder`: below
+        which state is kept on disk; none keeps it in memory.
+        """
         self.stage, self.partition = stage, partition
         self.clock = StepClock()
-        self.stores: dict[tuple[str, str], TransactionalStore] = {(s.node, s.name): MemoryStore() for s in stage.stores}
+        self.topics = topics
+        self.state = make_state(topology, stage, partition, topics, state_folder)
+        self.stores = self.state.stores
         self.graph = build_graph(
             topology, stage, nodes, self.stores, self.clock,
             partition=partition, functions=functions or {}, files_folder=files_folder,

@@ -18,15 +18,15 @@ from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.records import commit_records, dead_letters
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.transaction import Transaction
-from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, StateError, Stopped
+from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, StateBroken, StateError, Stopped, StreamflowError
 from streamflow.sdk.log import Log, Producer, RecordBatch
-from streamflow.state.restore import restore
 from streamflow.topology.plan import StorePlan, Topology
 
 _REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
@@ -43,6 +43,7 @@ class TaskMetrics:
     dead: int = 0
     commits: int = 0
     recoveries: int = 0
+    restoring: int = 0  # offsets of changelogs left to read before it can begin
     span: Span | None = None  # from the first record taken to the end of the last commit
 
 
@@ -107,6 +108,7 @@ class Task:
         self._caught_up: set[TopicPartition] = set()  # inputs that had nothing more when they were last read
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
+        self._broke_at = -1  # commits there were when state on disk was found to be broken
         self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
@@ -122,6 +124,11 @@ class Task:
     async def start(self) -> None:
         """Take over: fence the predecessor, read committed offsets, restore stores, settle outside effects."""
         self._producer = await self._log.producer(self.transactional_id)
+        program = self._program
+        await self._in_thread(program.state.open)
+        why = await why_useless(program.state, self._log, self._changelogs, program.topics, self._clock_ms())
+        if why:
+            await self._in_thread(program.state.discard, why)
         await self._rewind()
 
     async def _rewind(self) -> None:
@@ -130,10 +137,8 @@ class Task:
         self._pending = _Pending()
         self._caught_up.clear()
         self._program.take_counts()
-        for key, at in self._changelogs.items():
-            store = self._program.stores[key]
-            store.abort()
-            await restore(store, self._log, at)
+        await self._in_thread(self._program.state.mend)
+        await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
         committed = await self._log.committed(self.group, list(self._program.inputs))
         await self._restore_kept(committed)
         for at, plan in self._program.inputs.items():
@@ -225,9 +230,9 @@ class Task:
             return False
         try:
             return await self._take(fetched)
-        except CommitUnknown:
+        except (CommitUnknown, StateBroken) as error:
             # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.
-            await self._recover()
+            await self._recover(error)
             return True
 
     async def _take(self, fetched: Fetched | None) -> bool:
@@ -332,8 +337,8 @@ class Task:
             return
         try:
             await self.commit()
-        except CommitUnknown:
-            await self._recover()
+        except (CommitUnknown, StateBroken) as error:
+            await self._recover(error)
 
     async def commit(self) -> None:
         """Commit outputs, changelogs, ledger, journal and input offsets in one transaction; then stores and hooks.
@@ -387,6 +392,8 @@ class Task:
         if self._producer is not None:
             await self._producer.close()
             self._producer = None
+        # Not in our own pool: a step of a dropped task may hold its threads.
+        await asyncio.to_thread(self._program.state.close)
 
     async def replay(self, record: JournalRecord) -> None:
         """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit."""
@@ -421,15 +428,22 @@ class Task:
             try:
                 await self.commit()
                 return
-            except CommitUnknown:
-                await self._recover()  # after which nothing is left to close, or the same once more
+            except (CommitUnknown, StateBroken) as error:
+                await self._recover(error)  # after which nothing is left to close, or the same once more
 
-    async def _recover(self) -> None:
+    async def _recover(self, error: StreamflowError) -> None:
+        if isinstance(error, StateBroken):
+            if self._broke_at == self.metrics.commits:
+                raise error  # restored, and broken again: the disk is to blame
+            self._broke_at = self.metrics.commits
         self.metrics.recoveries += 1
         if self._producer is not None:
             await self._producer.close()
         self._producer = await self._log.producer(self.transactional_id)
         await self._rewind()
+
+    def _left(self, offsets: int) -> None:
+        self.metrics.restoring = offsets
 
     def _after_commit(self) -> None:
         for hook, ctx in self._program.graph.hooks():

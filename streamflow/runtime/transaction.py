@@ -2,11 +2,13 @@
 points.
 
 before-begin → begin → outputs, dead letters → after-outputs → changelogs → after-changelog → ledger, journal
-→ offsets → after-offsets → commit (the log: before-frame, torn-frame, after-frame) → before-store → stores
+→ offsets → after-offsets → commit (the log: before-frame, torn-frame, after-frame) → before-store → each store
+→ after-store
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from streamflow.model.positions import Committed, TopicPartition
@@ -62,7 +64,8 @@ class Transaction:
             raise
         crash_point("before-store")
         for at, store in changed.items():
-            store.commit(ends[at])
+            await asyncio.to_thread(store.commit, ends[at])
+            crash_point("after-store")
         return ends
 
     async def _append(self, writes: Mapping[TopicPartition, Sequence[NewBatch]]) -> None:

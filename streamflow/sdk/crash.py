@@ -2,8 +2,8 @@
 
 `STREAMFLOW_CRASH_AT=after-outputs:3` kills this process with SIGKILL the third time it passes that point. Unset, a
 point costs one comparison. The names are those of docs/semantics: before-begin, after-outputs, after-changelog,
-after-offsets, before-frame, after-frame, before-store. On Kafka before-end-txn and after-end-txn stand where the
-embedded log has its frame.
+after-offsets, before-frame, after-frame, before-store, after-store. On Kafka before-end-txn and after-end-txn stand
+where the embedded log has its frame. restored-part is passed while a store is restored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ POINTS = (
     "torn-frame",
     "after-frame",
     "before-store",
+    "after-store",
 )
+RESTORE_POINTS = ("restored-part",)
 KAFKA_POINTS = ("before-end-txn", "after-end-txn")
 _at, _, _nth = os.environ.get("STREAMFLOW_CRASH_AT", "").partition(":")
 _left = int(_nth or "1")

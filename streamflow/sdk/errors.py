@@ -17,6 +17,8 @@ StreamflowError                 code, message; str() is one whole sentence or mo
 │   ├── LogBusy                 a lock is held by another process
 │   └── LogUnavailable          nobody answered in time; nothing is wrong with what was asked, try again
 ├── StateError                  a store cannot be restored or is used wrongly
+│   ├── StateBroken             what a store keeps on disk cannot be used: begin it anew and restore it
+│   └── StateBusy               another process has it open
 └── Stopped                     policy `stop`: an item failed and the workflow halted there
 """
 
@@ -103,6 +105,14 @@ class LogUnavailable(LogError):
 
 class StateError(StreamflowError):
     code = "SF600"
+
+
+class StateBroken(StateError):
+    code = "SF601"
+
+
+class StateBusy(StateError):
+    code = "SF602"
 
 
 class Stopped(StreamflowError):

@@ -9,8 +9,10 @@ an abort drops them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
+
+import polars as pl
 
 
 class StateStore(Protocol):
@@ -27,6 +29,10 @@ class StateStore(Protocol):
     def put_many(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None: ...
 
     def delete(self, key: bytes) -> None: ...
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        """Harmless for keys that are not there."""
+        ...
 
     def scan(self, first: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Entries with first <= key < end, in order."""
@@ -52,12 +58,35 @@ class TransactionalStore(StateStore, Protocol):
         """Apply changelog records read from the log up to `changelog_offset` (exclusive)."""
         ...
 
+    def restore_columns(self, keys: pl.Series, values: pl.Series, changelog_offset: int) -> None:
+        """The same of many records at once: two columns of bytes in order of offsets; a null value is a deletion."""
+        ...
+
     @property
     def changelog_offset(self) -> int:
         """Changelog records below this offset are in the base; 0 for an empty store."""
         ...
 
     def close(self) -> None: ...
+
+
+STATE_KEY: Final = "@key"
+STATE_FROM: Final = "@from"
+STATE_TO: Final = "@to"
+
+
+@runtime_checkable
+class ReadsState(Protocol):
+    """An operator that can say what entries of its stores mean: `streamflow state` shows them."""
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """Committed entries as rows. `stores`: all entries of one partition by store, in order of their keys.
+
+        Columns: STATE_KEY (Binary: the key that rows are partitioned by; null where there is none), STATE_FROM and
+        STATE_TO (Int64, event time in ms: the window from its start to before its end; null where there is none), and
+        the values under names of their own.
+        """
+        ...
 
 
 class Timers(Protocol):

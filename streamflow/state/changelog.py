@@ -6,14 +6,16 @@ Encoding works on columns of sizes and scatters the bytes into place: a task may
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain, groupby
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from streamflow.codecs.avro_shape import column_name
-from streamflow.codecs.envelope_columns import NATIVE_ERRORS, OPAQUE, look, read
+from streamflow.codecs.envelope_columns import NATIVE_ERRORS, OPAQUE, Look, look, read, read_deletions
 from streamflow.codecs.records import Damaged, scan
 from streamflow.codecs.varints import encode_column, sizes_of
 from streamflow.model.batch import KEY, POSITION
@@ -26,6 +28,7 @@ Int64s = NDArray[np.int64]
 BATCH_BYTES_MAX = (1 << 20) - 1024  # Kafka's default for max.message.bytes is 1 MiB, batch header included
 # Length (5), attributes (1), timestamp delta (1), offset delta (4), key length (5), value length (5), header count (1).
 _RECORD_OVERHEAD_BYTES = 22
+_KEPT = Look(null_keys=False, prefix=b"")
 
 
 def encode_changes(changes: Sequence[Entry], *, timestamp_ms: int = 0) -> list[NewBatch]:
@@ -42,33 +45,54 @@ def encode_changes(changes: Sequence[Entry], *, timestamp_ms: int = 0) -> list[N
     return [*_batches(kept, timestamp_ms), *_batches(gone, timestamp_ms)]
 
 
-def decode_changes(batch: RecordBatch, *, from_offset: int = 0) -> list[Entry]:
-    """Entries of the records at or past `from_offset`, in order.
+def decode_columns(batches: Sequence[RecordBatch], *, from_offset: int = 0) -> tuple[pl.Series, pl.Series]:
+    """(keys, values) of the records at or past `from_offset`, in order: columns of bytes, a deletion's value is null.
 
     Raises:
         StateError: a damaged record, or one without a key; state built without it would be wrong.
     """
+    parts = [
+        _columns(kind, list(alike), from_offset) for kind, alike in groupby((b for b in batches if b.count), _kind)
+    ]
+    if not parts:
+        return pl.Series([], dtype=pl.Binary), pl.Series([], dtype=pl.Binary)
+    return pl.concat([keys for keys, _ in parts]), pl.concat([values for _, values in parts])
+
+
+def decode_changes(batch: RecordBatch, *, from_offset: int = 0) -> list[Entry]:
+    """The same of one batch, as entries. Raises StateError."""
+    keys, values = decode_columns([batch], from_offset=from_offset)
+    return list(zip(keys.to_list(), values.to_list(), strict=True))
+
+
+_Kind = Literal["kept", "gone", "mixed"]
+
+
+def _kind(batch: RecordBatch) -> _Kind:
+    """What the first record says that all of them are."""
     looks = look(batch, 0)
-    if looks is not None and not looks.null_keys:
-        try:
-            frame = read([batch], OPAQUE, looks)
-        except NATIVE_ERRORS:
-            return _one_by_one(batch, from_offset)  # not all alike, or damaged: it tells which
-        if from_offset > batch.base_offset:
-            frame = frame.filter(pl.col(POSITION) >= from_offset)
-        return list(zip(frame[KEY].to_list(), frame[column_name(0)].to_list(), strict=True))
-    return _one_by_one(batch, from_offset)
+    if looks is None:
+        return "gone"
+    return "mixed" if looks.null_keys else "kept"
 
 
-def decode_all(batches: Sequence[RecordBatch], *, from_offset: int = 0) -> Iterator[Entry]:
-    """Entries of several batches, in order."""
-    for batch in batches:
-        yield from decode_changes(batch, from_offset=from_offset)
+def _columns(kind: _Kind, batches: Sequence[RecordBatch], from_offset: int) -> tuple[pl.Series, pl.Series]:
+    if kind == "mixed":
+        return _one_by_one(batches, from_offset)
+    try:
+        frame = read(batches, OPAQUE, _KEPT) if kind == "kept" else read_deletions(batches)
+    except NATIVE_ERRORS:
+        return _one_by_one(batches, from_offset)  # not all alike, or damaged: it tells which
+    if from_offset > batches[0].base_offset:
+        frame = frame.filter(pl.col(POSITION) >= from_offset)
+    if kind == "gone":
+        return frame[KEY], pl.repeat(None, frame.height, dtype=pl.Binary, eager=True)
+    return frame[KEY], frame[column_name(0)]
 
 
-def _one_by_one(batch: RecordBatch, from_offset: int) -> list[Entry]:
+def _one_by_one(batches: Sequence[RecordBatch], from_offset: int) -> tuple[pl.Series, pl.Series]:
     entries: list[Entry] = []
-    for record in scan(batch):
+    for record in chain.from_iterable(scan(batch) for batch in batches):
         if record.offset < from_offset:
             continue
         if isinstance(record, Damaged) or record.key is None:
@@ -78,7 +102,8 @@ def _one_by_one(batch: RecordBatch, from_offset: int) -> list[Entry]:
                 mend="Only streamflow may write to a changelog topic; reset the workflow's state.",
             )
         entries.append((record.key, record.value))
-    return entries
+    keys = pl.Series([key for key, _ in entries], dtype=pl.Binary)
+    return keys, pl.Series([value for _, value in entries], dtype=pl.Binary)
 
 
 def _batches(changes: Sequence[Entry], timestamp_ms: int) -> list[NewBatch]:

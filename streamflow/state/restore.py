@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from streamflow.model.positions import TopicPartition
+from streamflow.sdk.crash import crash_point
 from streamflow.sdk.errors import StateError
 from streamflow.sdk.log import Log, RecordBatch
 from streamflow.sdk.state import TransactionalStore
-from streamflow.state.changelog import decode_all
+from streamflow.state.changelog import decode_columns
 
 READ_BYTES_MAX = 8 << 20
+APPLY_BYTES_MAX = 24 << 20  # decompressed records that are taken in at once
 
 Progress = Callable[[int, int], None]  # (next offset, high watermark)
 
@@ -36,14 +38,27 @@ async def restore(store: TransactionalStore, log: Log, at: TopicPartition, progr
             mend="The topic was deleted or cut; delete the local store and start again, or reset the workflow's state.",
         )
     while position < end:
-        batches = await log.read(at, max(position, start), size_bytes_max=READ_BYTES_MAX)
-        # None left although the end is not reached: the rest is transaction markers, or was compacted away.
-        reached = batches[-1].last_offset + 1 if batches else end
+        batches, reached = await _read(log, at, max(position, start), end)
         await asyncio.to_thread(_apply, store, batches, position, reached)
+        crash_point("restored-part")
         position = reached
         progress(position, end)
     return position
 
 
+async def _read(log: Log, at: TopicPartition, position: int, end: int) -> tuple[list[RecordBatch], int]:
+    """Batches to be applied at once, and the offset behind them."""
+    found: list[RecordBatch] = []
+    size_bytes = 0
+    while position < end and size_bytes < APPLY_BYTES_MAX:
+        batches = await log.read(at, position, size_bytes_max=READ_BYTES_MAX)
+        # None left although the end is not reached: the rest is transaction markers, or was compacted away.
+        position = batches[-1].last_offset + 1 if batches else end
+        found += batches
+        size_bytes += sum(len(batch.body) for batch in batches)
+    return found, position
+
+
 def _apply(store: TransactionalStore, batches: Sequence[RecordBatch], from_offset: int, end: int) -> None:
-    store.restore(list(decode_all(batches, from_offset=from_offset)), end)
+    keys, values = decode_columns(batches, from_offset=from_offset)
+    store.restore_columns(keys, values, end)

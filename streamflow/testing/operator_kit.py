@@ -55,6 +55,10 @@ class FakeStore:
     def delete(self, key: bytes) -> None:
         self.overlay[bytes(key)] = None
 
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            self.delete(key)
+
     def scan(self, first: bytes = b"", end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         merged = {k: v for k, v in {**self.base, **self.overlay}.items() if v is not None}
         keys = sorted(merged)

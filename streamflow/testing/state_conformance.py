@@ -31,6 +31,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("put"), KEYS, VALUES),
     st.tuples(st.just("put_many"), st.lists(st.tuples(KEYS, VALUES), max_size=6)),
     st.tuples(st.just("delete"), KEYS),
+    st.tuples(st.just("delete_many"), st.lists(KEYS, max_size=6)),
     st.tuples(st.just("get"), KEYS),
     st.tuples(st.just("get_many"), st.lists(KEYS, max_size=6)),
     st.tuples(st.just("scan"), KEYS, st.none() | KEYS),
@@ -38,6 +39,9 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("abort")),
     st.tuples(st.just("restore"), ENTRIES),
 )
+
+# A suite: one method runs for each store, which hypothesis takes for an accident.
+SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 
 
 class Model:
@@ -64,6 +68,10 @@ def apply(operation: tuple[Any, ...], store: TransactionalStore, model: Model) -
         case ("delete", key):
             store.delete(key)
             model.view.pop(key, None)
+        case ("delete_many", keys):
+            store.delete_many(keys)
+            for key in keys:
+                model.view.pop(key, None)
         case ("get", key):
             assert store.get(key) == model.view.get(key)
         case ("get_many", keys):
@@ -109,7 +117,7 @@ class StoreConformance:
     def make_store(self) -> MakeStore:
         raise NotImplementedError("give a make_store fixture")
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(suppress_health_check=SHARED, deadline=None)
     @given(operations=st.lists(OPERATIONS, max_size=40))
     def test_any_operations_give_what_the_model_gives(
         self, make_store: MakeStore, operations: list[tuple[Any, ...]]
@@ -122,7 +130,7 @@ class StoreConformance:
         assert list(store.scan()) == model.scan(b"", None)
         store.close()
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+    @settings(suppress_health_check=SHARED, deadline=None, max_examples=40)
     @given(operations=st.lists(OPERATIONS, max_size=40))
     def test_the_changelog_alone_rebuilds_the_store(
         self, make_store: MakeStore, operations: list[tuple[Any, ...]]
@@ -141,7 +149,7 @@ class StoreConformance:
         rebuilt.restore(changelog, model.offset + len(changelog))
         assert list(rebuilt.scan()) == list(store.scan()) == sorted(model.base.items())
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+    @settings(suppress_health_check=SHARED, deadline=None, max_examples=40)
     @given(before=st.lists(OPERATIONS, max_size=20), during=st.lists(OPERATIONS, max_size=20))
     def test_a_scan_follows_changes_made_while_it_runs(
         self, make_store: MakeStore, before: list[tuple[Any, ...]], during: list[tuple[Any, ...]]
@@ -150,7 +158,7 @@ class StoreConformance:
         store, model = make_store(), Model()
         for operation in before:
             apply(operation, store, model)
-        writes = iter([o for o in during if o[0] in ("put", "put_many", "delete")])
+        writes = iter([o for o in during if o[0] in ("put", "put_many", "delete", "delete_many")])
         at, scan = b"", store.scan()
         while True:
             expected = model.scan(at, None)

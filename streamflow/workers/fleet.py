@@ -21,7 +21,7 @@ from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Span, Task
 from streamflow.runtime.topics import stage_width
-from streamflow.sdk.errors import LogUnavailable, Stopped
+from streamflow.sdk.errors import LogUnavailable, StateBusy, Stopped
 from streamflow.sdk.log import Log, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import StagePlan, Topology
@@ -29,6 +29,7 @@ from streamflow.workers.driver import AnyTask, Driver, Turn, advance
 from streamflow.workers.progress import Progress
 
 _log = structlog.get_logger(__name__)
+STATE_FOLDER = ".streamflow/state"
 _RESTART_AFTER_S, _RESTART_AFTER_S_MAX = 0.5, 30.0
 _FORGIVEN_AFTER_S = 120.0  # a task that ran for so long begins again with short waits
 
@@ -58,14 +59,18 @@ class Fleet:
         functions: Functions | None = None,
         registry: SchemaRegistry | None = None,
         policy: RunPolicy | None = None,
+        state_folder: str = "",
         turn: Turn = advance,
         settle_when_idle: bool = False,
         on_lost: Callable[[TaskId], None] | None = None,
     ) -> None:
-        """`on_lost` hears of a task that was fenced; without it, that ends the worker as any other error does."""
+        """`state_folder`: where state is kept on disk, if the policy says so. `on_lost` hears of a task that was
+        fenced; without it, that ends the worker as any other error does.
+        """
         self._topology, self._log, self._executor, self._topics = topology, log, executor, topics
         self._nodes, self._functions, self._registry = nodes, functions, registry
         self._policy = policy or topology.run
+        self._state_folder = (state_folder or STATE_FOLDER) if self._policy.state == "rocksdb" else ""
         self._turn, self._settle_when_idle, self._on_lost = turn, settle_when_idle, on_lost
         self._drivers: dict[TaskId, Driver] = {}
         self._gone = Progress()  # totals of tasks that are not here any more
@@ -154,6 +159,7 @@ class Fleet:
         if span is not None:
             # All tasks share the process: its CPU time between the first and the last of them counts once.
             total.first_s, total.last_s, total.cpu_s = span.first_s, span.last_s, span.last_cpu_s - span.first_cpu_s
+        total.restoring = sum(task.metrics.restoring for task in self.tasks() if isinstance(task, Task))
         total.lag, total.tasks = await self.lag(), len(self._drivers)
         return total
 
@@ -184,6 +190,7 @@ class Fleet:
         program = TaskProgram(
             self._topology, stage, partition=task.partition, tasks=self.width(stage), topics=self._topics,
             nodes=self._nodes, functions=self._functions, registry=self._registry,
+            state_folder=self._state_folder,
         )  # fmt: skip
         return Task(self._topology, program, self._log, self._executor, policy=self._policy)
 
@@ -191,7 +198,9 @@ class Fleet:
         self._count(driver.task)
         if self._drivers.get(task) is driver:
             del self._drivers[task]
-        if isinstance(error, LogUnavailable) and not self._closing:
+        # The process that had a task before may not be done with its folder.
+        waits = LogUnavailable if self._on_lost is None else (LogUnavailable, StateBusy)
+        if isinstance(error, waits) and not self._closing:
             # Nobody is to blame in this process: take the task over again, later and later.
             now = time.monotonic()
             tries = 0 if now - driver.started_s > _FORGIVEN_AFTER_S else self._tries.get(task, 0)

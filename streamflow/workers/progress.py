@@ -20,6 +20,7 @@ class Progress:
     lag: int = 0
     stages: dict[str, int] = field(default_factory=dict)  # stage -> rows in
     tasks: int = 0  # that run now
+    restoring: int = 0  # offsets of changelogs that tasks have to read before they begin
     first_s: float = 0.0  # by the machine's monotonic clock: the first record was taken
     last_s: float = 0.0  # and the last commit ended
     cpu_s: float = 0.0  # CPU time between them
@@ -34,6 +35,7 @@ class Progress:
         self.commits += other.commits
         self.lag += other.lag
         self.tasks += other.tasks
+        self.restoring += other.restoring
         self.first_s = min(self.first_s or other.first_s, other.first_s or self.first_s)
         self.last_s = max(self.last_s, other.last_s)
         self.cpu_s += other.cpu_s

@@ -68,6 +68,7 @@ class Worker:
         functions: Functions | None = None,
         registry: SchemaRegistry | None = None,
         policy: RunPolicy | None = None,
+        state_folder: str = "",
         threads: int | None = None,
         until_end: bool = False,
         ends_itself: bool = True,
@@ -75,9 +76,12 @@ class Worker:
         progress_interval_s: float = 1.0,
         turn: Turn = advance,
     ) -> None:
-        """`until_end`: commit at once whatever there is and, if it `ends_itself`, end when the inputs are at theirs."""
+        """`state_folder`: see `Fleet`. `until_end`: commit at once whatever there is and, if it `ends_itself`, end when
+        the inputs are at theirs.
+        """
         self._topology, self._log, self._owner, self._nodes = topology, log, owner, nodes
         self._functions, self._registry, self._policy = functions, registry, policy
+        self._state_folder = state_folder
         self._threads = threads or max(2, os.cpu_count() or 2)
         self._until_end, self._ends_itself = until_end, ends_itself
         self._on_progress, self._interval_s, self._turn = on_progress, progress_interval_s, turn
@@ -97,7 +101,8 @@ class Worker:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="streamflow") as executor:
             fleet = self.fleet = Fleet(
                 self._topology, self._log, executor, topics=topics, nodes=self._nodes, functions=self._functions,
-                registry=self._registry, policy=self._policy, turn=self._turn, settle_when_idle=self._until_end,
+                registry=self._registry, policy=self._policy,
+                state_folder=self._state_folder, turn=self._turn, settle_when_idle=self._until_end,
                 on_lost=None if self._owner.alone else lambda _: self._owner.lost(),
             )  # fmt: skip
             try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy
+from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy, StateBackend
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.model import Executions, Metadata, WorkflowPolicies
 
@@ -43,6 +43,11 @@ class PoliciesForm:
     commit_interval_ms: int = param(default=100, ge=1, le=RETRY_TOTAL_MS_MAX, help="Time between commits of a task.")
     pending_bytes_max: int = param(default=32 << 20, ge=1, help="Commit earlier when this much output waits.")
     step_bytes_max: int = param(default=2 << 20, ge=1, help="Encoded input of one step of a task.")
+    state: StateBackend = param(
+        default="memory",
+        help="Where tasks keep their state: in memory, or on disk, where it may be larger than memory and is still "
+        "there after a restart.",
+    )
     executions: Executions = param(default="none", help="Which executions leave a record.")
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
@@ -52,6 +57,7 @@ class PoliciesForm:
             commit_interval_ms=self.commit_interval_ms,
             pending_bytes_max=self.pending_bytes_max,
             step_bytes_max=self.step_bytes_max,
+            state=self.state,
         )
         return WorkflowPolicies(
             on_error=self.on_error,

@@ -66,6 +66,7 @@ class Ground:
     commit_interval: str = "20ms"
     environment: dict[str, str] = field(default_factory=dict)
     session_timeout_s: float = 6
+    options: tuple[str, ...] = ()  # of `streamflow worker`
     workers: list[Worker] = field(default_factory=list)
     _looker: Consumer | None = None
     _done: int = 0
@@ -210,7 +211,7 @@ class Worker:
     def __init__(self, ground: Ground, crash_at: str) -> None:
         self.asked = False
         self._err = ground.folder / f"worker-{len(ground.workers)}.err"
-        more = ["--session-timeout", str(ground.session_timeout_s)]
+        more = ["--session-timeout", str(ground.session_timeout_s), *ground.options]
         with self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [

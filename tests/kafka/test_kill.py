@@ -6,6 +6,7 @@ came out, to the end: nothing lost, nothing doubled, order per key kept.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from itertools import count
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.logs import open_log
+from streamflow.model.positions import TopicPartition
 from streamflow.sdk.crash import KAFKA_POINTS, POINTS
 from streamflow.testing.kafka_proxy import KafkaProxy
 from streamflow.testing.kafka_server import KafkaServer
 from tests.kafka import attacks
 from tests.kafka.ground import Ground
 from tests.kafka.lost_markers import excused
+from tests.simulation.on_disk import behind
 
 STEPS = [p for p in POINTS if "frame" not in p] + list(KAFKA_POINTS)
 _names = count()
@@ -48,6 +52,30 @@ def test_a_kill_at_each_step_of_a_commit(ground: Ground) -> None:
     attacks.kills_at_steps(ground, STEPS)
     ground.finish()
     ground.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_at_random_moments_with_state_on_disk(ground: Ground) -> None:
+    """Workers of one machine share a folder: each task's database goes with the task, and is its changelog's copy."""
+    ground.count, ground.options = 40_000, ("--state", "rocksdb", "--state-dir", "state")
+    ground.make()
+    assert attacks.random_kills(ground, 4, random.Random(4)) == 4
+    ground.finish()
+    ground.judge()
+
+    async def look() -> list[int]:
+        log, found = open_log(f"kafka://{ground.bootstrap}"), []
+        await log.open()
+        for p in range(ground.partitions):
+            places = [TopicPartition(f"{ground.name}.sevens.{store}.changelog", p) for store in ("counts", "rows")]
+            folders = list((ground.folder / "state" / ground.name).glob(f"*/{p}"))
+            assert len(folders) == 1
+            found += await behind(log, folders[0], places)
+        await log.close()
+        return found
+
+    assert max(asyncio.run(look())) <= 1  # the end of a transaction takes an offset
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ class Ground:
     folder: Path
     count: int
     partitions: int = 2
+    options: tuple[str, ...] = ()  # of `streamflow run`
 
     @property
     def log(self) -> Path:
@@ -69,6 +70,7 @@ class Ground:
 
     def start(self, *, crash_at: str = "") -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "streamflow.cli.main", "run", "workflow.yaml", "--until-end", "--log", "log"]
+        command += self.options
         environment = {**os.environ, "STREAMFLOW_CRASH_AT": crash_at}
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -110,9 +112,9 @@ class Ground:
         return sum(c.offset for c in (await log.committed("numbers.numbers", places)).values())
 
 
-def make(folder: Path, count: int) -> Ground:
-    """Write the workflow and `count` items numbered from 0, in turn on each partition."""
-    ground = Ground(folder, count)
+def make(folder: Path, count: int, *options: str) -> Ground:
+    """Write the workflow and `count` items numbered from 0, in turn on each partition. `options`: of the run."""
+    ground = Ground(folder, count, options=options)
     (folder / "workflow.yaml").write_text(WORKFLOW)
     (folder / "number.avsc").write_text(NUMBER)
 

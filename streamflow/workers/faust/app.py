@@ -63,6 +63,7 @@ def app(
     functions: Functions | None = None,
     registry: SchemaRegistry | None = None,
     policy: RunPolicy | None = None,
+    state_folder: str = "",
     threads: int | None = None,
     session_timeout_ms: int = 10_000,
     on_progress: Callable[[Progress], None] | None = None,
@@ -99,6 +100,7 @@ def app(
     agents = StageAgents(made, topology, concurrency=threads)
     worker = KafkaWorker(
         topology, opened, nodes=nodes, functions=functions, registry=registry, policy=policy, threads=threads,
+        state_folder=state_folder,
         session_timeout_ms=session_timeout_ms, on_progress=on_progress, turn=agents.turn,
     )  # fmt: skip
     made.tasks = Tasks(worker, opened)

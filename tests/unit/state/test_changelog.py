@@ -13,7 +13,7 @@ from streamflow.codecs.records import Record, from_records, records
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import StateError
 from streamflow.sdk.log import Log, NewBatch, RecordBatch
-from streamflow.state.changelog import BATCH_BYTES_MAX, Entry, decode_changes, encode_changes
+from streamflow.state.changelog import BATCH_BYTES_MAX, Entry, decode_changes, decode_columns, encode_changes
 from streamflow.state.memory import MemoryStore
 from streamflow.state.restore import restore
 
@@ -104,7 +104,7 @@ def test_restore_goes_on_where_the_store_is() -> None:
     store.commit(2)
     entries: list[Entry] = [(b"a", b"not again"), (b"b", b"not again"), (b"a", b"new"), (b"b", None), (b"c", b"")]
     read = stored(encode_changes(entries[:3], timestamp_ms=1)) + stored(encode_changes(entries[3:], timestamp_ms=1), 3)
-    assert restored(store, ListLog(read)) == [(3, 5), (4, 5), (5, 5)]
+    assert restored(store, ListLog(read)) == [(5, 5)]
     assert list(store.scan()) == [(b"a", b"new"), (b"c", b"")]
     assert store.changelog_offset == 5
 
@@ -112,7 +112,7 @@ def test_restore_goes_on_where_the_store_is() -> None:
 def test_restore_ends_behind_transaction_markers() -> None:
     store = MemoryStore()
     read = stored(encode_changes([(b"a", b"1")], timestamp_ms=1))
-    assert restored(store, ListLog(read, end=3)) == [(1, 3), (3, 3)]
+    assert restored(store, ListLog(read, end=3)) == [(3, 3)]
     assert (store.changelog_offset, store.get(b"a")) == (3, b"1")
 
 
@@ -134,6 +134,17 @@ def test_a_changelog_that_does_not_reach_the_store_is_refused(start: int, end: i
     store.restore([(b"a", b"1")], 5)
     with pytest.raises(StateError, match=f"holds offsets {start} to {end}, the store is at 5"):
         restored(store, ListLog([], start=start, end=end))
+
+
+@given(st.lists(st.tuples(SIZED, st.none() | SIZED), max_size=60), st.integers(1, 9), st.integers(0, 70))
+def test_many_batches_at_once_give_what_their_records_say(entries: list[Entry], size: int, from_offset: int) -> None:
+    """Puts, deletions and mixed batches behind one another, as commits and compaction leave them."""
+    read: list[RecordBatch] = []
+    for first in range(0, len(entries), size):
+        part = from_records([Record(0, 1, key, value, []) for key, value in entries[first : first + size]])
+        read.append(as_read(part, base_offset=first))
+    keys, values = decode_columns(read, from_offset=from_offset)
+    assert list(zip(keys.to_list(), values.to_list(), strict=True)) == entries[from_offset:]
 
 
 def test_a_record_without_key_is_refused() -> None:
