@@ -24,8 +24,8 @@ class MemoryStore:
     A scan follows changes: it may be written to while it runs, and shows each entry as it is when the scan gets there.
     """
 
-    __slots__ = ("_base", "_base_order", "_base_size", "_changelog_offset", "_overlay", "_overlay_order",
-                 "_overlay_size", "_size_max", "_version", "name")  # fmt: skip
+    __slots__ = ("_base", "_base_order", "_base_size", "_changelog_offset", "_generation", "_overlay",
+                 "_overlay_order", "_overlay_size", "_size_max", "_version", "name")  # fmt: skip
 
     def __init__(self, name: str = "", *, size_bytes_max: int = SIZE_BYTES_MAX) -> None:
         self.name = name
@@ -36,6 +36,7 @@ class MemoryStore:
         self._overlay_order = _LazyOrder()
         self._base_size = self._overlay_size = 0
         self._changelog_offset = 0
+        self._generation = 0
         self._version = 0  # of the key set; a scan that sees another one finds its place anew
 
     # Reading
@@ -124,9 +125,13 @@ class MemoryStore:
         self._check_offset(changelog_offset)
         self._apply(self._overlay)
         self._changelog_offset = changelog_offset
-        self.abort()
+        self._begin()
 
     def abort(self) -> None:
+        self._begin()
+        self._generation += 1
+
+    def _begin(self) -> None:
         self._overlay = {}
         self._overlay_order = _LazyOrder()
         self._overlay_size = 0
@@ -139,11 +144,16 @@ class MemoryStore:
         self._apply(dict(entries))  # of several changes to one key the last counts
         self._changelog_offset = changelog_offset
         self._version += 1
+        self._generation += 1
         self._check_size()
 
     @property
     def changelog_offset(self) -> int:
         return self._changelog_offset
+
+    @property
+    def generation(self) -> int:
+        return self._generation
 
     @property
     def size_bytes(self) -> int:
