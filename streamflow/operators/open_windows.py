@@ -24,7 +24,7 @@ import polars as pl
 
 from streamflow.model.types import frame_schema
 from streamflow.operators.group_keys import in_order, marks
-from streamflow.operators.window_blocks import Window, behind, by_window, name_of
+from streamflow.operators.window_blocks import Gathered, Window, behind, by_window, name_of
 from streamflow.operators.window_rows import Folds
 from streamflow.sdk.state import StateStore
 
@@ -79,8 +79,7 @@ class OpenWindows:
         self._touched = [
             _Touched(end, window, *at, window.weight) for (end, window), at in zip(touched, pairwise(cuts), strict=True)
         ]
-        states: list[pl.DataFrame] = []
-        which: list[Int64s] = []
+        known, which = Gathered(), list[Int64s]()
         for one in self._touched:
             if not one.window.states:
                 one.window.groups = one.stop - one.first
@@ -88,15 +87,15 @@ class OpenWindows:
             index = self._indexed(one.window)
             one.marks = marks(self._folds.keys, groups[one.first : one.stop].get_columns())
             rows = np.fromiter(map(index.get, one.marks, repeat(-1)), np.int64, one.stop - one.first)
-            known = np.flatnonzero(rows >= 0)
-            one.window.groups += len(rows) - len(known)
-            if len(known):
-                states.append(one.window.whole()[rows[known]])
-                which.append(known + one.first)
-        if not states:
+            there = np.flatnonzero(rows >= 0)
+            one.window.groups += len(rows) - len(there)
+            if len(there):
+                known.add(one.window.frames, rows[there])
+                which.append(there + one.first)
+        if not which:
             return None
         at = np.concatenate(which)
-        return Found(pl.concat(states), at if self._order is None else self._order[at])
+        return Found(known.rows(), at if self._order is None else self._order[at])
 
     def keep(self, store: StateStore, now: pl.DataFrame) -> None:
         """`now` are the states of the groups that were asked for last, in their order."""
