@@ -12,6 +12,7 @@ from streamflow.codecs import CodecSpec, decoder
 from streamflow.codecs.avrotypes import schema_from_avro
 from streamflow.logs import open_log
 from streamflow.model.positions import TopicPartition
+from streamflow.model.types import Schema
 
 HERE = Path(__file__).parent
 
@@ -34,6 +35,16 @@ def priced(n: int) -> pl.DataFrame:
 async def check(address: str, topic: str, n: int, *, as_json: bool) -> None:
     """Raise unless the topic holds exactly the priced orders."""
     schema = schema_from_avro((HERE / "w1" / "priced.avsc").read_text())
+    wanted = priced(n)
+    got = (await read(address, topic, schema, as_json=as_json)).sort("id").select(wanted.columns)
+    if got.height != wanted.height:
+        raise AssertionError(f"{got.height} records out, {wanted.height} expected")
+    if not got.equals(wanted.cast(dict(got.schema))):
+        raise AssertionError("outputs differ")
+
+
+async def read(address: str, topic: str, schema: Schema, *, as_json: bool = False) -> pl.DataFrame:
+    """All records of a topic, partition by partition in order. Raises for one that does not decode."""
     reader = decoder(CodecSpec(format="json" if as_json else "avro", schema=schema, name="P"), reserved=())
     log, frames = open_log(address), []
     await log.open()
@@ -48,9 +59,4 @@ async def check(address: str, topic: str, n: int, *, as_json: bool) -> None:
                 at = decoded.end_offset
     finally:
         await log.close()
-    wanted = priced(n)
-    got = pl.concat(frames).sort("id").select(wanted.columns)
-    if got.height != wanted.height:
-        raise AssertionError(f"{got.height} records out, {wanted.height} expected")
-    if not got.equals(wanted.cast(dict(got.schema))):
-        raise AssertionError("outputs differ")
+    return pl.concat(frames)

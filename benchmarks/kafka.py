@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiokafka
 import confluent_kafka.admin
@@ -74,23 +75,29 @@ class Bench:
     def drop(self, topic: str) -> None:
         """Topics of a run are deleted after it: the disk is not what is measured."""
         admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": self.server.bootstrap})
-        names = [t for t in admin.list_topics(timeout=30).topics if t == topic or t.startswith(f"w-{topic}.")]
+        ours = (f"w-{topic}.", "ks-")  # Kafka Streams names its own by application and time
+        names = [t for t in admin.list_topics(timeout=30).topics if t == topic or t.startswith(ours)]
         for done in admin.delete_topics(names).values():
             done.result(timeout=30)
 
     def streamflow(self, source: str, target: str, n: int, *, as_json: bool, processes: int = 1) -> Figures:
+        figures = self.run("w1_json" if as_json else "w1", source, target, n, processes=processes)
+        asyncio.run(expected.check(self.server.address, target, n, as_json=as_json))
+        return figures
+
+    def run(self, workload: str, source: str, target: str, n: int, *, processes: int = 1) -> Figures:
+        """The workflow of a folder, whose topics `bench.…` become `source` (orders) and `target`."""
         folder = self.folder / target
-        shutil.copytree(HERE / ("w1_json" if as_json else "w1"), folder)
+        shutil.copytree(HERE / workload, folder)
         text = (folder / "workflow.yaml").read_text()
         text = re.sub(r"workflow: \S+", f"workflow: w-{target}", text)
         text = re.sub(r"bench\.(json-)?orders", source, text)
-        text = re.sub(r"bench\.(json-)?priced", target, text)
+        text = re.sub(r"bench\.(json-)?(priced|sums)", target, text)
         (folder / "workflow.yaml").write_text(text)
         command = [STREAMFLOW, "run", "workflow.yaml", "--log", self.server.address, "--until-end",
                    "--metrics", "m.json", "--workers", str(processes)]  # fmt: skip
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         told = orjson.loads((folder / "m.json").read_bytes())
-        asyncio.run(expected.check(self.server.address, target, n, as_json=as_json))
         return {
             "records_per_s": n / told["active_seconds"],
             "cpu_us_per_record": told["cpu_seconds"] / n * 1e6,
@@ -99,24 +106,34 @@ class Bench:
         }
 
     def kstreams(self, source: str, target: str, n: int, *, threads: int) -> Figures:
+        return self._peer(self.kstreams_command(source, target, n, threads=threads), n)
+
+    def kstreams_command(self, source: str, target: str, n: int, *, threads: int, workload: str = "W1") -> list[str]:
         jar = KSTREAMS / "target" / "kafka-streams-peer-1.jar"
         if not jar.exists():
             subprocess.run(["mvn", "-q", "package"], cwd=KSTREAMS, check=True)
         classes = f"{jar}{os.pathsep}{KSTREAMS / 'target' / 'deps' / '*'}"
-        command = ["java", "-Xmx3g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes, "peers.Main",
-                   self.server.bootstrap, source, target, str(n), "W1", "exactly_once_v2", str(threads)]  # fmt: skip
-        return self._peer(command, n)
+        return ["java", "-Xmx3g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes, "peers.Main",
+                self.server.bootstrap, source, target, str(n), workload, "exactly_once_v2", str(threads)]  # fmt: skip
 
     def plain_loop(self, source: str, target: str, n: int) -> Figures:
         command = [sys.executable, str(HERE / "peers" / "raw-python" / "raw_confluent.py"), self.server.bootstrap]
         return self._peer([*command, source, target, str(n)], n)
 
     def _peer(self, command: list[str], n: int) -> Figures:
-        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
-        told = json.loads(next(line for line in said.splitlines() if line.startswith('{"peer"')))
+        told = self.told(command)
         wanted = expected.priced(n).height
         if told["out"] not in (wanted, -1):
             raise AssertionError(f"{told['peer']}: {told['out']} records out, {wanted} expected")
+        return self.figures(told)
+
+    def told(self, command: list[str]) -> dict[str, Any]:
+        """What a peer says of its run."""
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
+        found: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith('{"peer"')))
+        return found
+
+    def figures(self, told: dict[str, Any]) -> Figures:
         return {k: told[k] for k in ("records_per_s", "cpu_us_per_record", "cpu_us_per_record_run")}
 
 

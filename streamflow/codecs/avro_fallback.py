@@ -17,11 +17,12 @@ import numpy as np
 import polars as pl
 
 from streamflow.codecs.avro_bounds import check
-from streamflow.codecs.avro_measure import MismatchError, measure
+from streamflow.codecs.avro_measure import Ints, MismatchError, measure
 from streamflow.codecs.avro_shape import column_name, raise_frame, raw_columns, raw_dtype
 from streamflow.codecs.avronodes import Node
 from streamflow.codecs.containers import container, header_of
 from streamflow.codecs.envelope_columns import NATIVE_ERRORS, tags_fit
+from streamflow.codecs.pieces import per_row
 
 ALONE_MAX: Final = 1_000  # values that are looked at one by one because of one among them
 
@@ -81,16 +82,44 @@ def _header(node: Node) -> bytes:
     return header_of(raw_columns(node))
 
 
+def decode_joined(body: bytes, count: int, node: Node) -> pl.DataFrame:
+    """`count` values back to back as payload columns. Raises ValueError for bytes that are none."""
+    if all(n.is_columnar for _, n in node.fields) and any(not n.is_empty for _, n in node.fields):
+        try:
+            return raise_frame(node, _read(body, count, node)[0])
+        except NATIVE_ERRORS:
+            pass  # not canonical, or no values at all
+    schema, stream, values, at = _raw_schema(node), io.BytesIO(body), [], 0
+    try:
+        for _ in range(count):
+            fastavro.schemaless_reader(stream, schema, None)
+            values.append(body[at : stream.tell()])
+            at = stream.tell()
+    except (EOFError, IndexError, OverflowError, UnicodeDecodeError) as error:
+        raise ValueError(f"{count} values are not there: {error}") from error
+    found = decode_each(values, node)
+    if found.errors or at != len(body):
+        raise ValueError(next(iter(found.errors.values()), f"{len(body) - at} bytes behind the last value"))
+    return found.frame
+
+
 def _read_joined(values: Sequence[bytes], node: Node, start: int) -> pl.DataFrame:
     bodies = [v[start:] for v in values] if start else values
-    body = b"".join(bodies)
-    raw = pl.read_avro(io.BytesIO(container(_header(node), len(values), body)))
-    if raw.height != len(values):
+    raw, sizes = _read(b"".join(bodies), len(values), node)
+    if not (np.fromiter(map(len, bodies), np.int64, len(bodies)) == sizes).all():
+        raise MismatchError("a value shorter or longer than its bytes")
+    return raw
+
+
+def _read(body: bytes, count: int, node: Node) -> tuple[pl.DataFrame, Ints]:
+    """The raw columns of values back to back, and the bytes of each."""
+    raw = pl.read_avro(io.BytesIO(container(_header(node), count, body)))
+    if raw.height != count:
         raise MismatchError("fewer values than there are")
     parts = [measure(raw[column_name(i)], n) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
-    sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
-    if not (sizes == sum((p.size for p in parts), start=0)).all():
-        raise MismatchError("a value shorter or longer than its bytes")
+    sizes = per_row(sum((p.size for p in parts), start=0), count)
+    if int(sizes.sum()) != len(body):
+        raise MismatchError("values shorter or longer than their bytes")
     if any(p.node.has_tags for p in parts) and not tags_fit(parts, np.cumsum(sizes) - sizes, body):
         raise MismatchError("a union branch that does not exist")
-    return raw
+    return raw, sizes

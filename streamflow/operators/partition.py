@@ -15,6 +15,9 @@ _SEED = 0x9747B28C
 _MASK = 0xFFFFFFFF
 _PADDING = b"\0\0\0\0"  # makes the tail of every key, even an empty one, a whole zero-filled word
 
+# Keys of up to this many bytes become a table of words; beyond, a few long ones would make it mostly padding.
+_SHORT_MAX = 64
+
 # Below this many keys still unfinished, numpy's cost per call exceeds that of plain integers; without the switch one
 # very long key would cost two calls into numpy per four bytes.
 _FEW_KEYS_MAX = 16
@@ -25,6 +28,8 @@ def murmur2(keys: pl.Series) -> NDArray[np.int32]:
     lengths = keys.bin.size().fill_null(0).to_numpy().astype(np.int64)
     if not len(lengths):
         return np.empty(0, np.int32)
+    if lengths.max() <= _SHORT_MAX:
+        return _short(keys, lengths)
     # Longest first, so that the keys which still have words left are always a prefix.
     order = np.argsort(-lengths, kind="stable") if lengths.min() != lengths.max() else None
     if order is not None:
@@ -40,7 +45,7 @@ def murmur2(keys: pl.Series) -> NDArray[np.int32]:
             for i in range(unfinished):
                 hashes[i] = _rest_of_one(padded[i], word, int(words[i]), int(hashes[i]))
             break
-        hashes[:unfinished] = hashes[:unfinished] * np.uint32(_M) ^ _scrambled(padded, word, unfinished)
+        hashes[:unfinished] = hashes[:unfinished] * np.uint32(_M) ^ _scramble(_word(padded.head(unfinished), 4 * word))
     return _finish(hashes, padded, lengths, order)
 
 
@@ -56,6 +61,20 @@ def partition_for(keys: pl.Series, count: int, *, default: int | NDArray[np.inte
     return np.where(keys.is_null().to_numpy(), default, placed).astype(np.int32)
 
 
+def _short(keys: pl.Series, lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+    """All keys as rows of one table, zero-filled, with room for a tail of no bytes."""
+    width = (int(lengths.max()) // 4 + 1) * 4
+    filled = (pl.col("k").fill_null(b"") + pl.lit(bytes(width))).bin.slice(0, width)
+    table = keys.to_frame("k").select(filled.bin.reinterpret(dtype=pl.Array(pl.UInt32, width // 4)))["k"].to_numpy()
+    hashes, whole = np.uint32(_SEED) ^ lengths.astype(np.uint32), lengths >> 2
+    least = int(whole.min())
+    for word in range(int(whole.max())):
+        mixed = hashes * np.uint32(_M) ^ _scramble(table[:, word])
+        hashes = mixed if word < least else np.where(whole > word, mixed, hashes)
+    tail = np.take_along_axis(table, whole[:, None], axis=1)[:, 0]
+    return _end(hashes, lengths & 3, tail).view(np.int32)
+
+
 def _word(padded: pl.Series, start: pl.Series | int) -> NDArray[np.uint32]:
     frame = pl.DataFrame({"k": padded})
     at: pl.Expr | int = start if isinstance(start, int) else pl.lit(start)
@@ -63,10 +82,21 @@ def _word(padded: pl.Series, start: pl.Series | int) -> NDArray[np.uint32]:
     return sliced.to_series().to_numpy()
 
 
-def _scrambled(padded: pl.Series, word: int, count: int) -> NDArray[np.uint32]:
-    k = _word(padded.head(count), 4 * word) * np.uint32(_M)
+def _scramble(k: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    k = k * np.uint32(_M)
     k ^= k >> np.uint32(24)
     return k * np.uint32(_M)
+
+
+def _end(hashes: NDArray[np.uint32], tails: NDArray[np.int64], tail: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """`tails`: bytes of each key behind its last whole word; `tail`: the word that they begin. What follows them there
+    is padding, and zero changes nothing.
+    """
+    hashes = np.where(tails > 0, (hashes ^ tail) * np.uint32(_M), hashes)
+    hashes ^= hashes >> np.uint32(13)
+    hashes *= np.uint32(_M)
+    hashes ^= hashes >> np.uint32(15)
+    return hashes
 
 
 def _rest_of_one(key: bytes, word: int, words: int, h: int) -> int:
@@ -81,14 +111,7 @@ def _finish(
     hashes: NDArray[np.uint32], padded: pl.Series, lengths: NDArray[np.int64], order: NDArray[np.int64] | None
 ) -> NDArray[np.int32]:
     tails = lengths & 3
-    if tails.any():
-        # What follows the tail's own bytes in its word is padding, and zero changes nothing.
-        h = (hashes ^ _word(padded, pl.Series(lengths - tails))) * np.uint32(_M)
-        hashes = np.where(tails > 0, h, hashes)
-    hashes ^= hashes >> np.uint32(13)
-    hashes *= np.uint32(_M)
-    hashes ^= hashes >> np.uint32(15)
-    signed = hashes.view(np.int32)
+    signed = _end(hashes, tails, _word(padded, pl.Series(lengths - tails))).view(np.int32)
     if order is None:
         return signed
     restored = np.empty_like(signed)

@@ -28,6 +28,7 @@ from streamflow.model.batch import (
 )
 from streamflow.model.types import LONG, TIMESTAMP_MS, Schema, Type, frame_schema, polars_dtype, record_of
 from streamflow.operators.errors import evaluate, fail
+from streamflow.operators.explode import index_bytes
 from streamflow.operators.folds import Fold
 from streamflow.operators.keys import key_bytes
 from streamflow.sdk.expression import Projection
@@ -264,8 +265,7 @@ def timed_path(due: Int64s) -> pl.Series:
     """`@path` of rows that time brought out, which are in order of `due`: behind what their row became, by due time,
     and among those of one time by their place. So it says the same however much time passed at once.
     """
-    place = pl.DataFrame({"d": due}).select(pl.int_range(pl.len()).over("d")).to_series().to_list()
-    paths = [
-        (d + (1 << 63)).to_bytes(8, "big") + p.to_bytes(4, "big") for d, p in zip(due.tolist(), place, strict=True)
-    ]
-    return pl.Series(PATH, paths, dtype=pl.Binary)
+    times, which = np.unique(due, return_inverse=True)
+    begins = pl.Series(PATH, [(int(time) + (1 << 63)).to_bytes(8, "big") for time in times], dtype=pl.Binary)
+    place = np.arange(len(due)) - np.searchsorted(due, due)
+    return begins.gather(which) + index_bytes(pl.Series(place))

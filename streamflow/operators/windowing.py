@@ -1,7 +1,7 @@
 """Windows whose edges are given by the clock: tumbling, hopping, and the one that never closes.
 
-State: one entry for each open window of a group, `end of the window ‖ group`, so that windows lie in the order in
-which they close. A step reads and writes each of its groups once, however many rows it brings.
+A step reads and writes the state of each of its groups once, however many rows it brings: in blocks of a window (see
+`open_windows`), and where it never closes an entry for each group (see `group_states`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import ROW, TS, WM, Batch
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
+from streamflow.operators.group_keys import telling
+from streamflow.operators.group_states import GroupStates
+from streamflow.operators.open_windows import OpenWindows
 from streamflow.operators.window_rows import TIME_MS_MAX, Folds, Made, WindowRows, arriving, numbered, timed_path
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
@@ -25,7 +27,6 @@ from streamflow.sdk.operator import Context, Result, StepTimes
 Emit = Literal["update", "coalesced", "close"]
 Int64s = npt.NDArray[np.int64]
 STORE: Final = "windows"
-_SHIFT: Final = 1 << 63
 _START: Final = "@:start"
 _NUMBER: Final = b"\xff#"  # behind all windows that close
 _NEVER: Final = np.int64(2**63 - 1)  # end of a window that never closes
@@ -72,12 +73,14 @@ class WindowOperator:
     projection: Projection
     labels: Mapping[str, str]
     holds_ms: int = field(init=False)
-    _codec: RowCodec = field(init=False)
+    _open: OpenWindows = field(init=False)
+    _endless: GroupStates = field(init=False)
     _changed: Made | None = field(init=False, default=None)  # coalesced: what this step has come to
 
     def __post_init__(self) -> None:
         self.holds_ms = self.rule.grace_ms
-        self._codec = self.rows.folds.codec()
+        self._open = OpenWindows(self.rows.folds)
+        self._endless = GroupStates(self.rows.folds, prefix=b"\xff" * 8)
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, values, failures, filtered = arriving(inputs["in"], self.projection, self.labels, self._folds.keys)
@@ -115,15 +118,18 @@ class WindowOperator:
         if self.rule.size_ms is None:
             return result
         store = ctx.store(STORE)
-        entries = list(store.scan(b"", _before(times.end_ms, self.rule.grace_ms)))
-        store.delete_many([name for name, _ in entries])
-        if self.emit != "close" or not entries:
+        closed_ms = max(min(times.end_ms - self.rule.grace_ms, 2 * TIME_MS_MAX), -(2**63))
+        if self.emit != "close":
+            self._open.drop(store, closed_ms)
             return result
-        ends = np.array([int.from_bytes(name[:8], "big") - _SHIFT for name, _ in entries], np.int64)
+        done = self._open.close(store, closed_ms)
+        if done is None:
+            return result
+        ends, states = done
         due = ends + self.rule.grace_ms
         closed, failed = self.rows.from_state(
             self.rows.made(
-                self._codec.decode([value for _, value in entries]),
+                states,
                 start=ends - self.rule.size_ms,
                 end=ends,
                 row=times.crossing(due),
@@ -137,9 +143,10 @@ class WindowOperator:
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         entries = [entry for entry in stores[STORE] if entry[0] != _NUMBER]
-        ends = np.array([int.from_bytes(name[:8], "big") - _SHIFT for name, _ in entries], np.int64)
-        states = self._codec.decode([value for _, value in entries])
-        return self.rows.shown(states, ends - (self.rule.size_ms or 0), ends)
+        if self.rule.size_ms is None:
+            return self.rows.shown(self._endless.read(entries), *2 * (np.zeros(len(entries), np.int64),))
+        ends, states = self._open.read(entries)
+        return self.rows.shown(states, ends - self.rule.size_ms, ends)
 
     @property
     def _folds(self) -> Folds:
@@ -152,26 +159,21 @@ class WindowOperator:
         evaluated = values.with_columns(frame[TS])
         one_each = np.array_equal(of_row, np.arange(frame.height))
         pairs = evaluated if one_each else evaluated[pl.Series(of_row, dtype=pl.UInt32)]
-        keys = list(self._folds.keys.columns)
-        group, first = groups_of(pairs.select(keys).with_columns(pl.Series(_START, start)), [*keys, _START])
+        groups = telling(self._folds.keys, pairs).with_columns(pl.Series(_START, start))
+        group, first = groups_of(groups, groups.columns)
         count, end = len(first), self.rule.ends(start[first])
-        names = [
-            (int(e) + _SHIFT).to_bytes(8, "big") + name
-            for e, name in zip(end.tolist(), self._folds.keys.names(pairs[pl.Series(first)]), strict=True)
-        ]
-        store = ctx.store(STORE)
-        found = store.get_many(names)
-        known = np.array([i for i, value in enumerate(found) if value is not None], np.int64)
+        store, groups = ctx.store(STORE), pairs.select(list(self._folds.keys.columns))[first]
+        endless = self.rule.size_ms is None
+        old = self._endless.find(store, groups) if endless else self._open.find(store, end, groups)
         units = self._folds.units(pairs)
-        if len(known):
-            old = self._codec.decode([value for value in found if value is not None])
-            states = pl.concat([old.cast(pl.Schema(units.schema)), units])
-            whose = np.concatenate([known, group])
+        if old is not None:
+            states = pl.concat([old.states.cast(pl.Schema(units.schema)), units])
+            whose = np.concatenate([old.which, group])
         else:
             states, whose = units, group
         owner = pl.Series(whose, dtype=pl.UInt32)
         now = self._folds.combined(states, owner, count)
-        store.put_many(names, self._codec.encode(now))
+        (self._endless if endless else self._open).keep(store, now)
         if self.emit == "close":
             return None
         if self.emit == "coalesced":
@@ -181,7 +183,7 @@ class WindowOperator:
             at, shown = last[order], now[pl.Series(order, dtype=pl.UInt32)]
         else:
             at = np.arange(len(group))
-            shown = self._folds.running(states, owner).slice(len(known))
+            shown = self._folds.running(states, owner).slice(len(states) - len(units))
         source = of_row[at]
         made = self.rows.made(
             shown,
@@ -201,17 +203,13 @@ class WindowOperator:
 
 def groups_of(rows: pl.DataFrame, by: list[str]) -> tuple[Int64s, Int64s]:
     """(group number of each row, first row of each group), groups in the order in which they first come."""
-    over = rows.with_row_index("@:i").select(pl.col("@:i").first().over(by)).to_series()
-    first, group = np.unique(over.to_numpy(), return_inverse=True)
-    return group.astype(np.int64), first.astype(np.int64)
+    over = rows.with_row_index("@:i").select(pl.col("@:i").first().over(by)).to_series().to_numpy()
+    begins = over == np.arange(rows.height)
+    return (np.cumsum(begins) - 1)[over], np.flatnonzero(begins)
 
 
 def nth_of(source: Int64s) -> pl.Series:
     """How often each row has come before: children of one row, in order."""
+    if (source[1:] > source[:-1]).all():
+        return pl.Series(np.zeros(len(source), np.int64))
     return pl.DataFrame({"s": source}).select(pl.int_range(pl.len()).over("s")).to_series()
-
-
-def _before(end_ms: int, grace_ms: int) -> bytes:
-    """The least name of a window that is not due: those below it end at `end_ms - grace_ms` or earlier."""
-    closed = max(min(end_ms - grace_ms, 2 * TIME_MS_MAX), -_SHIFT)
-    return (closed + 1 + _SHIFT).to_bytes(8, "big")

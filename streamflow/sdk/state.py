@@ -38,6 +38,13 @@ class StateStore(Protocol):
         """Entries with first <= key < end, in order."""
         ...
 
+    @property
+    def generation(self) -> int:
+        """Another number whenever entries have changed in another way than by `put` and `delete`: after an abort and a
+        restore. What an operator keeps of its entries besides the store is void then.
+        """
+        ...
+
 
 class TransactionalStore(StateStore, Protocol):
     """What the runtime drives: base plus overlay."""

@@ -21,13 +21,14 @@ class OverlaidStore(ABC):
     A scan follows changes: it may be written to while it runs, and shows each entry as it is when the scan gets there.
     """
 
-    __slots__ = ("_changelog_offset", "_overlay", "_overlay_order", "_version", "name")
+    __slots__ = ("_changelog_offset", "_generation", "_overlay", "_overlay_order", "_version", "name")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self._overlay: dict[bytes, bytes | None] = {}  # None: deleted in this transaction
         self._overlay_order = LazyOrder()
         self._changelog_offset = 0
+        self._generation = 0
         self._version = 0  # of the key set; a scan that sees another one finds its place anew
 
     # The base
@@ -143,6 +144,7 @@ class OverlaidStore(ABC):
 
     def abort(self) -> None:
         self._drop_overlay()
+        self._generation += 1
 
     def restore(self, entries: Sequence[Change], changelog_offset: int) -> None:
         keys = pl.Series([key for key, _ in entries], dtype=pl.Binary)
@@ -155,10 +157,15 @@ class OverlaidStore(ABC):
         self._base_load(reduced(keys, values), changelog_offset)
         self._changelog_offset = changelog_offset
         self._version += 1
+        self._generation += 1
 
     @property
     def changelog_offset(self) -> int:
         return self._changelog_offset
+
+    @property
+    def generation(self) -> int:
+        return self._generation
 
     def _drop_overlay(self) -> None:
         self._overlay = {}

@@ -41,7 +41,7 @@ class RocksStore(OverlaidStore):
 
     def opened(self) -> None:
         """The folder was opened, or begun anew: take the offset from it."""
-        self._drop_overlay()
+        self.abort()
         with self._folder.working() as db:
             found = db.get(self._offset_key)
         self._changelog_offset, self.as_of_ms = (0, 0) if found is None else _AT.unpack(found)

@@ -38,6 +38,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.base: dict[bytes, bytes] = {}
         self.overlay: dict[bytes, bytes | None] = {}
+        self.generation = 0
 
     def get(self, key: bytes) -> bytes | None:
         return self.overlay[key] if key in self.overlay else self.base.get(key)
@@ -77,6 +78,7 @@ class FakeStore:
 
     def abort(self) -> None:
         self.overlay = {}
+        self.generation += 1
 
 
 @dataclass(slots=True, kw_only=True)

@@ -199,6 +199,19 @@ class StoreConformance:
         assert [k for k, _ in store.scan(middle)] == left[len(left) // 2 :]
         assert [k for k, _ in store.scan(b"", middle)] == left[: len(left) // 2]
 
+    def test_the_generation_tells_of_changes_that_are_no_writes(self, make_store: MakeStore) -> None:
+        store = make_store()
+        first = store.generation
+        store.put(b"a", b"1")
+        store.delete(b"b")
+        store.commit(1)
+        assert store.generation == first
+        store.put(b"a", b"2")
+        store.abort()
+        aborted = store.generation
+        store.restore([(b"a", b"3")], 2)
+        assert len({first, aborted, store.generation}) == 3
+
     def test_unequal_numbers_of_keys_and_values_are_refused(self, make_store: MakeStore) -> None:
         store = make_store()
         with pytest.raises(StateError, match="2 keys and 1 values"):

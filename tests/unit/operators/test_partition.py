@@ -37,7 +37,7 @@ def test_a_vector_alone(key: bytes) -> None:
     assert murmur2(column([key])).tolist() == [VECTORS[key]]
 
 
-@given(st.lists(st.binary(max_size=40), max_size=60))
+@given(st.lists(st.binary(max_size=40) | st.binary(min_size=60, max_size=80), max_size=60))
 def test_equal_to_aiokafka_for_any_keys(keys: list[bytes]) -> None:
     assert murmur2(column(keys)).tolist() == expected(keys)
 
