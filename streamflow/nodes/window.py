@@ -24,6 +24,8 @@ from streamflow.operators.errors import label
 from streamflow.operators.folds import Fold
 from streamflow.operators.session_merge import Gap
 from streamflow.operators.sessions import SessionOperator
+from streamflow.operators.sliding import SlidingOperator
+from streamflow.operators.sliding_windows import Slide
 from streamflow.operators.window_rows import Folds, Keys, WindowRows
 from streamflow.operators.windowing import STORE, Aligned, WindowOperator
 from streamflow.sdk.expression import Expression
@@ -37,11 +39,12 @@ class Window(Node):
 
     tumbling: windows of `size` one behind another. hopping: windows of `size` that begin every `advance`, so an item is
     in several; both begin at multiples of it since 1970, and hold their start but not their end. session: a window for
-    items of a key that follow each other within `gap`; its end is its last item's time and the gap. unbounded: one
-    window that never ends, a running value for each key.
+    items of a key that follow each other within `gap`; its end is its last item's time and the gap. sliding: for each
+    item the window of `size` that ends with it, and the one that begins just behind it if that holds an item; both
+    ends belong to it. unbounded: one window that never ends, a running value for each key.
 
     An item that comes when all its windows have closed leaves by the port `late`. A window closes when event time has
-    reached its end and `grace` (a session: passed them); when that is, the trigger says (`time`, `disorder`,
+    reached its end and `grace` (session, sliding: passed them); when that is, the trigger says (`time`, `disorder`,
     `idle_after`). Items with a null key are filtered. With `emit: update` or `coalesced` a session that takes an item
     replaces what was given of it, and of others that it swallows: those windows leave by the port `gone`.
 
@@ -67,7 +70,7 @@ class Window(Node):
     key: Expression = param(help="What an item belongs to: text, bytes, a number, a bool or a time.")
     key_field: str = param(default="", help="Field of the key in the result. Left out: its name, if `key` is a field.")
     by: Mapping[str, Expression] | None = param(default=None, help="Further groups within a key, by field name.")
-    shape: Literal["tumbling", "hopping", "session", "unbounded"] = param(
+    shape: Literal["tumbling", "hopping", "session", "sliding", "unbounded"] = param(
         default="tumbling", help="How windows lie in time."
     )
     size_ms: int | None = param(default=None, ge=1, le=TIME_MS_MAX, help="Length of a window.")
@@ -146,6 +149,8 @@ class Window(Node):
         rows = WindowRows(Folds(keys, folds), ctx.inputs["in"], ctx.outputs["out"])
         if self.shape == "session":
             return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
+        if self.shape == "sliding":
+            return SlidingOperator(Slide(self.size_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
         size = None if self.shape == "unbounded" else self.size_ms
         advance = self.advance_ms if self.shape == "hopping" else self.size_ms
         return WindowOperator(Aligned(size, advance or 0, self.grace_ms), self.emit, rows, projection, labels)
@@ -163,7 +168,13 @@ class Window(Node):
         return Fold(name, one.function, column, types[column] if column else None, made.type, one.separator)
 
     def _check_shape(self, ctx: SchemaContext) -> None:
-        wanted = {"tumbling": {"size"}, "hopping": {"size", "advance"}, "session": {"gap"}, "unbounded": set[str]()}
+        wanted = {
+            "tumbling": {"size"},
+            "hopping": {"size", "advance"},
+            "session": {"gap"},
+            "sliding": {"size"},
+            "unbounded": set[str](),
+        }
         for name in ("size", "advance", "gap"):
             given, takes = getattr(self, f"{name}_ms") is not None, name in wanted[self.shape]
             if given != takes:

@@ -121,6 +121,8 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "rolls": "shape: hopping, size: 30ms, advance: 10ms, emit: update",
             "spells": "shape: session, gap: 15ms, grace: 5ms, emit: close",
             "grows": "shape: session, gap: 25ms, emit: update",
+            "slides": "shape: sliding, size: 20ms, grace: 5ms, emit: close",
+            "glides": "shape: sliding, size: 20ms, emit: update",
             "total": "shape: unbounded, emit: update",
         }.items()
     ],
