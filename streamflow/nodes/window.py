@@ -9,19 +9,16 @@ from typing import ClassVar, Literal
 from streamflow.model.batch import TS, WM
 from streamflow.model.policies import Extent
 from streamflow.model.types import TIMESTAMP_MS, Field, Type
-from streamflow.nodes.aggregate import Aggregation
+from streamflow.nodes.aggregations import Aggregation, aggregated, expressions_of, fold_of
 from streamflow.nodes.checks import (
     COLLISION,
     CONTRADICTION,
     TIME_MS_MAX,
-    WRONG_TYPE,
     check_key,
     check_names,
     is_field_name,
 )
-from streamflow.operators.aggregates import result_type
 from streamflow.operators.errors import label
-from streamflow.operators.folds import Fold
 from streamflow.operators.session_merge import Gap
 from streamflow.operators.sessions import SessionOperator
 from streamflow.operators.sliding import SlidingOperator
@@ -118,14 +115,11 @@ class Window(Node):
         if self.shape != "unbounded":
             fields |= {"window_start": TIMESTAMP_MS, "window_end": TIMESTAMP_MS}
         for name, aggregation in self.fields.items():
-            where = f"fields.{name}"
             if name in fields:
-                ctx.report(COLLISION, f"{name!r} is there already.", param=where, mend="Give the field another name.")
-            of_type = None if aggregation.of is None else ctx.typeof(aggregation.of, param=f"{where}.of")
-            found = result_type(aggregation.function, of_type)
-            if isinstance(found, str):
-                mend = "Convert untyped values with long(), double() or string()." if of_type is not None else ""
-                ctx.report(WRONG_TYPE, f"{found}.", param=where, mend=mend)
+                mend = "Give the field another name."
+                ctx.report(COLLISION, f"{name!r} is there already.", param=f"fields.{name}", mend=mend)
+            found = aggregated(ctx, name, aggregation)
+            if found is None:
                 return {}
             fields[name] = found
         made = Type(kind="record", fields=tuple(Field(name=n, type=t) for n, t in fields.items()))
@@ -136,16 +130,14 @@ class Window(Node):
         labels: dict[str, str] = {}
         for at, (param_name, _, expression) in enumerate(self._groups()):
             expressions[f"@:k{at}"], labels[f"@:k{at}"] = expression, label(param_name, expression)
-        for at, (name, aggregation) in enumerate(self.fields.items()):
-            if aggregation.of is not None:
-                expressions[f"@:v{at}"] = aggregation.of
-                labels[f"@:v{at}"] = label(f"fields.{name}.of", aggregation.of)
+        of_fields, their_labels = expressions_of(self.fields)
+        expressions, labels = expressions | of_fields, labels | their_labels
         projection = ctx.projection(expressions)
         keys = Keys(
             {f"@:k{at}": (name, projection.types[f"@:k{at}"]) for at, (_, name, _) in enumerate(self._groups())}
         )
-        folds = tuple(self._fold(at, name, one, projection.types, ctx.outputs["out"])
-                      for at, (name, one) in enumerate(self.fields.items()))  # fmt: skip
+        types, out = projection.types, ctx.outputs["out"]
+        folds = tuple(fold_of(at, name, one, types, out) for at, (name, one) in enumerate(self.fields.items()))
         rows = WindowRows(Folds(keys, folds), ctx.inputs["in"], ctx.outputs["out"])
         if self.shape == "session":
             return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
@@ -160,12 +152,6 @@ class Window(Node):
         text = self.key.text.strip()
         name = self.key_field or (text.rsplit(".", 1)[-1] if is_field_name(text.rsplit(".", 1)[-1]) else "key")
         return [("key", name, self.key), *((f"by.{n}", n, e) for n, e in (self.by or {}).items())]
-
-    def _fold(self, at: int, name: str, one: Aggregation, types: Mapping[str, Type], out: Type) -> Fold:
-        column = f"@:v{at}" if one.of is not None else None
-        made = out.field(name)
-        assert made is not None
-        return Fold(name, one.function, column, types[column] if column else None, made.type, one.separator)
 
     def _check_shape(self, ctx: SchemaContext) -> None:
         wanted = {

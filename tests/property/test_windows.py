@@ -28,7 +28,7 @@ SHAPES = {
     "sliding": f"shape: sliding, size: {SIZE_MS}ms",
 }
 Row = tuple[int, str | None, int, float]  # event time, key, a whole number, a double
-Window = tuple[str, int, int, tuple[object, ...]]  # key, start, end, (count, sum, mean, first, last, all)
+Window = tuple[str, int, int, tuple[object, ...]]  # key, start, end, values, as below
 
 
 def values(rows: Sequence[Row]) -> tuple[object, ...]:
@@ -38,7 +38,10 @@ def values(rows: Sequence[Row]) -> tuple[object, ...]:
         total += row[3]
     by_time = sorted(rows, key=lambda r: r[0])
     first, last = by_time[0][2], [r for r in by_time if r[0] == by_time[-1][0]][-1][2]
-    return len(rows), sum(numbers), total / len(rows), first, last, tuple(numbers)
+    by_x = sorted(rows, key=lambda r: (-r[3], r[0]))
+    top = tuple((r[2], r[3]) for r in by_x[:2])
+    lowest = min(rows, key=lambda r: (r[3], r[0]))[2]
+    return len(rows), sum(numbers), total / len(rows), first, last, tuple(numbers), by_x[0][2], lowest, top
 
 
 class Model:
@@ -140,6 +143,9 @@ nodes:
       first: {{function: first, of: long(n)}}
       last: {{function: last, of: long(n)}}
       all: {{function: collect, of: long(n)}}
+      best: {{function: max_by, of: long(n), by: double(x)}}
+      worst: {{function: min_by, of: long(n), by: double(x)}}
+      top: {{function: top, of: long(n), by: double(x), k: 2}}
 connections: [start -> typed -> w]
 """,
         Path(),
@@ -162,7 +168,8 @@ def windows(driver: TopologyDriver, port: str = "out") -> list[Window]:
     for batch in driver.outputs.get(("w", port), []):
         for r in batch.frame.iter_rows(named=True):
             edges = (_ms(r["window_start"]), _ms(r["window_end"]))
-            made = (r["count"], r["sum"], r["mean"], r["first"], r["last"], tuple(r["all"]))
+            plain = (r["count"], r["sum"], r["mean"], r["first"], r["last"], tuple(r["all"]))
+            made = (*plain, r["best"], r["worst"], tuple((one["value"], one["by"]) for one in r["top"]))
             found.append((r["key"], *edges, made))
     return found
 
