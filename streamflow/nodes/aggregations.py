@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from streamflow.model.types import Type
 from streamflow.nodes.checks import CONTRADICTION, WRONG_TYPE
@@ -88,7 +88,7 @@ def fold_of(at: int, name: str, one: Aggregation, types: Mapping[str, Type], out
         return Top(name, column, by, of, types[by or column], made.type, one.k or 1)
     if one.function in ("max_by", "min_by"):
         assert by is not None
-        return Extreme(name, cast(Literal["max_by", "min_by"], one.function), column, by, of, types[by], made.type)
+        return Extreme(name, one.function, column, by, of, types[by], made.type)
     if one.function == "approx_count_distinct":
         return ApproxCountDistinct(name, column, of)
     if one.function == "quantiles":
