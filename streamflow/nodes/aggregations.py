@@ -17,6 +17,7 @@ from streamflow.operators.sketches import ApproxCountDistinct, Quantiles
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import SchemaContext, param
 
+CANNOT_TAKE_BACK = frozenset({"max_by", "min_by", "top", "approx_count_distinct", "quantiles"})
 _TAKES = {"max_by": {"by"}, "min_by": {"by"}, "top": {"by", "k"}, "quantiles": {"q"}}
 _NEEDS = {"max_by": {"by"}, "min_by": {"by"}, "top": {"k"}, "quantiles": {"q"}}
 

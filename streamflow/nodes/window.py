@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from streamflow.model.batch import TS, WM
 from streamflow.model.policies import Extent
 from streamflow.model.types import TIMESTAMP_MS, Field, Type
-from streamflow.nodes.aggregations import Aggregation, aggregated, expressions_of, fold_of
+from streamflow.nodes.aggregations import CANNOT_TAKE_BACK, Aggregation, aggregated, expressions_of, fold_of
 from streamflow.nodes.checks import (
     COLLISION,
     CONTRADICTION,
@@ -18,11 +18,13 @@ from streamflow.nodes.checks import (
     check_names,
     is_field_name,
 )
+from streamflow.operators.changes import ChangesOperator
 from streamflow.operators.errors import label
 from streamflow.operators.session_merge import Gap
 from streamflow.operators.sessions import SessionOperator
 from streamflow.operators.sliding import SlidingOperator
 from streamflow.operators.sliding_windows import Slide
+from streamflow.operators.takeback import takes_back
 from streamflow.operators.window_rows import Folds, Keys, WindowRows
 from streamflow.operators.windowing import STORE, Aligned, WindowOperator
 from streamflow.sdk.expression import Expression
@@ -45,6 +47,12 @@ class Window(Node):
     `idle_after`). Items with a null key are filtered. With `emit: update` or `coalesced` a session that takes an item
     replaces what was given of it, and of others that it swallows: those windows leave by the port `gone`.
 
+    unbounded: items that come by the input `gone` are taken back, in the order of all that comes; one may come before
+    the item that it takes back. With `gone` connected, on either side, the result is a changing table: a new value
+    leaves by `out` behind the old one by `gone`, and only where it differs; a group of which nothing is left leaves by
+    `gone` alone. Counts, and sums and means of whole and decimal numbers, subtract; min, max, first, last, collect,
+    count_distinct, join, and sums and means of doubles keep all values of a group; the others cannot take back.
+
     The result has the key, the groups of `by`, `window_start` and `window_end`, and the `fields`; its event time is
     that of the window's latest item. `first` and `last` go by event time, and by arrival where that is equal.
     """
@@ -52,11 +60,14 @@ class Window(Node):
     spec: ClassVar = NodeSpec(
         kind="window",
         category="keyed",
-        inputs=(Port(name="in", keyed=True),),
+        inputs=(
+            Port(name="in", keyed=True),
+            Port(name="gone", keyed=True, optional=True, help="unbounded: items that are taken back."),
+        ),
         outputs=(
             Port(name="out"),
             Port(name="late", help="Items that came when all of their windows had closed."),
-            Port(name="gone", help="session: windows given before that others replace now."),
+            Port(name="gone", help="session, unbounded: what was given before and others replace now."),
         ),
         stores=(Store(name=STORE, help="Open windows."),),
         needs=(TS, WM),
@@ -86,6 +97,9 @@ class Window(Node):
         "coalesced: of windows that changed the latest values, at least once a commit.",
     )
     fields: Mapping[str, Aggregation] = param(help="What is computed, by field name.")
+
+    def input_ports(self) -> tuple[Port, ...]:
+        return self.spec.inputs if self.shape == "unbounded" else self.spec.inputs[:1]
 
     def makes_new_items(self) -> bool:
         return True
@@ -122,6 +136,7 @@ class Window(Node):
             if found is None:
                 return {}
             fields[name] = found
+        self._check_gone(ctx)
         made = Type(kind="record", fields=tuple(Field(name=n, type=t) for n, t in fields.items()))
         return {"out": made, "late": ctx.inputs["in"], "gone": made}
 
@@ -138,6 +153,12 @@ class Window(Node):
         )
         types, out = projection.types, ctx.outputs["out"]
         folds = tuple(fold_of(at, name, one, types, out) for at, (name, one) in enumerate(self.fields.items()))
+        if self.shape == "unbounded" and ("gone" in ctx.inputs or "gone" in ctx.wired):
+            if "gone" in ctx.inputs:
+                folds = tuple(found for fold in folds if (found := takes_back(fold)) is not None)
+            projections = {port: ctx.projection(expressions, port=port) for port in ctx.inputs}
+            changing = WindowRows(Folds(keys, folds), ctx.inputs["in"], out)
+            return ChangesOperator(self.emit, changing, projections, labels)
         rows = WindowRows(Folds(keys, folds), ctx.inputs["in"], ctx.outputs["out"])
         if self.shape == "session":
             return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
@@ -152,6 +173,18 @@ class Window(Node):
         text = self.key.text.strip()
         name = self.key_field or (text.rsplit(".", 1)[-1] if is_field_name(text.rsplit(".", 1)[-1]) else "key")
         return [("key", name, self.key), *((f"by.{n}", n, e) for n, e in (self.by or {}).items())]
+
+    def _check_gone(self, ctx: SchemaContext) -> None:
+        if "gone" not in ctx.inputs:
+            return
+        if ctx.inputs["gone"] != ctx.inputs["in"]:
+            message = "what is taken back is not of the schema of what comes."
+            ctx.report(CONTRADICTION, message, param="shape", mend="Bring both to one schema with `set`.")
+        for name, one in self.fields.items():
+            if one.function in CANNOT_TAKE_BACK:
+                mend = "Use collect, and an expression on the list; or leave `gone` unconnected."
+                message = f"{one.function} cannot take items back."
+                ctx.report(CONTRADICTION, message, param=f"fields.{name}", mend=mend)
 
     def _check_shape(self, ctx: SchemaContext) -> None:
         wanted = {
