@@ -114,7 +114,7 @@ class _Resolver:
         for node in self.nodes.values():
             for port in node.node.input_ports():
                 feeding = [e for e in self.edges if (e.target, e.target_port) == (node.id, port.name)]
-                if any(e.source in live for e in feeding):
+                if port.optional or any(e.source in live for e in feeding):
                     continue
                 self.broken.add(node.id)
                 silenced = feeding or (node.id, port.name) in self._silenced

@@ -8,26 +8,15 @@ from typing import ClassVar
 
 from streamflow.model.policies import Extent
 from streamflow.model.types import Field, Type
-from streamflow.nodes.checks import COLLISION, WRONG_TYPE, check_key, check_names
-from streamflow.operators.aggregates import Aggregate, Name, result_type
-from streamflow.operators.aggregating import AggregateOperator, Groups
+from streamflow.nodes.aggregations import Aggregation, aggregated, expressions_of, fold_of
+from streamflow.nodes.checks import COLLISION, check_key, check_names
+from streamflow.operators.aggregates import Aggregate
+from streamflow.operators.aggregating import AggregateOperator, FoldedAggregate, Groups
 from streamflow.operators.errors import label
+from streamflow.operators.folds import Fold
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Operator
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aggregation:
-    """A function, and what it is computed of."""
-
-    function: Name = param(
-        help="count (items, or values of `of`), sum, mean, min, max, first, last, collect (a list), count_distinct, "
-        "or join (one text)."
-    )
-    of: Expression | None = param(default=None, help="The value of each item. Only count can do without.")
-    separator: str = param(default=", ", help="join: what stands between the texts.")
-
 
 _COLLECT = Aggregation(function="collect", of=Expression("item"))
 
@@ -75,15 +64,8 @@ class AggregateNode(Node):
         for name, aggregation in self._fields.items():
             if name in self._by:
                 ctx.report(COLLISION, f"{name!r} is in `by` and in `fields`.", param=f"fields.{name}")
-            of = ctx.typeof(aggregation.of, param=f"fields.{name}.of") if aggregation.of is not None else None
-            found = result_type(aggregation.function, of)
-            if isinstance(found, str):
-                ctx.report(
-                    WRONG_TYPE,
-                    f"{found}.",
-                    param=f"fields.{name}",
-                    mend="Convert untyped values with long(), double() or string()." if of is not None else "",
-                )
+            found = aggregated(ctx, name, aggregation)
+            if found is None:
                 return {}
             fields.append(Field(name=name, type=found))
         return {"out": Type(kind="record", fields=tuple(fields))}
@@ -93,19 +75,18 @@ class AggregateNode(Node):
         labels: dict[str, str] = {}
         for at, (name, expression) in enumerate(self._by.items()):
             expressions[f"@:b{at}"], labels[f"@:b{at}"] = expression, label(f"by.{name}", expression)
-        for at, (name, aggregation) in enumerate(self._fields.items()):
-            if aggregation.of is not None:
-                expressions[f"@:v{at}"] = aggregation.of
-                labels[f"@:v{at}"] = label(f"fields.{name}.of", aggregation.of)
+        of_fields, their_labels = expressions_of(self._fields)
+        expressions, labels = expressions | of_fields, labels | their_labels
         projection = ctx.projection(expressions) if expressions else None
-        out, aggregates = ctx.outputs["out"], []
-        for at, (name, aggregation) in enumerate(self._fields.items()):
-            column = f"@:v{at}" if aggregation.of is not None else None
-            of = projection.types[column] if projection is not None and column is not None else None
-            made = out.field(name)
-            assert made is not None
-            aggregates.append(Aggregate(name, aggregation.function, column, of, made.type, aggregation.separator))
-        groups = Groups({f"@:b{at}": name for at, name in enumerate(self._by)}, tuple(aggregates))
+        out, types = ctx.outputs["out"], projection.types if projection is not None else {}
+        folds = [fold_of(at, name, one, types, out) for at, (name, one) in enumerate(self._fields.items())]
+        aggregates = tuple(
+            Aggregate(f.field, f.name, f.column, f.of, f.type, f.separator)
+            if isinstance(f, Fold)
+            else FoldedAggregate(f, self._fields[f.field].function)
+            for f in folds
+        )
+        groups = Groups({f"@:b{at}": name for at, name in enumerate(self._by)}, aggregates)
         return AggregateOperator(groups, projection, labels, ctx.inputs["in"], out, ctx.extent != "item")
 
     @property

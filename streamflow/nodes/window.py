@@ -9,21 +9,22 @@ from typing import ClassVar, Literal
 from streamflow.model.batch import TS, WM
 from streamflow.model.policies import Extent
 from streamflow.model.types import TIMESTAMP_MS, Field, Type
-from streamflow.nodes.aggregate import Aggregation
+from streamflow.nodes.aggregations import CANNOT_TAKE_BACK, Aggregation, aggregated, expressions_of, fold_of
 from streamflow.nodes.checks import (
     COLLISION,
     CONTRADICTION,
     TIME_MS_MAX,
-    WRONG_TYPE,
     check_key,
     check_names,
     is_field_name,
 )
-from streamflow.operators.aggregates import result_type
+from streamflow.operators.changes import ChangesOperator
 from streamflow.operators.errors import label
-from streamflow.operators.folds import Fold
 from streamflow.operators.session_merge import Gap
 from streamflow.operators.sessions import SessionOperator
+from streamflow.operators.sliding import SlidingOperator
+from streamflow.operators.sliding_windows import Slide
+from streamflow.operators.takeback import takes_back
 from streamflow.operators.window_rows import Folds, Keys, WindowRows
 from streamflow.operators.windowing import STORE, Aligned, WindowOperator
 from streamflow.sdk.expression import Expression
@@ -37,13 +38,20 @@ class Window(Node):
 
     tumbling: windows of `size` one behind another. hopping: windows of `size` that begin every `advance`, so an item is
     in several; both begin at multiples of it since 1970, and hold their start but not their end. session: a window for
-    items of a key that follow each other within `gap`; its end is its last item's time and the gap. unbounded: one
-    window that never ends, a running value for each key.
+    items of a key that follow each other within `gap`; its end is its last item's time and the gap. sliding: for each
+    item the window of `size` that ends with it, and the one that begins just behind it if that holds an item; both
+    ends belong to it. unbounded: one window that never ends, a running value for each key.
 
     An item that comes when all its windows have closed leaves by the port `late`. A window closes when event time has
-    reached its end and `grace` (a session: passed them); when that is, the trigger says (`time`, `disorder`,
+    reached its end and `grace` (session, sliding: passed them); when that is, the trigger says (`time`, `disorder`,
     `idle_after`). Items with a null key are filtered. With `emit: update` or `coalesced` a session that takes an item
     replaces what was given of it, and of others that it swallows: those windows leave by the port `gone`.
+
+    unbounded: items that come by the input `gone` are taken back, in the order of all that comes; one may come before
+    the item that it takes back. With `gone` connected, on either side, the result is a changing table: a new value
+    leaves by `out` behind the old one by `gone`, and only where it differs; a group of which nothing is left leaves by
+    `gone` alone. Counts, and sums and means of whole and decimal numbers, subtract; min, max, first, last, collect,
+    count_distinct, join, and sums and means of doubles keep all values of a group; the others cannot take back.
 
     The result has the key, the groups of `by`, `window_start` and `window_end`, and the `fields`; its event time is
     that of the window's latest item. `first` and `last` go by event time, and by arrival where that is equal.
@@ -52,11 +60,14 @@ class Window(Node):
     spec: ClassVar = NodeSpec(
         kind="window",
         category="keyed",
-        inputs=(Port(name="in", keyed=True),),
+        inputs=(
+            Port(name="in", keyed=True),
+            Port(name="gone", keyed=True, optional=True, help="unbounded: items that are taken back."),
+        ),
         outputs=(
             Port(name="out"),
             Port(name="late", help="Items that came when all of their windows had closed."),
-            Port(name="gone", help="session: windows given before that others replace now."),
+            Port(name="gone", help="session, unbounded: what was given before and others replace now."),
         ),
         stores=(Store(name=STORE, help="Open windows."),),
         needs=(TS, WM),
@@ -67,7 +78,7 @@ class Window(Node):
     key: Expression = param(help="What an item belongs to: text, bytes, a number, a bool or a time.")
     key_field: str = param(default="", help="Field of the key in the result. Left out: its name, if `key` is a field.")
     by: Mapping[str, Expression] | None = param(default=None, help="Further groups within a key, by field name.")
-    shape: Literal["tumbling", "hopping", "session", "unbounded"] = param(
+    shape: Literal["tumbling", "hopping", "session", "sliding", "unbounded"] = param(
         default="tumbling", help="How windows lie in time."
     )
     size_ms: int | None = param(default=None, ge=1, le=TIME_MS_MAX, help="Length of a window.")
@@ -86,6 +97,9 @@ class Window(Node):
         "coalesced: of windows that changed the latest values, at least once a commit.",
     )
     fields: Mapping[str, Aggregation] = param(help="What is computed, by field name.")
+
+    def input_ports(self) -> tuple[Port, ...]:
+        return self.spec.inputs if self.shape == "unbounded" else self.spec.inputs[:1]
 
     def makes_new_items(self) -> bool:
         return True
@@ -115,16 +129,14 @@ class Window(Node):
         if self.shape != "unbounded":
             fields |= {"window_start": TIMESTAMP_MS, "window_end": TIMESTAMP_MS}
         for name, aggregation in self.fields.items():
-            where = f"fields.{name}"
             if name in fields:
-                ctx.report(COLLISION, f"{name!r} is there already.", param=where, mend="Give the field another name.")
-            of_type = None if aggregation.of is None else ctx.typeof(aggregation.of, param=f"{where}.of")
-            found = result_type(aggregation.function, of_type)
-            if isinstance(found, str):
-                mend = "Convert untyped values with long(), double() or string()." if of_type is not None else ""
-                ctx.report(WRONG_TYPE, f"{found}.", param=where, mend=mend)
+                mend = "Give the field another name."
+                ctx.report(COLLISION, f"{name!r} is there already.", param=f"fields.{name}", mend=mend)
+            found = aggregated(ctx, name, aggregation)
+            if found is None:
                 return {}
             fields[name] = found
+        self._check_gone(ctx)
         made = Type(kind="record", fields=tuple(Field(name=n, type=t) for n, t in fields.items()))
         return {"out": made, "late": ctx.inputs["in"], "gone": made}
 
@@ -133,19 +145,25 @@ class Window(Node):
         labels: dict[str, str] = {}
         for at, (param_name, _, expression) in enumerate(self._groups()):
             expressions[f"@:k{at}"], labels[f"@:k{at}"] = expression, label(param_name, expression)
-        for at, (name, aggregation) in enumerate(self.fields.items()):
-            if aggregation.of is not None:
-                expressions[f"@:v{at}"] = aggregation.of
-                labels[f"@:v{at}"] = label(f"fields.{name}.of", aggregation.of)
+        of_fields, their_labels = expressions_of(self.fields)
+        expressions, labels = expressions | of_fields, labels | their_labels
         projection = ctx.projection(expressions)
         keys = Keys(
             {f"@:k{at}": (name, projection.types[f"@:k{at}"]) for at, (_, name, _) in enumerate(self._groups())}
         )
-        folds = tuple(self._fold(at, name, one, projection.types, ctx.outputs["out"])
-                      for at, (name, one) in enumerate(self.fields.items()))  # fmt: skip
+        types, out = projection.types, ctx.outputs["out"]
+        folds = tuple(fold_of(at, name, one, types, out) for at, (name, one) in enumerate(self.fields.items()))
+        if self.shape == "unbounded" and ("gone" in ctx.inputs or "gone" in ctx.wired):
+            if "gone" in ctx.inputs:
+                folds = tuple(found for fold in folds if (found := takes_back(fold)) is not None)
+            projections = {port: ctx.projection(expressions, port=port) for port in ctx.inputs}
+            changing = WindowRows(Folds(keys, folds), ctx.inputs["in"], out)
+            return ChangesOperator(self.emit, changing, projections, labels)
         rows = WindowRows(Folds(keys, folds), ctx.inputs["in"], ctx.outputs["out"])
         if self.shape == "session":
             return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
+        if self.shape == "sliding":
+            return SlidingOperator(Slide(self.size_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
         size = None if self.shape == "unbounded" else self.size_ms
         advance = self.advance_ms if self.shape == "hopping" else self.size_ms
         return WindowOperator(Aligned(size, advance or 0, self.grace_ms), self.emit, rows, projection, labels)
@@ -156,14 +174,26 @@ class Window(Node):
         name = self.key_field or (text.rsplit(".", 1)[-1] if is_field_name(text.rsplit(".", 1)[-1]) else "key")
         return [("key", name, self.key), *((f"by.{n}", n, e) for n, e in (self.by or {}).items())]
 
-    def _fold(self, at: int, name: str, one: Aggregation, types: Mapping[str, Type], out: Type) -> Fold:
-        column = f"@:v{at}" if one.of is not None else None
-        made = out.field(name)
-        assert made is not None
-        return Fold(name, one.function, column, types[column] if column else None, made.type, one.separator)
+    def _check_gone(self, ctx: SchemaContext) -> None:
+        if "gone" not in ctx.inputs:
+            return
+        if ctx.inputs["gone"] != ctx.inputs["in"]:
+            message = "what is taken back is not of the schema of what comes."
+            ctx.report(CONTRADICTION, message, param="shape", mend="Bring both to one schema with `set`.")
+        for name, one in self.fields.items():
+            if one.function in CANNOT_TAKE_BACK:
+                mend = "Use collect, and an expression on the list; or leave `gone` unconnected."
+                message = f"{one.function} cannot take items back."
+                ctx.report(CONTRADICTION, message, param=f"fields.{name}", mend=mend)
 
     def _check_shape(self, ctx: SchemaContext) -> None:
-        wanted = {"tumbling": {"size"}, "hopping": {"size", "advance"}, "session": {"gap"}, "unbounded": set[str]()}
+        wanted = {
+            "tumbling": {"size"},
+            "hopping": {"size", "advance"},
+            "session": {"gap"},
+            "sliding": {"size"},
+            "unbounded": set[str](),
+        }
         for name in ("size", "advance", "gap"):
             given, takes = getattr(self, f"{name}_ms") is not None, name in wanted[self.shape]
             if given != takes:

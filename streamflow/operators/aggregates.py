@@ -13,10 +13,15 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from streamflow.model.types import ANY, DOUBLE, LONG, STRING, Type, array_of, polars_dtype
+from streamflow.model.types import ANY, DOUBLE, LONG, STRING, Type, array_of, polars_dtype, record_of
+from streamflow.operators.keys import can_be_key
 from streamflow.sdk.errors import ItemError
 
-Name = Literal["count", "sum", "mean", "min", "max", "first", "last", "collect", "count_distinct", "join"]
+Plain = Literal["count", "sum", "mean", "min", "max", "first", "last", "collect", "count_distinct", "join"]
+Name = Literal[
+    "count", "sum", "mean", "min", "max", "first", "last", "collect", "count_distinct", "join", "max_by", "min_by",
+    "top", "approx_count_distinct", "quantiles",
+]  # fmt: skip
 # What needs all values at once; the others fold value by value.
 NEEDS_ROWS = frozenset({"collect", "count_distinct", "join"})
 _ORDERED = frozenset(("bool", "string", "bytes", "enum", "uuid", "date", "time", "timestamp", "local", "fixed"))
@@ -24,8 +29,8 @@ _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
 Columns = Mapping[str, pl.Series]
 
 
-def result_type(name: Name, of: Type | None) -> Type | str:
-    """Type of a function's result over values of type `of`; a text says why there is none."""
+def result_type(name: Name, of: Type | None, by: Type | None = None) -> Type | str:
+    """Type of a function's result over values of type `of`, compared by `by`; a text says why there is none."""
     if name == "count":
         return LONG
     if of is None:
@@ -39,9 +44,15 @@ def result_type(name: Name, of: Type | None) -> Type | str:
     if name == "join":
         return STRING if of.is_text else f"join is of text, not {of}"
     if name in ("min", "max"):
-        return of.optional() if of.is_numeric or of.kind in _ORDERED else f"{of} has no order"
+        return of.optional() if _has_order(of) else f"{of} has no order"
+    if name in ("max_by", "min_by", "top"):
+        return _extreme_type(name, of, by)
+    if name == "approx_count_distinct":
+        return LONG if can_be_key(of) else f"{name} is of scalars, not {of}"
     if not of.is_numeric:
         return f"{name} is of numbers, not {of}"
+    if name == "quantiles":
+        return array_of(DOUBLE).optional()
     if name == "mean" or of.kind in ("float", "double"):
         return DOUBLE.optional()
     if of.kind == "decimal":
@@ -49,16 +60,39 @@ def result_type(name: Name, of: Type | None) -> Type | str:
     return LONG.optional()
 
 
+def _extreme_type(name: Name, of: Type, by: Type | None) -> Type | str:
+    compared = by or of
+    if not _has_order(compared):
+        return f"{compared} has no order"
+    value = of if of.kind == "any" else of.optional()
+    if name != "top":
+        return value
+    return array_of(of.required() if by is None else record_of({"value": value, "by": compared.required()}))
+
+
+def _has_order(of: Type) -> bool:
+    return of.is_numeric or of.kind in _ORDERED
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """One function over the column `column` (none for a count of rows)."""
 
     field: str
-    name: Name
+    name: Plain
     column: str | None
     of: Type | None
     type: Type
     separator: str = ", "
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """State columns by suffix."""
+        return ("n", "v")
+
+    def values(self, rows: pl.DataFrame) -> pl.Series | None:
+        """What `update` takes of the evaluated rows; None for a count of rows."""
+        return None if self.column is None else rows[self.column]
 
     def update(self, old: Columns, group: pl.Series, values: pl.Series | None, groups: int) -> dict[str, pl.Series]:
         """State columns of `groups` groups: the first ones are those of `old`; row i belongs to `group[i]`."""

@@ -21,6 +21,7 @@ from streamflow.operators.execution_rows import (
     reserved,
     waiting,
 )
+from streamflow.operators.folding import Columns, Folding
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result
@@ -29,11 +30,45 @@ _GROUP = "@:g"
 
 
 @dataclass(frozen=True, slots=True)
+class FoldedAggregate:
+    """A function of windows, over executions. Rows are in order of arrival, whatever their times."""
+
+    fold: Folding
+    name: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """State columns by suffix."""
+        return tuple(self.fold.parts)
+
+    def values(self, rows: pl.DataFrame) -> pl.Series | None:
+        """What `update` takes of the evaluated rows."""
+        return self.fold.values(rows)
+
+    def update(self, old: Columns, group: pl.Series, values: pl.Series | None, groups: int) -> dict[str, pl.Series]:
+        """State columns of `groups` groups: the first ones are those of `old`; row i belongs to `group[i]`."""
+        units = self.fold.unit(values, pl.repeat(0, len(group), dtype=pl.Int64, eager=True))
+        if not old:
+            return self.fold.combined(units, group, groups)
+        both = {part: pl.concat([old[part].cast(units[part].dtype), units[part]]) for part in units}
+        known = pl.int_range(0, len(next(iter(old.values()))), dtype=pl.UInt32, eager=True)
+        return self.fold.combined(both, pl.concat([known, group.cast(pl.UInt32)]), groups)
+
+    def result(self, state: Columns) -> pl.Series:
+        """Values of the groups."""
+        return self.fold.result(state)
+
+
+def _state_of(aggregate: Aggregate | FoldedAggregate, at: int, state: pl.DataFrame) -> Columns:
+    return {s: state[f"{at}{s}"] for s in aggregate.parts if f"{at}{s}" in state.columns}
+
+
+@dataclass(frozen=True, slots=True)
 class Groups:
     """Groups by the columns `keys` and their aggregates, as frames of state."""
 
     keys: Mapping[str, str]  # column of the rows -> field of the result
-    aggregates: tuple[Aggregate, ...]
+    aggregates: tuple[Aggregate | FoldedAggregate, ...]
 
     def update(self, state: pl.DataFrame | None, rows: pl.DataFrame) -> pl.DataFrame:
         """State after some more rows; groups stay in order of first arrival."""
@@ -49,9 +84,8 @@ class Groups:
         count = new.height if names else 1
         columns: list[pl.Series] = list(new.get_columns())
         for at, aggregate in enumerate(self.aggregates):
-            old = {} if state is None else {s: state[f"{at}{s}"] for s in ("n", "v") if f"{at}{s}" in state.columns}
-            values = None if aggregate.column is None else rows[aggregate.column]
-            made = aggregate.update(old, group, values, count)
+            old = {} if state is None else _state_of(aggregate, at, state)
+            made = aggregate.update(old, group, aggregate.values(rows), count)
             columns += [series.alias(f"{at}{s}") for s, series in made.items()]
         return pl.DataFrame(columns)
 
@@ -59,7 +93,7 @@ class Groups:
         """One row a group. Raises ItemError."""
         columns = [state[column].alias(field) for column, field in self.keys.items()]
         for at, aggregate in enumerate(self.aggregates):
-            columns.append(aggregate.result({s: state[f"{at}{s}"] for s in ("n", "v") if f"{at}{s}" in state.columns}))
+            columns.append(aggregate.result(_state_of(aggregate, at, state)))
         return pl.DataFrame(columns)
 
 

@@ -8,19 +8,17 @@ where that is equal: two windows that merge, or partitions that were read in ano
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from streamflow.model.types import LONG, Type, array_of, polars_dtype
-from streamflow.operators.aggregates import Name
+from streamflow.operators.aggregates import Plain
+from streamflow.operators.folding import GROUP, Columns
 
-GROUP = "@:g"
 _WIDE = Type(kind="decimal", precision=38, scale=0)
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
-Columns = Mapping[str, pl.Series]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Fold:
     """One function. `column`: of the rows' values, none for a count of rows. `type`: of the result."""
 
     field: str
-    name: Name
+    name: Plain
     column: str | None
     of: Type | None
     type: Type
@@ -59,6 +57,10 @@ class Fold:
         if self.of.kind in ("float", "double"):
             return Type(kind="double")
         return Type(kind="decimal", precision=38, scale=self.of.scale) if self.of.kind == "decimal" else _WIDE
+
+    def values(self, rows: pl.DataFrame) -> pl.Series | None:
+        """What `unit` takes of the evaluated rows; None for a count of rows."""
+        return None if self.column is None else rows[self.column]
 
     def unit(self, values: pl.Series | None, ts: pl.Series) -> dict[str, pl.Series]:
         """State columns of rows that are alone in their group."""

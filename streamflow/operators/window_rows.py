@@ -29,7 +29,7 @@ from streamflow.model.batch import (
 from streamflow.model.types import LONG, TIMESTAMP_MS, Schema, Type, frame_schema, polars_dtype, record_of
 from streamflow.operators.errors import evaluate, fail
 from streamflow.operators.explode import index_bytes
-from streamflow.operators.folds import Fold
+from streamflow.operators.folding import Folding
 from streamflow.operators.keys import key_bytes
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context
@@ -68,7 +68,7 @@ class Folds:
     """The functions of a window over the rows of each group."""
 
     keys: Keys
-    folds: tuple[Fold, ...]
+    folds: tuple[Folding, ...]
 
     @property
     def state_schema(self) -> Schema:
@@ -88,8 +88,8 @@ class Folds:
         """A state for each row. `rows` has the columns of keys and values, and `@ts`."""
         columns = [rows[c].alias(f"k{i}") for i, c in enumerate(self.keys.columns)]
         for i, fold in enumerate(self.folds):
-            values = None if fold.column is None else rows[fold.column]
-            columns += [s.alias(f"f{i}{part}") for part, s in fold.unit(values, rows[TS]).items()]
+            units = fold.unit(fold.values(rows), rows[TS])
+            columns += [s.alias(f"f{i}{part}") for part, s in units.items()]
         ones = pl.repeat(1, rows.height, dtype=pl.Int64, eager=True)
         return pl.DataFrame([*columns, rows[TS].alias("ts"), ones.alias("n")])
 

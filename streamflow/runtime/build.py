@@ -38,6 +38,7 @@ class TaskBuildContext:
     vars: Mapping[str, object]
     base_folder: str
     partition: int
+    wired: frozenset[str] = frozenset()
     files_folder: str = ""  # where files are written instead of beside the workflow
     kept: Mapping[str, Schema] = field(default_factory=dict)
     functions: Functions = field(default_factory=dict)
@@ -145,6 +146,9 @@ def build_graph(
                 vars=topology.vars,
                 base_folder=topology.base_folder,
                 partition=partition,
+                wired=frozenset(
+                    w.port for n in stage.nodes for ws in n.wires.values() for w in ws if w.node == plan.id
+                ),
                 files_folder=files_folder,
                 kept=kept_schemas(topology, plan),
                 functions=functions,

@@ -52,6 +52,7 @@ class Port:
     name: str
     help: str = ""
     keyed: bool = False  # input: rows must be partitioned by the node's key; the compiler repartitions where needed
+    optional: bool = False  # input: it may be left unconnected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +198,11 @@ class BuildContext(Protocol):
 
     @property
     def partition(self) -> int: ...
+
+    @property
+    def wired(self) -> frozenset[str]:
+        """Output ports that something is connected to."""
+        ...
 
     def output_path(self, path: str) -> Path:
         """Where a node writes the file that its parameters call `path`: beside the workflow file; in a replay, which

@@ -115,6 +115,7 @@ class KitBuild:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     base_folder: str = "."
     partition: int = 0
+    wired: frozenset[str] = frozenset()
     findings: list[Diagnostic] = field(default_factory=list)
 
     def output_path(self, path: str) -> Path:

@@ -73,7 +73,7 @@ def _check_inputs(document: WorkflowDocument, entry: NodeEntry, node: Node, wiri
     if entry.id in wiring.missed:
         return
     wires = [c for c in wiring.connections if c.target == entry.id]
-    ports = [p.name for p in node.input_ports()]
+    ports = [p.name for p in node.input_ports() if not p.optional]
     fed = {c.target_port for c in wires}
     if any(e.fallback == entry.id for e in document.nodes):
         fed.update(ports[:1])

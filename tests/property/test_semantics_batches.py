@@ -79,7 +79,10 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "sum: {function: sum, of: long(n)}, mean: {function: mean, of: double(x)}, "
             "low: {function: min, of: double(x)}, first: {function: first, of: long(at)}, "
             "last: {function: last, of: long(at)}, all: {function: collect, of: long(n)}, "
-            "kinds: {function: count_distinct, of: long(n)}, text: {function: join, of: string(n)}}}",
+            "kinds: {function: count_distinct, of: long(n)}, text: {function: join, of: string(n)}, "
+            "best: {function: max_by, of: long(at), by: double(x)}, top: {function: top, of: string(n), k: 2}, "
+            "about: {function: approx_count_distinct, of: string(n)}, "
+            "q: {function: quantiles, of: double(x), q: [0, 0.5, 1]}}}",
             "many -> groups",
         ),
     ],
@@ -111,7 +114,10 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "count: {function: count}, sum: {function: sum, of: long(n)}, mean: {function: mean, of: double(x)}, "
             "low: {function: min, of: double(x)}, first: {function: first, of: long(at)}, "
             "last: {function: last, of: long(at)}, all: {function: collect, of: long(n)}, "
-            "kinds: {function: count_distinct, of: long(n)}, text: {function: join, of: string(n)}}}",
+            "kinds: {function: count_distinct, of: long(n)}, text: {function: join, of: string(n)}, "
+            "best: {function: max_by, of: long(at), by: double(x)}, top: {function: top, of: string(n), k: 2}, "
+            "about: {function: approx_count_distinct, of: string(n)}, "
+            "q: {function: quantiles, of: double(x), q: [0, 0.5, 1]}}}",
             f"many -> {name}",
         )
         for name, shape in {
@@ -121,6 +127,8 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "rolls": "shape: hopping, size: 30ms, advance: 10ms, emit: update",
             "spells": "shape: session, gap: 15ms, grace: 5ms, emit: close",
             "grows": "shape: session, gap: 25ms, emit: update",
+            "slides": "shape: sliding, size: 20ms, grace: 5ms, emit: close",
+            "glides": "shape: sliding, size: 20ms, emit: update",
             "total": "shape: unbounded, emit: update",
         }.items()
     ],

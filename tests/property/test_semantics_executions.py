@@ -76,6 +76,7 @@ STREAM: dict[str, list[Variant]] = {
             "size: 3ms",
             "shape: hopping, size: 4ms, advance: 2ms, emit: update",
             "shape: session, gap: 2ms, emit: update",
+            "shape: sliding, size: 2ms, emit: update",
             "shape: unbounded, emit: update",
         )
     ],

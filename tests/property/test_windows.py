@@ -25,9 +25,10 @@ SHAPES = {
     "tumbling": f"shape: tumbling, size: {SIZE_MS}ms",
     "hopping": f"shape: hopping, size: {SIZE_MS}ms, advance: {ADVANCE_MS}ms",
     "session": f"shape: session, gap: {GAP_MS}ms",
+    "sliding": f"shape: sliding, size: {SIZE_MS}ms",
 }
 Row = tuple[int, str | None, int, float]  # event time, key, a whole number, a double
-Window = tuple[str, int, int, tuple[object, ...]]  # key, start, end, (count, sum, mean, first, last, all)
+Window = tuple[str, int, int, tuple[object, ...]]  # key, start, end, values, as below
 
 
 def values(rows: Sequence[Row]) -> tuple[object, ...]:
@@ -37,7 +38,10 @@ def values(rows: Sequence[Row]) -> tuple[object, ...]:
         total += row[3]
     by_time = sorted(rows, key=lambda r: r[0])
     first, last = by_time[0][2], [r for r in by_time if r[0] == by_time[-1][0]][-1][2]
-    return len(rows), sum(numbers), total / len(rows), first, last, tuple(numbers)
+    by_x = sorted(rows, key=lambda r: (-r[3], r[0]))
+    top = tuple((r[2], r[3]) for r in by_x[:2])
+    lowest = min(rows, key=lambda r: (r[3], r[0]))[2]
+    return len(rows), sum(numbers), total / len(rows), first, last, tuple(numbers), by_x[0][2], lowest, top
 
 
 class Model:
@@ -49,6 +53,7 @@ class Model:
         self.closed: list[Window] = []
         self.updates: list[Window] = []
         self.late: list[int] = []
+        self.kept: list[tuple[Row, int]] = []  # sliding: what was taken, and when
 
     def add(self, row: Row, arrive: Callable[[Model, Row], bool], due: Callable[[int], int]) -> None:
         self.now = max(self.now, row[0] - DISORDER_MS)
@@ -86,6 +91,26 @@ def session(model: Model, row: Row) -> bool:
     return True
 
 
+def sliding(model: Model, row: Row) -> bool:
+    ts, key, *_ = row
+    assert key is not None
+    here = [r for r in model.kept if r[0][1] == key]
+    starts = {start for (of, start, end) in model.open if of == key and start <= ts <= end}
+    starts |= {r[0] + 1 for r, _ in here if r[0] < ts <= r[0] + 1 + SIZE_MS} | {max(ts - SIZE_MS, 0)}
+    open_now = sorted(s for s in starts if s + SIZE_MS + GRACE_MS >= model.now)
+    if not open_now:
+        return False
+    model.kept.append((row, model.now))
+    for start in [*open_now, ts + 1]:
+        window, end = (key, start, start + SIZE_MS), start + SIZE_MS
+        is_new = window not in model.open
+        held = [r for r, then in [*here, (row, model.now)] if start <= r[0] <= end and end + GRACE_MS >= then]
+        if held and (is_new or start <= ts):
+            model.open[window] = held
+            model.updates.append((*window, values(held)))
+    return True
+
+
 RULES: dict[str, tuple[Callable[[Model, Row], bool], Callable[[int], int]]] = {
     "tumbling": (clocked(lambda ts: [ts - ts % SIZE_MS]), lambda end: end + GRACE_MS),
     "hopping": (
@@ -93,6 +118,7 @@ RULES: dict[str, tuple[Callable[[Model, Row], bool], Callable[[int], int]]] = {
         lambda end: end + GRACE_MS,
     ),
     "session": (session, lambda end: end + GRACE_MS + 1),
+    "sliding": (sliding, lambda end: end + GRACE_MS + 1),
 }
 
 
@@ -117,6 +143,9 @@ nodes:
       first: {{function: first, of: long(n)}}
       last: {{function: last, of: long(n)}}
       all: {{function: collect, of: long(n)}}
+      best: {{function: max_by, of: long(n), by: double(x)}}
+      worst: {{function: min_by, of: long(n), by: double(x)}}
+      top: {{function: top, of: long(n), by: double(x), k: 2}}
 connections: [start -> typed -> w]
 """,
         Path(),
@@ -139,7 +168,8 @@ def windows(driver: TopologyDriver, port: str = "out") -> list[Window]:
     for batch in driver.outputs.get(("w", port), []):
         for r in batch.frame.iter_rows(named=True):
             edges = (_ms(r["window_start"]), _ms(r["window_end"]))
-            made = (r["count"], r["sum"], r["mean"], r["first"], r["last"], tuple(r["all"]))
+            plain = (r["count"], r["sum"], r["mean"], r["first"], r["last"], tuple(r["all"]))
+            made = (*plain, r["best"], r["worst"], tuple((one["value"], one["by"]) for one in r["top"]))
             found.append((r["key"], *edges, made))
     return found
 

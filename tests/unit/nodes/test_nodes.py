@@ -290,6 +290,26 @@ def test_min_and_max_take_nan_for_the_greatest() -> None:
     assert ran.items()[0]["high"] != ran.items()[0]["high"]
 
 
+def test_aggregate_has_the_functions_that_windows_have() -> None:
+    fields = {
+        "best": {"function": "max_by", "of": "s", "by": "n"},
+        "worst": {"function": "min_by", "of": "s", "by": "n"},
+        "top": {"function": "top", "of": "s", "by": "n", "k": 2},
+        "least": {"function": "top", "of": "0 - n", "k": 1},
+        "about": {"function": "approx_count_distinct", "of": "s"},
+        "q": {"function": "quantiles", "of": "n", "q": [0, 0.5, 1]},
+    }
+    node = make_node("aggregate", fields=fields)
+    rows = [{"s": "a", "n": 5}, {"s": "b", "n": 9}, {"s": "c", "n": 9}, {"s": "d", "n": -100}]
+    expected = {
+        "best": "b", "worst": "d", "top": [{"value": "b", "by": 9}, {"value": "c", "by": 9}], "least": [100],
+        "about": 4, "q": [-100.0, 5.03125, 9.0],
+    }  # fmt: skip
+    schema = record_of({"s": STRING, "n": LONG})
+    assert run_node(node, runs(*rows), schema=schema, extent="item").items() == [expected]
+    assert run_node(node, runs(*rows), schema=schema, extent="run", cuts=(1, 3)).items() == [expected]
+
+
 @BOTH
 def test_merge_by_key_joins_within_an_execution(schema: Schema) -> None:
     node = make_node("merge", mode="combine_by_key", keys=["id"], join="left")
