@@ -20,6 +20,7 @@ from streamflow.nodes.checks import (
 )
 from streamflow.operators.changes import ChangesOperator
 from streamflow.operators.errors import label
+from streamflow.operators.every import LATEST, EveryOperator
 from streamflow.operators.session_merge import Gap
 from streamflow.operators.sessions import SessionOperator
 from streamflow.operators.sliding import SlidingOperator
@@ -69,7 +70,10 @@ class Window(Node):
             Port(name="late", help="Items that came when all of their windows had closed."),
             Port(name="gone", help="session, unbounded: what was given before and others replace now."),
         ),
-        stores=(Store(name=STORE, help="Open windows."),),
+        stores=(
+            Store(name=STORE, help="Open windows."),
+            Store(name=LATEST, help="every: the latest values of open windows."),
+        ),
         needs=(TS, WM),
         icon="clock",
         example="hourly: {type: window, key: origin, size: 1h, "
@@ -91,11 +95,13 @@ class Window(Node):
     grace_ms: int = param(
         default=0, ge=0, le=TIME_MS_MAX, help="How long a window still takes items when event time has passed its end."
     )
-    emit: Literal["close", "coalesced", "update"] = param(
+    emit: Literal["close", "coalesced", "every", "update"] = param(
         default="close",
         help="close: each window once, when it closes. update: at each item, what its windows have come to. "
-        "coalesced: of windows that changed the latest values, at least once a commit.",
+        "coalesced: of windows that changed the latest values, at least once a commit. every: the same at each "
+        "multiple of `every` of event time, and the last value of each window when it closes.",
     )
+    every_ms: int | None = param(default=None, ge=1, le=TIME_MS_MAX, help="every: how much event time lies between.")
     fields: Mapping[str, Aggregation] = param(help="What is computed, by field name.")
 
     def input_ports(self) -> tuple[Port, ...]:
@@ -109,7 +115,7 @@ class Window(Node):
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         del extent
-        return self.spec.stores
+        return self.spec.stores if self.emit == "every" else self.spec.stores[:1]
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:
@@ -153,20 +159,28 @@ class Window(Node):
         )
         types, out = projection.types, ctx.outputs["out"]
         folds = tuple(fold_of(at, name, one, types, out) for at, (name, one) in enumerate(self.fields.items()))
-        if self.shape == "unbounded" and ("gone" in ctx.inputs or "gone" in ctx.wired):
+        if self.shape == "unbounded" and self.emit != "every" and ("gone" in ctx.inputs or "gone" in ctx.wired):
             if "gone" in ctx.inputs:
                 folds = tuple(found for fold in folds if (found := takes_back(fold)) is not None)
             projections = {port: ctx.projection(expressions, port=port) for port in ctx.inputs}
             changing = WindowRows(Folds(keys, folds), ctx.inputs["in"], out)
-            return ChangesOperator(self.emit, changing, projections, labels)
+            return ChangesOperator("coalesced" if self.emit == "coalesced" else "update", changing, projections, labels)
         rows = WindowRows(Folds(keys, folds), ctx.inputs["in"], ctx.outputs["out"])
+        emit = "update" if self.emit == "every" else self.emit
         if self.shape == "session":
-            return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
+            return SessionOperator(Gap(self.gap_ms or 0, self.grace_ms), emit, rows, projection, labels)
+        made: WindowOperator | SlidingOperator
         if self.shape == "sliding":
-            return SlidingOperator(Slide(self.size_ms or 0, self.grace_ms), self.emit, rows, projection, labels)
-        size = None if self.shape == "unbounded" else self.size_ms
-        advance = self.advance_ms if self.shape == "hopping" else self.size_ms
-        return WindowOperator(Aligned(size, advance or 0, self.grace_ms), self.emit, rows, projection, labels)
+            made = SlidingOperator(Slide(self.size_ms or 0, self.grace_ms), emit, rows, projection, labels)
+        else:
+            size = None if self.shape == "unbounded" else self.size_ms
+            advance = self.advance_ms if self.shape == "hopping" else self.size_ms
+            made = WindowOperator(Aligned(size, advance or 0, self.grace_ms), emit, rows, projection, labels)
+        if self.emit != "every":
+            return made
+        shown = Keys({name: (name, of) for name, of in keys.columns.values()})
+        closes = None if self.shape == "unbounded" else self.grace_ms + (self.shape == "sliding")
+        return EveryOperator(made, self.every_ms or 1, shown, out, closes)
 
     def _groups(self) -> list[tuple[str, str, Expression]]:
         """(parameter, field of the result, expression), the key first."""
@@ -177,6 +191,9 @@ class Window(Node):
     def _check_gone(self, ctx: SchemaContext) -> None:
         if "gone" not in ctx.inputs:
             return
+        if self.emit == "every":
+            mend = "Set `emit: update` or `emit: coalesced`."
+            ctx.report(CONTRADICTION, "what takes items back gives no values at intervals.", param="emit", mend=mend)
         if ctx.inputs["gone"] != ctx.inputs["in"]:
             message = "what is taken back is not of the schema of what comes."
             ctx.report(CONTRADICTION, message, param="shape", mend="Bring both to one schema with `set`.")
@@ -201,6 +218,14 @@ class Window(Node):
                 mend = f"Set {name}: 10m." if takes else "Leave it out."
                 place = "shape" if takes else f"{name}_ms"
                 ctx.report(CONTRADICTION, f"a window of shape {self.shape} {what}.", param=place, mend=mend)
+        if (self.every_ms is not None) != (self.emit == "every"):
+            given = self.every_ms is not None
+            what = "`every` goes with `emit: every`." if given else "`emit: every` needs `every`."
+            place, mend = ("every_ms", "Set `emit: every`.") if given else ("emit", "Set every: 1m.")
+            ctx.report(CONTRADICTION, what, param=place, mend=mend)
+        if self.shape == "session" and self.emit == "every":
+            mend = "Set `emit: coalesced`, `update` or `close`."
+            ctx.report(CONTRADICTION, "sessions are not given at intervals.", param="emit", mend=mend)
         if self.shape == "unbounded" and self.emit == "close":
             ctx.report(
                 CONTRADICTION,

@@ -127,6 +127,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "rolls": "shape: hopping, size: 30ms, advance: 10ms, emit: update",
             "spells": "shape: session, gap: 15ms, grace: 5ms, emit: close",
             "grows": "shape: session, gap: 25ms, emit: update",
+            "ticks": "shape: hopping, size: 30ms, advance: 20ms, grace: 5ms, emit: every, every: 10ms",
             "slides": "shape: sliding, size: 20ms, grace: 5ms, emit: close",
             "glides": "shape: sliding, size: 20ms, emit: update",
             "total": "shape: unbounded, emit: update",

@@ -77,6 +77,7 @@ STREAM: dict[str, list[Variant]] = {
             "shape: hopping, size: 4ms, advance: 2ms, emit: update",
             "shape: session, gap: 2ms, emit: update",
             "shape: sliding, size: 2ms, emit: update",
+            "size: 3ms, emit: every, every: 1ms",
             "shape: unbounded, emit: update",
         )
     ],

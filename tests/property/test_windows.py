@@ -20,7 +20,7 @@ from streamflow.testing.driver import TopologyDriver
 from streamflow.topology.plan import Topology
 from tests.simulation.running import compiled
 
-DISORDER_MS, GRACE_MS, SIZE_MS, ADVANCE_MS, GAP_MS = 3, 4, 12, 5, 6
+DISORDER_MS, GRACE_MS, SIZE_MS, ADVANCE_MS, GAP_MS, EVERY_MS = 3, 4, 12, 5, 6, 7
 SHAPES = {
     "tumbling": f"shape: tumbling, size: {SIZE_MS}ms",
     "hopping": f"shape: hopping, size: {SIZE_MS}ms, advance: {ADVANCE_MS}ms",
@@ -52,16 +52,23 @@ class Model:
         self.now = -(10**9)
         self.closed: list[Window] = []
         self.updates: list[Window] = []
+        self.every: list[Window] = []
+        self.ticks: dict[tuple[str, int, int], int] = {}  # windows that changed: when they are given
         self.late: list[int] = []
         self.kept: list[tuple[Row, int]] = []  # sliding: what was taken, and when
 
     def add(self, row: Row, arrive: Callable[[Model, Row], bool], due: Callable[[int], int]) -> None:
         self.now = max(self.now, row[0] - DISORDER_MS)
         over = sorted((due(end), key, start, end) for key, start, end in self.open if due(end) <= self.now)
+        changed = [(at, *w) for w, at in self.ticks.items() if at <= self.now and at < due(w[2])]
+        self.every += [(*w, values(self.open[w])) for w in (one[1:] for one in sorted([*over, *changed]))]
         for _, key, start, end in over:
             self.closed.append((key, start, end, values(self.open.pop((key, start, end)))))
+        self.ticks = {w: at for w, at in self.ticks.items() if at > self.now}
+        count = len(self.updates)
         if row[1] is not None and not arrive(self, row):
             self.late.append(row[2])
+        self.ticks |= {w[:3]: (self.now // EVERY_MS + 1) * EVERY_MS for w in self.updates[count:]}
 
 
 def clocked(starts: Callable[[int], list[int]]) -> Callable[[Model, Row], bool]:
@@ -203,6 +210,8 @@ def test_windows_are_those_of_the_model(shape: str) -> None:
         assert windows(closing) == model.closed
         assert [i["n"] for i in closing.items("w", "late")] == model.late  # type: ignore[index, call-overload]
         assert windows(run(shape, "update", rows, cuts)) == model.updates
+        if shape != "session":
+            assert windows(run(shape, f"every\n    every: {EVERY_MS}ms", rows, cuts)) == model.every
         # Coalesced: the last that is given of each window is what it has come to, whether it has closed or not.
         last = {w[:3]: w[3] for w in windows(run(shape, "coalesced", rows, cuts))}
         ends = {w[:3]: w[3] for w in model.closed} | {w: values(held) for w, held in model.open.items()}

@@ -116,3 +116,44 @@ def test_any_fault_loses_and_doubles_nothing(seed: int, log_folder: Path) -> Non
         assert (made, late, later) == (*expected(rows, 1), 0)
 
     asyncio.run(with_log(log_folder, work))
+
+
+SLIDING = """
+workflow: sliding
+nodes:
+  start: {type: event, topic: in, format: json, key: string(k), time: long(t), disorder: 9s}
+  near: {type: window, key: string(k), shape: sliding, size: 1s, fields: {n: {function: count}}}
+  often: {type: window, key: string(k), size: 1s, emit: every, every: 700ms, fields: {n: {function: count}}}
+  near_out: {type: publish, topic: near, format: json}
+  often_out: {type: publish, topic: often, format: json}
+connections: [start -> near -> near_out, start -> often -> often_out]
+policies: {commit_interval: 1ms, step_bytes_max: 1000, partitions: 2}
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_that_slide_and_those_given_often_bear_any_fault(seed: int, log_folder: Path) -> None:
+    """The last that is given of each window: a sliding one comes once, the others are complete when they close."""
+    rows = [row for row in items(100) if row["k"] != "end"]
+    slid: Counter[tuple[object, ...]] = Counter()
+    plain: Counter[tuple[object, ...]] = Counter()
+    for key in {row["k"] for row in rows}:
+        times = [int(row["t"]) for row in rows if row["k"] == key]
+        plain += Counter((key, t - t % SECOND) for t in times)
+        for start in {0 if t < SECOND else t - SECOND for t in times} | {t + 1 for t in times}:
+            slid[key, start] = sum(start <= t <= start + SECOND for t in times)
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "in", [*rows, *({"k": "end", "t": 10**9} for _ in range(12))], batch=5)
+        faulty = FaultyLog(log, seeded_faults(seed, count=1 + seed % 5, nth_max=60))
+        await persist(compiled(SLIDING), faulty, may_stop=True)
+        near = [(*_window(row), row["n"]) for row in await values(log, "near") if row["key"] != "end"]
+        assert sorted(near) == sorted((*window, n) for window, n in slid.items() if n)
+        often = {_window(row): row["n"] for row in await values(log, "often") if row["key"] != "end"}
+        assert often == plain
+
+    asyncio.run(with_log(log_folder, work))
+
+
+def _window(row: dict[str, Any]) -> tuple[str, int]:
+    return row["key"], round(datetime.fromisoformat(row["window_start"]).timestamp() * 1000)

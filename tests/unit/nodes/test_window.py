@@ -101,3 +101,14 @@ def test_as_many_pairs_as_rows_need_not_be_one_each() -> None:
     driver.feed("start", items, keys=[None, None], times_ms=[0, 112], end=False)
     assert sums(driver)[2:] == [("a", 2), ("a", 2)]
     assert [i["n"] for i in driver.items("w", "late")] == [1]  # type: ignore[index, call-overload]
+
+
+def test_a_running_value_is_given_at_intervals_where_it_changed() -> None:
+    rows = [(1, "a", 1), (4, "a", 2), (12, "b", 5), (13, "b", 5), (35, "a", 1), (50, "c", 0)]
+    driver = ran(rows, "shape: unbounded, emit: every, every: 10ms")
+    assert sums(driver) == [("a", 3), ("b", 10), ("a", 4)]
+
+
+def test_what_changes_at_intervals_comes_again_when_its_window_closes() -> None:
+    driver = ran([(1, "a", 1), (12, "a", 2), (14, "b", 1), (41, "c", 0)], "size: 20ms, emit: every, every: 10ms")
+    assert sums(driver) == [("a", 1), ("a", 3), ("b", 1)]
