@@ -111,6 +111,7 @@ class _Assembler:
                 codec=user_codec(read, types.avro),
                 key=read.key.text if read.key else "",
                 time=read.time.text if read.time else "",
+                by_clock=read.by_clock,
                 disorder_ms=read.disorder_ms,
                 idle_after_ms=read.idle_after_ms,
                 extent=types.extent,

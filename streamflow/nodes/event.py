@@ -42,6 +42,11 @@ class Event(Node):
     time: Expression | None = param(
         default=None, help="Event time: a timestamp, or a long of ms since 1970. Left out: the record's timestamp."
     )
+    by_clock: bool = param(
+        default=False,
+        help="Event time is when an item is read, by the clock; it goes on without items. Recorded, so that a replay "
+        "says the same.",
+    )
     disorder_ms: int = param(
         default=0,
         ge=0,
@@ -64,6 +69,14 @@ class Event(Node):
     )
 
     def topic_read(self, ctx: SchemaContext) -> TopicRead | None:
+        for name, given in (
+            ("time", self.time),
+            ("disorder_ms", self.disorder_ms),
+            ("idle_after_ms", self.idle_after_ms),
+        ):
+            if self.by_clock and given:
+                message = f"event time by the clock has no `{name.removesuffix('_ms')}`."
+                ctx.report(CONTRADICTION, message, param=name, mend="Leave it out, or leave out `by_clock`.")
         schema = self._schema(ctx)
         if schema is None:
             return None
@@ -74,6 +87,7 @@ class Event(Node):
             schema=schema,
             key=self.key,
             time=self.time,
+            by_clock=self.by_clock,
             disorder_ms=self.disorder_ms,
             idle_after_ms=self.idle_after_ms,
             start=self.start,

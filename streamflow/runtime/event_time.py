@@ -26,6 +26,7 @@ class TimeRule:
 
     disorder_ms: int = 0  # how far behind the greatest event time a row may come and not be late
     idle_after_ms: int | None = None  # of a source; None: never idle
+    by_clock: bool = False  # its rows have the time at which they are read, and time goes on without them
     upstream: tuple[int, ...] = ()
 
 

@@ -126,18 +126,24 @@ class TaskProgram:
         *,
         first: int = 0,
     ) -> Stepped | None:
-        """A step without records: inputs that have been silent for too long are not waited for. None: nothing changed.
+        """A step without records: inputs that have been silent for too long are not waited for, or the clock has moved
+        time on. None: nothing changed.
 
         `first`: where the task stands on its first input. `idle`: the inputs that a journal says were held to be idle
         then.
         """
-        if self.time is None or not (self.time.can_idle or idle):
+        if self.time is None or not (self.time.can_idle or self.time.by_clock or idle):
             return None
-        _, idle = self.time.step(None, None, (), now_ms=now_ms, caught_up=caught_up, idle=idle)
-        if not idle:
+        ticks = idle is not None and not idle  # what a journal says of a step that has neither records nor idle inputs
+        if not ticks:
+            _, idle = self.time.step(None, None, (), now_ms=now_ms, caught_up=caught_up, idle=idle)
+            ticks = not idle and self.time.must_tick(now_ms, caught_up)
+        if ticks:
+            self.time.tick(now_ms)
+        elif not idle:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
-        done = Stepped(node=next(iter(self.inputs.values())).node, end_offset=0, idle=idle)
+        done = Stepped(node=next(iter(self.inputs.values())).node, end_offset=0, idle=tuple(idle or ()))
         self._absorb(self.graph.advance(), pl.Series(POSITION, [], dtype=pl.Int64), done, first=first)
         return done
 
@@ -168,6 +174,9 @@ class TaskProgram:
             rows_in=decoded.frame.height + len(decoded.bad),
             markers=len(decoded.markers),
         )
+        if plan.by_clock and TS in decoded.frame.columns:
+            read_at = now_ms if self.time is None else self.time.read_at(at, now_ms)
+            decoded = replace(decoded, frame=decoded.frame.with_columns(pl.lit(read_at, dtype=pl.Int64).alias(TS)))
         positions = decoded.frame[POSITION]
         self._bad(plan, decoded, done)
 

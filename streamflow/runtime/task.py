@@ -307,7 +307,7 @@ class Task:
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
         clock = self._program.time
-        if clock is None or not (clock.can_idle or idle):
+        if clock is None or not (clock.can_idle or clock.by_clock or idle):
             return
         at = next(iter(self._program.inputs))
         here = self.positions[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import orjson
 import polars as pl
@@ -12,6 +13,7 @@ from streamflow.model.batch import POSITION, TS
 from streamflow.model.positions import TopicPartition
 from streamflow.runtime.event_time import (
     END_OF_TIME,
+    IDLE,
     NO_WATERMARK,
     IdleDecision,
     InputTime,
@@ -27,6 +29,7 @@ from streamflow.runtime.watermark import advance
 from streamflow.sdk.log import TopicInfo
 from streamflow.topology.plan import InputPlan, StagePlan, Topology
 
+TICK_MS: Final = 1_000  # how often the clock moves time on inputs without records
 _NO_ROWS = pl.Series(TS, [], dtype=pl.Int64)
 
 
@@ -36,6 +39,7 @@ class TaskClock:
     def __init__(self, rules: Mapping[TopicPartition, TimeRule]) -> None:
         self._inputs, self._rules = tuple(rules), tuple(rules.values())
         self.can_idle = any(rule.idle_after_ms is not None for rule in self._rules)
+        self.by_clock = any(rule.by_clock for rule in self._rules)
         self.restore({}, NO_WATERMARK)
 
     def restore(self, known: Mapping[TopicPartition, InputTime], watermark_ms: int) -> None:
@@ -89,6 +93,26 @@ class TaskClock:
             self._anew_ms = known[0] if known else NO_WATERMARK
         return marks, tuple(self._inputs[decision.input] for decision in done.decisions)
 
+    def read_at(self, at: TopicPartition, now_ms: int) -> int:
+        """Event time of rows of an input that goes by the clock: never back, whatever the clock does."""
+        known = self.time.inputs[self._inputs.index(at)].watermark_ms
+        return max(now_ms, known) if known < IDLE else now_ms
+
+    def must_tick(self, now_ms: int, caught_up: Collection[TopicPartition]) -> bool:
+        """Whether the clock alone moves time: nothing is left to read, and the last row was a while ago."""
+        timed = [i for i, rule in enumerate(self._rules) if rule.by_clock]
+        waits = all(self._inputs[i] in caught_up for i in timed)
+        return bool(timed) and waits and any(now_ms - self.time.inputs[i].watermark_ms >= TICK_MS for i in timed)
+
+    def tick(self, now_ms: int) -> None:
+        """Inputs that go by the clock have come to `now_ms`, as if each had a row."""
+        rows, ranks = [], iter(range(len(self._rules)))
+        for rule in self._rules:
+            order = pl.Series([next(ranks)]) if rule.by_clock else None
+            ts = pl.Series(TS, [now_ms], dtype=pl.Int64) if rule.by_clock else _NO_ROWS
+            rows.append(StepRows(ts=ts, order=order, caught_up=False))
+        self.time = advance(self._rules, self.time, rows, now_ms=now_ms, decisions=()).after
+
     def known(self) -> Mapping[TopicPartition, InputTime]:
         return dict(zip(self._inputs, self.time.inputs, strict=True))
 
@@ -113,6 +137,7 @@ def make_clock(
             at: TimeRule(
                 disorder_ms=plan.disorder_ms,
                 idle_after_ms=plan.idle_after_ms,
+                by_clock=plan.by_clock,
                 upstream=upstream.get(plan.topic, ()) if plan.internal else (),
             )
             for at, plan in inputs.items()

@@ -231,6 +231,7 @@ class TopicRead:
     schema: Schema
     key: Expression | None = None  # replaces the record key
     time: Expression | None = None  # event time; default: the record's timestamp
+    by_clock: bool = False  # event time is when a record is read, and goes on without records
     disorder_ms: int = 0  # how far behind the greatest event time so far a record may be and not be late
     idle_after_ms: int | None = None  # without records for so long, event time does not wait for a partition
     start: Literal["earliest", "latest"] = "earliest"

@@ -90,6 +90,8 @@ def _input(entry: InputPlan, names: _SchemaNames) -> Iterator[str]:
         details.append(f"key `{entry.key}`")
     if entry.time:
         details.append(f"event time `{entry.time}`")
+    if entry.by_clock:
+        details.append("event time by the clock")
     if entry.disorder_ms:
         details.append(f"up to {entry.disorder_ms} ms out of order")
     if entry.idle_after_ms is not None:

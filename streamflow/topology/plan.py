@@ -56,6 +56,7 @@ class InputPlan:
     envelope: tuple[EnvelopeField, ...] = ()
     key: str = ""  # expression that replaces the record key
     time: str = ""  # expression for event time; "" is the record's timestamp
+    by_clock: bool = False  # event time is when a record is read, and goes on without records
     disorder_ms: int = 0  # how far behind the greatest event time before it a record may be and not be late
     idle_after_ms: int | None = None  # without records for so long, time does not wait for it; None: it always does
     extent: Extent = "item"

@@ -41,7 +41,10 @@ STREAMS = {
 BIDS = """
 CREATE VIEW bids AS SELECT bid.* FROM read_json('{file}', format = 'newline_delimited', columns = {{
   bid: 'STRUCT(auction BIGINT, bidder BIGINT, price BIGINT, "dateTime" BIGINT, extra VARCHAR)', event_type: 'INT'
-}}) WHERE event_type = 2
+}}) WHERE event_type = 2;
+CREATE VIEW events AS FROM read_json('{file}', format = 'newline_delimited', columns = {{
+  arrival: 'BIGINT', event_type: 'INT', bid: 'STRUCT(bidder BIGINT)'
+}})
 """
 QUERIES = {
     "q0": "SELECT auction, bidder, price, dateTime, extra FROM bids",
@@ -59,6 +62,9 @@ QUERIES = {
     "q7": """
         SELECT auction, bidder, price, dateTime, extra FROM bids
         QUALIFY price = max(price) OVER (PARTITION BY dateTime // 10000)""",
+    "q12": """
+        SELECT bid.bidder AS bidder, count(*) AS bid_count, arrival // 10000 * 10000 AS starttime,
+          starttime + 10000 AS endtime FROM events WHERE event_type = 2 GROUP BY ALL""",
     "q11": """
         WITH apart AS (
           SELECT bidder, dateTime,
@@ -73,7 +79,7 @@ QUERIES = {
 }
 WINDOWED = ("q5", "q7", "q11")
 # Of seed 1 at 1,000 events a second, in order or not, as the description of the queries has them.
-ROWS_OF_100_000_EVENTS = {"q0": 92_000, "q1": 92_000, "q2": 389, "q5": 54, "q7": 10, "q11": 2909}
+ROWS_OF_100_000_EVENTS = {"q0": 92_000, "q1": 92_000, "q2": 389, "q5": 54, "q7": 10, "q11": 2909, "q12": 7641}
 
 
 @pytest.fixture(scope="module")
