@@ -2,9 +2,11 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 
 # On CI nothing is skipped because a tool is missing: that would be a green run that proved less.
@@ -38,6 +40,13 @@ os.environ["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix) / "pycache")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "xdist_group: tests of one name run in one process")
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """A test that sets logs up does so for a stream that is closed behind it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

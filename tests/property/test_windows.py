@@ -93,6 +93,7 @@ def session(model: Model, row: Row) -> bool:
     if last + GAP_MS + GRACE_MS < model.now:
         return False
     held = [r for w in near for r in model.open.pop(w)]
+    model.ticks = {w: at for w, at in model.ticks.items() if w not in near}
     model.open[key, start, last + GAP_MS] = [*held, row]
     model.updates.append((key, start, last + GAP_MS, values([*held, row])))
     return True
