@@ -16,22 +16,29 @@ Partitions = dict[str, list[int]]  # topic -> partitions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a member had when it was last given something, and in which generation of the group."""
+    """What a member had when it was last given something, and in which generation of the group.
+
+    `copies`: tasks whose state lies on the member's disk, however old: there it need not be read from the start.
+    """
 
     generation: int = -1
     partitions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    copies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def dump(self) -> bytes:
         """Bytes for the member's user data."""
-        return orjson.dumps({"g": self.generation, "p": {t: list(ps) for t, ps in self.partitions.items()}})
+        said = {"g": self.generation, "p": self.partitions, **({"c": self.copies} if self.copies else {})}
+        return orjson.dumps(said)
 
     @classmethod
     def load(cls, data: bytes | None) -> Claim:
         """A claim from user data. What cannot be read (another version, another program) claims nothing."""
         try:
             said = orjson.loads(data or b"{}")
-            held = {str(t): tuple(int(p) for p in ps) for t, ps in said.get("p", {}).items()}
-            return cls(generation=int(said.get("g", -1)), partitions=held)
+            held, copies = (
+                {str(t): tuple(int(p) for p in ps) for t, ps in said.get(name, {}).items()} for name in ("p", "c")
+            )
+            return cls(generation=int(said.get("g", -1)), partitions=held, copies=copies)
         except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
             return cls()
 
@@ -40,7 +47,8 @@ def assign(topics: Mapping[str, int], members: Mapping[str, Claim]) -> dict[str,
     """Partitions of each topic for each member.
 
     Within a topic, and in total, no member has more than one partition above another. A member keeps what it claims as
-    far as that allows; of two claims on one partition the later generation's holds.
+    far as that allows; of two claims on one partition the later generation's holds. What has to move goes to a member
+    that has a copy of its state, where there is one that may take more.
 
     `topics`: topic -> number of partitions. `members`: at least one.
     """
@@ -51,17 +59,28 @@ def assign(topics: Mapping[str, int], members: Mapping[str, Claim]) -> dict[str,
         held = {member: [p for p, m in owner.items() if m == member] for member in members}
         share, rest = divmod(topics[topic], len(members))
         # The partitions that do not divide evenly go to those who have least; among them to those who hold more.
-        ranked = sorted(members, key=lambda m: (total[m], -len(held[m]), m))
+        copies = {member: set(members[member].copies.get(topic, ())) for member in members}
+        ranked = sorted(members, key=lambda m: (total[m], -len(held[m]), -len(copies[m]), m))
         quota = {member: share + (rank < rest) for rank, member in enumerate(ranked)}
-        kept = {member: held[member][: quota[member]] for member in members}
-        taken = {p for ps in kept.values() for p in ps}
-        free = (p for p in range(topics[topic]) if p not in taken)
-        for member in ranked:
-            mine = sorted([*kept[member], *(next(free) for _ in range(quota[member] - len(kept[member])))])
-            total[member] += len(mine)
-            if mine:
-                given[member][topic] = mine
+        mine = {member: _kept(held[member], quota[member], member, copies) for member in members}
+        free = sorted(set(range(topics[topic])) - {p for ps in mine.values() for p in ps})
+        for copied in (True, False):
+            for member in ranked:
+                fits = [p for p in free if p in copies[member] or not copied]
+                more = fits[: quota[member] - len(mine[member])]
+                free = [p for p in free if p not in more]
+                mine[member] += more
+        for member, partitions in mine.items():
+            total[member] += len(partitions)
+            if partitions:
+                given[member][topic] = sorted(partitions)
     return given
+
+
+def _kept(held: list[int], quota: int, member: str, copies: Mapping[str, set[int]]) -> list[int]:
+    """What a member keeps of what it holds; it gives away first what others have copies of."""
+    others = {p for other, partitions in copies.items() if other != member for p in partitions}
+    return sorted(held, key=lambda p: (p in others, p))[:quota]
 
 
 def _claimed(topic: str, count: int, members: Mapping[str, Claim]) -> dict[int, str]:

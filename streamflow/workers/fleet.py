@@ -70,7 +70,7 @@ class Fleet:
         self._topology, self._log, self._executor, self._topics = topology, log, executor, topics
         self._nodes, self._functions, self._registry = nodes, functions, registry
         self._policy = policy or topology.run
-        self._state_folder = (state_folder or STATE_FOLDER) if self._policy.state == "rocksdb" else ""
+        self._state_folder = state_root(self._policy, state_folder)
         self._turn, self._settle_when_idle, self._on_lost = turn, settle_when_idle, on_lost
         self._drivers: dict[TaskId, Driver] = {}
         self._gone = Progress()  # totals of tasks that are not here any more
@@ -239,6 +239,11 @@ class Fleet:
     def _count(self, task: AnyTask) -> None:
         self._gone.add(_totals(task))
         self._span = _joined(self._span, task.metrics.span)
+
+
+def state_root(policy: RunPolicy, folder: str) -> str:
+    """Where state is kept on disk; empty if it is in memory."""
+    return (folder or STATE_FOLDER) if policy.state == "rocksdb" else ""
 
 
 def _totals(task: AnyTask) -> Progress:

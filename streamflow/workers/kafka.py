@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,9 +22,10 @@ from streamflow.logs.kafka.membership import Membership
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Log
+from streamflow.state.task_state import folder_of
 from streamflow.topology.plan import Topology
 from streamflow.workers.assign import Claim, assign
-from streamflow.workers.fleet import Fleet, TaskId
+from streamflow.workers.fleet import Fleet, TaskId, state_root
 from streamflow.workers.worker import Worker
 
 _log = structlog.get_logger(__name__)
@@ -34,7 +37,9 @@ class KafkaWorker(Worker):
 
     def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int = 10_000, **options: Any) -> None:
         """`session_timeout_ms`: how long a worker may be silent before its tasks go to others."""
-        super().__init__(topology, log, Shared(topology, log, session_timeout_ms=session_timeout_ms), **options)
+        policy, folder = options.get("policy") or topology.run, options.get("state_folder", "")
+        owner = Shared(topology, log, session_timeout_ms=session_timeout_ms, state_folder=state_root(policy, folder))
+        super().__init__(topology, log, owner, **options)
 
 
 def kafka_worker(topology: Topology, log: Log, **options: Any) -> KafkaWorker:
@@ -50,8 +55,9 @@ class Shared:
     alone = False
     name = "streamflow-sticky"  # of the assignor, as the group's members know it
 
-    def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int) -> None:
-        self._topology, self._log = topology, log
+    def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int, state_folder: str = "") -> None:
+        """`state_folder`: below which state of tasks lies on this machine's disk; empty if it is in memory."""
+        self._topology, self._log, self._state_folder = topology, log, state_folder
         self._session_timeout_ms = session_timeout_ms
         self._stages = {stage.ledger: stage.id for stage in topology.stages}
         self._claim = Claim()
@@ -130,7 +136,19 @@ class Shared:
         await self._fleet.own([TaskId(self._stages[at.topic], at.partition) for at in given])
 
     def said(self) -> bytes:
-        return self._claim.dump()
+        return replace(self._claim, copies=self._copies()).dump()
+
+    def _copies(self) -> dict[str, tuple[int, ...]]:
+        """Tasks whose state lies here, by ledger."""
+        if not self._state_folder:
+            return {}
+        root, workflow = Path(self._state_folder), self._topology.workflow
+        found: dict[str, tuple[int, ...]] = {}
+        for ledger, stage in self._stages.items():
+            names = [path.name for path in folder_of(root, workflow, stage).glob("*") if path.is_dir()]
+            if partitions := tuple(sorted(int(name) for name in names if name.isdecimal())):
+                found[ledger] = partitions
+        return found
 
     def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Mapping[str, list[int]]]:
         return assign(topics, {member: Claim.load(data) for member, data in members.items()})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +66,27 @@ def test_what_a_member_leaves_moves_and_nothing_else(count: int, names: list[str
     assert moved(first, second) == 0
 
 
+@given(st.integers(1, 17), NAMES, NAMES, st.data())
+def test_copies_change_who_gets_what_and_not_how_much_moves(
+    count: int, old: list[str], new: list[str], data: st.DataObject
+) -> None:
+    held = claims(assign({"t": count}, dict.fromkeys(old, Claim())), 1, new)
+    some = st.lists(st.integers(0, 20), max_size=5).map(lambda partitions: {"t": tuple(partitions)})
+    without = assign({"t": count}, held)
+    found = assign({"t": count}, {m: replace(claim, copies=data.draw(some)) for m, claim in held.items()})
+    check({"t": count}, found)
+    first = {m: {t: list(ps) for t, ps in claim.partitions.items()} for m, claim in held.items()}
+    assert moved(first, found) == moved(first, without)
+
+
+def test_a_task_goes_back_to_the_disk_that_its_state_is_on() -> None:
+    everything = Claim(generation=5, partitions={"t": (0, 1, 2, 3)}, copies={"t": (0, 1, 2, 3)})
+    back = Claim(copies={"t": (0, 2)})
+    assert assign({"t": 4}, {"a": everything, "b": back}) == {"a": {"t": [1, 3]}, "b": {"t": [0, 2]}}
+    assert assign({"t": 4}, {"a": Claim(), "b": back, "c": Claim()})["b"]["t"] == [0, 2]
+    assert assign({"t": 2}, {"a": Claim(copies={"t": (1,)}), "b": Claim()}) == {"a": {"t": [1]}, "b": {"t": [0]}}
+
+
 def test_of_two_claims_the_later_generation_holds() -> None:
     stale = Claim(generation=3, partitions={"t": (0, 1)})
     fresh = Claim(generation=4, partitions={"t": (0, 1)})
@@ -72,7 +95,7 @@ def test_of_two_claims_the_later_generation_holds() -> None:
 
 
 def test_user_data_that_cannot_be_read_claims_nothing() -> None:
-    claim = Claim(generation=7, partitions={"t": (1, 2)})
+    claim = Claim(generation=7, partitions={"t": (1, 2)}, copies={"t": (3,)})
     assert Claim.load(claim.dump()) == claim
     for data in (None, b"", b"\x00", b"[]", b'{"p": 3}', b'{"g": "x"}', b'{"p": {"t": 1}}'):
         assert Claim.load(data) == Claim()
