@@ -24,7 +24,16 @@ import polars as pl
 
 from streamflow.model.types import frame_schema
 from streamflow.operators.group_keys import in_order, marks
-from streamflow.operators.window_blocks import Gathered, Window, behind, by_window, name_of
+from streamflow.operators.window_blocks import (
+    Gathered,
+    Memory,
+    Origin,
+    Window,
+    behind,
+    by_window,
+    compact,
+    name_of,
+)
 from streamflow.operators.window_rows import Folds
 from streamflow.sdk.state import StateStore
 
@@ -49,7 +58,6 @@ class _Touched:
     window: Window
     first: int
     stop: int
-    weight: int = 0  # of the window before
     marks: Sequence[Hashable] = ()  # of the groups, where the window has an index
 
 
@@ -63,9 +71,14 @@ class OpenWindows:
         self._windows: OrderedDict[int, Window] = OrderedDict()  # the longest unused first
         self._store: StateStore | None = None
         self._generation = _VOID
-        self._size = 0  # weight of all
+        self._memory = Memory()
         self._touched: list[_Touched] = []
         self._order: Int64s | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What memory holds, about."""
+        return self._memory.size_bytes
 
     def find(self, store: StateStore, ends: Int64s, groups: pl.DataFrame) -> Found | None:
         """The states of `groups`, each in the window that ends at its number of `ends`. None: all of them are new."""
@@ -76,9 +89,7 @@ class OpenWindows:
             ends, groups = ends[self._order], groups[self._order]
         cuts = [0, *(np.flatnonzero(ends[1:] != ends[:-1]) + 1).tolist(), len(ends)]
         touched = self._load(store, [int(ends[first]) for first in cuts[:-1]])
-        self._touched = [
-            _Touched(end, window, *at, window.weight) for (end, window), at in zip(touched, pairwise(cuts), strict=True)
-        ]
+        self._touched = [_Touched(end, window, *at) for (end, window), at in zip(touched, pairwise(cuts), strict=True)]
         known, which = Gathered(), list[Int64s]()
         for one in self._touched:
             if not one.window.states:
@@ -103,6 +114,8 @@ class OpenWindows:
             now = now[self._order]
         if now.schema != self._schema:
             now = now.cast(self._schema)
+        now = compact(now)
+        origin = Origin(now, self._memory)
         names: list[bytes] = []
         written: list[pl.DataFrame] = []
         shrunk = False
@@ -110,7 +123,7 @@ class OpenWindows:
             window, states = one.window, now[one.first : one.stop]
             if window.index is not None:
                 window.index.update(zip(one.marks, range(window.states, window.states + states.height), strict=True))
-            window.add(states)
+            window.add(states, origin)
             if window.blocks and window.states >= 2 * window.groups:
                 states, shrunk = window.shrink(), True
                 store.delete_many([name_of(one.end, block) for block in range(1, window.blocks)])
@@ -121,9 +134,7 @@ class OpenWindows:
         now = pl.concat(written) if shrunk else now
         blocks = self._codec.encode_blocks(now, [states.height for states in written])
         store.put_many(names, blocks)
-        for one, written_block in zip(self._touched, blocks, strict=True):
-            one.window.size_bytes += len(written_block)
-            self._size += one.window.weight - one.weight
+        origin.release()
         self._forget()
         self._generation = store.generation
 
@@ -164,7 +175,7 @@ class OpenWindows:
     def _follow(self, store: StateStore) -> None:
         if store is not self._store or store.generation != self._generation:
             self._windows.clear()
-            self._size = 0
+            self._memory = Memory()
             self._store, self._generation = store, store.generation
 
     def _load(self, store: StateStore, ends: Sequence[int]) -> list[tuple[int, Window]]:
@@ -176,16 +187,17 @@ class OpenWindows:
             while more is not None:
                 blocks.append(more)
                 more = store.get(name_of(end, len(blocks)))
-            self._windows[end] = self._decoded(blocks) if blocks else Window()
-            self._size += self._windows[end].weight
+            self._windows[end] = self._decoded(blocks) if blocks else Window(self._memory)
         for end in ends:
             self._windows.move_to_end(end)
         return [(end, self._windows[end]) for end in ends]
 
     def _decoded(self, blocks: Sequence[bytes]) -> Window:
         states, counts = self._codec.decode_blocks(blocks)
-        size = sum(len(block) for block in blocks)
-        window = Window([states.cast(self._schema)], states.height, states.height, len(blocks), size)
+        states = states.cast(self._schema)
+        window, origin = Window(self._memory, groups=states.height, blocks=len(blocks)), Origin(states, self._memory)
+        window.add(states, origin)
+        origin.release()
         if len(counts) > 1:
             window.groups = len(self._indexed(window))
         return window
@@ -199,10 +211,11 @@ class OpenWindows:
 
     def _forget(self) -> None:
         """Windows beyond the bound; never those of this step."""
-        while self._size > self._size_max and len(self._windows) > len(self._touched):
+        while self._memory.size_bytes > self._size_max and len(self._windows) > len(self._touched):
             self._drop(next(iter(self._windows)))
 
     def _drop(self, end: int) -> Window | None:
         window = self._windows.pop(end, None)
-        self._size -= 0 if window is None else window.weight
+        if window is not None:
+            window.drop()
         return window

@@ -1,7 +1,8 @@
-"""One open window in memory: the states of its groups as its blocks hold them, and which of them is the last."""
+"""An open window in memory: the states of its groups as its blocks hold them, and which of them are the last."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,20 +18,44 @@ _SHIFT: Final = 1 << 63  # moves signed times to unsigned ones: bytewise order i
 
 
 @dataclass(slots=True)
-class Window:
-    """`states` rows in `frames`, of `groups` groups. `index`: the row of each group's last one; made when needed."""
+class Memory:
+    """How many bytes the windows of a task take, about."""
 
+    size_bytes: int = 0
+
+
+class Origin:
+    """A frame that frames of several windows are cut from. Its memory is free when the last of them is gone."""
+
+    __slots__ = ("_cuts", "_memory", "_size_bytes")
+
+    def __init__(self, frame: pl.DataFrame, memory: Memory) -> None:
+        """Counts as one cut: `release` it when all are made."""
+        self._cuts, self._memory, self._size_bytes = 1, memory, int(frame.estimated_size())
+        memory.size_bytes += self._size_bytes
+
+    def cut(self) -> None:
+        self._cuts += 1
+
+    def release(self) -> None:
+        self._cuts -= 1
+        if not self._cuts:
+            self._memory.size_bytes -= self._size_bytes
+
+
+@dataclass(slots=True)
+class Window:
+    """`states` rows in `frames`, of `groups` groups, kept as `blocks` entries. `index`: the row of each group's last
+    state; made when needed.
+    """
+
+    memory: Memory
     frames: list[pl.DataFrame] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)  # of each frame
     states: int = 0
     groups: int = 0
     blocks: int = 0
-    size_bytes: int = 0
     index: dict[Hashable, int] | None = None
-
-    @property
-    def weight(self) -> int:
-        """Bytes of memory, about."""
-        return self.size_bytes + INDEX_BYTES * self.states
 
     def whole(self) -> pl.DataFrame:
         return self.frames[0] if len(self.frames) == 1 else pl.concat(self.frames)
@@ -42,25 +67,62 @@ class Window:
         assert self.index is not None, "several states of a group are known by the index only"
         return self.whole()[np.fromiter(self.index.values(), np.int64, len(self.index))]
 
-    def add(self, states: pl.DataFrame) -> None:
+    def add(self, states: pl.DataFrame, origin: Origin) -> None:
         """At most FRAMES_MAX frames; where there would be more, those at the end that are not much longer than what
         follows them become one: each state is copied few times.
         """
+        origin.cut()
         self.frames.append(states)
+        self.origins.append(origin)
         self.states += states.height
+        self.memory.size_bytes += INDEX_BYTES * states.height
         if len(self.frames) > FRAMES_MAX:
             first, rows = len(self.frames) - 2, states.height + self.frames[-2].height
             while first and self.frames[first - 1].height <= 2 * rows:
                 first -= 1
                 rows += self.frames[first].height
-            self.frames[first:] = [pl.concat(self.frames[first:], rechunk=True)]
+            self._replace(first, pl.concat(self.frames[first:], rechunk=True))
 
     def shrink(self) -> pl.DataFrame:
+        """Keep one state a group."""
         last = self.last()
         if self.index is not None:
             self.index = dict(zip(self.index, range(last.height), strict=True))
-        self.frames, self.states, self.size_bytes = [last], last.height, 0
+        self.memory.size_bytes -= INDEX_BYTES * (self.states - last.height)
+        self.states = last.height
+        self._replace(0, last)
         return last
+
+    def drop(self) -> None:
+        """It is in memory no more."""
+        for origin in self.origins:
+            origin.release()
+        self.memory.size_bytes -= INDEX_BYTES * self.states
+
+    def _replace(self, first: int, frame: pl.DataFrame) -> None:
+        """Put `frame` in the place of those from `first` on."""
+        frame = compact(frame)
+        for origin in self.origins[first:]:
+            origin.release()
+        self.frames[first:], self.origins[first:] = [frame], [Origin(frame, self.memory)]
+
+
+def compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with texts of their own: those of gathered rows hold on to all the texts they were taken from."""
+    texts = [
+        pl.col(name) + (pl.lit("") if dtype == pl.String else pl.lit(b""))
+        for name, dtype in frame.schema.items()
+        if dtype in (pl.String, pl.Binary)
+    ]
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    if texts:
+        frame = frame.with_columns(texts)
+    if nested:
+        buffer = io.BytesIO()
+        frame.select(nested).write_ipc(buffer, compat_level=pl.CompatLevel.oldest())
+        buffer.seek(0)
+        frame = frame.with_columns(pl.read_ipc(buffer).get_columns())
+    return frame
 
 
 class Gathered:

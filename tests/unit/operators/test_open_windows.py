@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from streamflow.codecs.rows import RowCodec
 from streamflow.model.types import LONG, STRING, Type, array_of, record_of
 from streamflow.operators.folds import Fold
 from streamflow.operators.open_windows import OpenWindows
+from streamflow.operators.window_blocks import compact
 from streamflow.operators.window_rows import Folds, Keys
 from streamflow.sdk.errors import CodecError
 from streamflow.state.memory import MemoryStore
@@ -139,3 +141,24 @@ def _named(group: Group) -> tuple[object, ...]:
     """Windows by their end, and groups by their names: framed by their sizes, null last."""
     end, key, by = group
     return end, key, by is None, by or 0
+
+
+def test_memory_is_counted_down_to_nothing_when_windows_close() -> None:
+    store, windows = MemoryStore(), OpenWindows(FOLDS)
+    for n in range(30):
+        step(windows, store, [(1 + n % 3, "a", None), (1 + n % 5, f"b{n}", 1)])
+    assert windows.size_bytes > 0
+    windows.close(store, 3)
+    windows.drop(store, 9)
+    assert windows.size_bytes == 0
+
+
+def test_a_few_groups_do_not_hold_on_to_the_texts_of_all() -> None:
+    """Method: two rows of each of 20 frames of 8 MB are kept; the process must not grow by all of them."""
+    text = pl.format("{}-" + "x" * 120, pl.int_range(60_000))
+    kept, before = [], psutil.Process().memory_info().rss
+    for _ in range(20):
+        rows = pl.select(k=text, l=pl.concat_list(text))[[1, 500]]
+        kept.append(compact(rows))
+        assert kept[-1].equals(rows)
+    assert psutil.Process().memory_info().rss - before < 80 << 20
