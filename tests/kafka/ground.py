@@ -70,6 +70,15 @@ class Ground:
     _looker: Consumer | None = None
     _done: int = 0
 
+    @property
+    def input_topic(self) -> str:
+        return f"{self.name}.in"
+
+    @property
+    def input_group(self) -> str:
+        """The group under which the stage that reads the input commits."""
+        return f"{self.name}.numbers"
+
     def make(self) -> Ground:
         """Write the workflow and all items, in order within each key."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -102,12 +111,12 @@ class Ground:
             self._looker = Consumer(
                 {
                     "bootstrap.servers": self.bootstrap,
-                    "group.id": f"{self.name}.numbers",
+                    "group.id": self.input_group,
                     "log_level": 0,
                     "isolation.level": "read_uncommitted",
                 }
             )
-        places = [TopicPartition(f"{self.name}.in", p) for p in range(self.partitions)]
+        places = [TopicPartition(self.input_topic, p) for p in range(self.partitions)]
         with contextlib.suppress(KafkaException):  # a broker that is just coming up says that it does not know yet
             self._done = sum(max(0, at.offset) for at in self._looker.committed(places, timeout=60))
         return self._done
@@ -135,8 +144,10 @@ class Ground:
             self.start()
         self.wait_for(self.count, timeout_s=timeout_s)
         deadline = time.monotonic() + timeout_s
-        while lag := self.lag():
+        # Twice: what a transaction wrote may be seen a moment later than how far it read.
+        while lag := self.lag() or self.lag():
             assert time.monotonic() < deadline, f"lag {lag}\n{self.said()}"
+            self.check_alive()
             time.sleep(0.2)
         for worker in self.workers:
             worker.terminate()
