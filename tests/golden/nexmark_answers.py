@@ -15,6 +15,11 @@ import duckdb
 import polars as pl
 import polars.selectors as cs
 
+from streamflow.codecs import decoder
+from streamflow.model.positions import TopicPartition
+from streamflow.sdk.log import Log
+from streamflow.topology.plan import Topology
+
 ROOT = Path(__file__).parents[2] / "topologies"
 Rows = Counter[tuple[Any, ...]]
 
@@ -148,6 +153,23 @@ def difference(found: Rows, wanted: Rows) -> str:
 
 def rows_of(frame: pl.DataFrame, names: list[str]) -> Rows:
     return Counter(frame.select(names).with_columns(cs.datetime().dt.epoch("ms")).rows())
+
+
+async def published(plan: Topology, topic: str, log: Log) -> pl.DataFrame:
+    """All records of a topic of `plan`, in the order of each partition."""
+    reader, frames = decoder(plan.topic(topic).codec, reserved=()), []
+    for partition in range((await log.topics())[topic].partitions):
+        at = TopicPartition(topic, partition)
+        offset, end = await log.offsets(at)
+        while offset < end:
+            batches = await log.read(at, offset, size_bytes_max=4 << 20)
+            if not batches:
+                break  # the rest are ends of transactions
+            decoded = reader.decode(batches, first_offset=offset)
+            assert not decoded.bad, decoded.bad[0]
+            frames.append(decoded.frame)
+            offset = batches[-1].last_offset + 1
+    return pl.concat(frames)
 
 
 @cache

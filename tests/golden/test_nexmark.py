@@ -15,9 +15,7 @@ import orjson
 import polars as pl
 import pytest
 
-from streamflow.codecs import decoder
 from streamflow.logs.embedded import EmbeddedLog
-from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.runtime import source_task
 from streamflow.testing.driver import TopologyDriver
@@ -31,6 +29,7 @@ from tests.golden.nexmark_answers import (
     ROWS_OF_100_000_EVENTS,
     Rows,
     answers,
+    published,
     queries,
     rows_of,
 )
@@ -59,21 +58,6 @@ def written(stream: Nexmark, file: Path) -> Path:
 def asked(query: str, file: Path) -> tuple[list[str], Rows]:
     """What DuckDB answers: (names of the columns, rows)."""
     return answers(file).ask(query)
-
-
-async def published(plan: Topology, topic: str, log: EmbeddedLog) -> pl.DataFrame:
-    """All records of a topic of `plan`."""
-    reader, frames = decoder(plan.topic(topic).codec, reserved=()), []
-    for partition in range((await log.topics())[topic].partitions):
-        at = TopicPartition(topic, partition)
-        offset, end = await log.offsets(at)
-        while offset < end:
-            batches = await log.read(at, offset, size_bytes_max=4 << 20)
-            decoded = reader.decode(batches, first_offset=offset)
-            assert not decoded.bad, decoded.bad[0]
-            frames.append(decoded.frame)
-            offset = batches[-1].last_offset + 1
-    return pl.concat(frames)
 
 
 async def published_by(plan: Topology, topic: str, log: EmbeddedLog) -> pl.DataFrame:

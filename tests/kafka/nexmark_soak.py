@@ -22,8 +22,7 @@ import polars as pl
 from streamflow.cli.common import compile_file
 from streamflow.testing.kafka_server import KafkaServer
 from streamflow.testing.nexmark import Nexmark
-from tests.golden.nexmark_answers import answers, queries
-from tests.golden.test_nexmark import published
+from tests.golden.nexmark_answers import answers, published, queries
 from tests.kafka import attacks
 from tests.kafka.ground import STREAMFLOW
 from tests.kafka.nexmark_ground import NexmarkGround

@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 from confluent_kafka import Producer
@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from ruamel.yaml import YAML
 
 from streamflow.testing.nexmark import Nexmark, events, lines
-from streamflow.testing.nexmark_content import KINDS, time_ms
+from streamflow.testing.nexmark_content import BASE_MS, KINDS
 from tests.golden.nexmark_answers import ROOT
 
 PARTITIONS = 4
@@ -56,23 +56,38 @@ class Source:
              "queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 1 << 21}
         )  # fmt: skip
         schema = parsed(ROOT / "nexmark-q0" / SCHEMA)
-        for event in events(self.stream):
-            kind = event["event_type"]
-            about = event[KINDS[kind]][_OF[kind]]
-            producer.produce(self.topic, encoded(schema, event), key=str(about), partition=about % PARTITIONS)
-            if not event["seq"] % 10_000:
+        for number, event in enumerate(placed(self.stream)):
+            value = encoded(schema, event.value)
+            producer.produce(self.topic, value, event.key, event.partition, timestamp=event.time_ms)
+            if not number % 10_000:
                 producer.poll(0)
-        for partition in range(PARTITIONS):
-            producer.produce(self.topic, encoded(schema, self._last()), key="last", partition=partition)
         if left := producer.flush(300):
             raise AssertionError(f"{left} records were not sent within 300 s")
         return self
 
-    def _last(self) -> dict[str, Any]:
-        count = self.stream.events
-        after = int(time_ms(count, self.stream.rate)) + self.stream.delay_ms + _DAY_MS
-        person = {**_LAST, "dateTime": after}
-        return {"seq": count, "eid": count, "arrival": after, "event_type": 0, "person": person}
+
+class Placed(NamedTuple):
+    """An event and where it goes: its record's partition, key and time (epoch ms)."""
+
+    partition: int
+    key: bytes
+    time_ms: int
+    value: dict[str, Any]
+
+
+def placed(stream: Nexmark) -> Iterator[Placed]:
+    """All events in order of arrival, and behind them the last one of each partition."""
+    for event in events(stream):
+        kind = event["event_type"]
+        body = event[KINDS[kind]]
+        about = body[_OF[kind]]
+        yield Placed(about % PARTITIONS, b"%d" % about, body["dateTime"], event)
+    count = stream.events
+    after = BASE_MS + count * 1000 // stream.rate + stream.delay_ms + _DAY_MS
+    person = {**_LAST, "dateTime": after}
+    for partition in range(PARTITIONS):
+        value = {"seq": count, "eid": count, "arrival": after, "event_type": 0, "person": person}
+        yield Placed(partition, b"last", after, value)
 
 
 def from_file(query: str, folder: Path, file: Path) -> Path:
