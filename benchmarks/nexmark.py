@@ -57,7 +57,9 @@ class Bench:
         workflow = from_topic(query, folder, name, TOPIC)
         address = self.server.address if log == "kafka" else str(shutil.copytree(self._filled, folder / "log"))
         command = [STREAMFLOW, "run", workflow, "--log", address, "--until-end", "--metrics", folder / "m.json"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{query} on {log} ended with {done.returncode}: {done.stderr[-3_000:]}")
         told = orjson.loads((folder / "m.json").read_bytes())
         if said := answers(self.file).difference(query, asyncio.run(_result(workflow, name, address))):
             raise AssertionError(f"{query} on {log}: the results differ from DuckDB's: {said}")

@@ -29,6 +29,7 @@ from streamflow.model.positions import TopicPartition as At
 from streamflow.operators.execution_rows import decode
 from streamflow.state.memory import MemoryStore
 from streamflow.state.restore import restore
+from tests.golden.test_topologies import call
 
 SCHEMA = (
     '{"type": "record", "name": "Number", "fields": [{"name": "n", "type": "long"}, {"name": "k", "type": "string"}]}'
@@ -123,12 +124,8 @@ class Ground:
 
     def lag(self) -> int:
         """Records of both stages that are not committed, by the workflow's own command."""
-        found = subprocess.run(
-            [*STREAMFLOW, "lag", "workflow.yaml", "--log", f"kafka://{self.bootstrap}", "--json"],
-            cwd=self.folder, capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert found.returncode == 0, found.stderr.decode()
-        return sum(task["lag"] for task in json.loads(found.stdout)["tasks"])
+        found = call("lag", self.folder / "workflow.yaml", "--log", f"kafka://{self.bootstrap}", "--json")
+        return sum(task["lag"] for task in json.loads(found)["tasks"])
 
     def wait_for(self, records: int, *, timeout_s: float = 120) -> None:
         """Until that many input records are done."""
@@ -138,8 +135,8 @@ class Ground:
             self.check_alive()
             time.sleep(0.05)
 
-    def finish(self, *, timeout_s: float = 300) -> None:
-        """Until everything is done; then all workers end gracefully."""
+    def finish(self, *, timeout_s: float = 300, linger_s: float = 0) -> None:
+        """Until everything is done; `linger_s` later all workers end gracefully."""
         if all(worker.process.poll() is not None for worker in self.workers):
             self.start()
         self.wait_for(self.count, timeout_s=timeout_s)
@@ -149,6 +146,7 @@ class Ground:
             assert time.monotonic() < deadline, f"lag {lag}\n{self.said()}"
             self.check_alive()
             time.sleep(0.2)
+        time.sleep(linger_s)
         for worker in self.workers:
             worker.terminate()
         for worker in self.workers:

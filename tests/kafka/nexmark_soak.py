@@ -67,9 +67,12 @@ def embedded(soak: Soak, query: str, workers: int) -> None:
 
 def on_kafka(soak: Soak, query: str, workers: int) -> None:
     ground = soak.ground(query, f"kafka-{workers}").make()
-    ground.run(workers)
-    ground.judge()
-    ground.delete_topics()
+    try:
+        ground.run(workers)
+        ground.judge()
+        ground.delete_topics()
+    finally:
+        ground.stop()
 
 
 def attacked(soak: Soak, query: str) -> None:
