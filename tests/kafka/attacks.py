@@ -49,6 +49,27 @@ def random_kills(ground: Ground, kills: int, choose: random.Random, say: Say = s
     return kills
 
 
+def kills_while_rescaling(ground: Ground, kills: int, choose: random.Random, say: Say = silent) -> int:
+    """One worker, then three, then one again; in between a worker is killed and replaced. How often that met work."""
+    portion = ground.count // (kills + 2)
+    for number in range(kills):
+        # A third of the kills to each.
+        wanted = 3 if kills // 3 <= number < kills - kills // 3 else 1
+        while len(alive(ground)) < wanted:
+            ground.start()
+        for leaving in alive(ground)[wanted:]:
+            leaving.terminate()
+        ground.wait_for(min(ground.count, ground.done() + choose.randrange(1, portion)), timeout_s=300)
+        if ground.done() >= ground.count and not ground.lag():
+            return number
+        choose.choice(alive(ground)).kill()
+        say(f"kill {number + 1}, of {wanted}, at {ground.done():,} of {ground.count:,}")
+        ground.start()
+    for leaving in alive(ground)[1:]:
+        leaving.terminate()
+    return kills
+
+
 def kills_at_steps(ground: Ground, steps: Sequence[str], say: Say = silent) -> None:
     """One worker after another kills itself at a named step of its commits."""
     for number, step in enumerate(steps):

@@ -29,6 +29,7 @@ from streamflow.model.positions import TopicPartition as At
 from streamflow.operators.execution_rows import decode
 from streamflow.state.memory import MemoryStore
 from streamflow.state.restore import restore
+from tests.golden.test_topologies import call
 
 SCHEMA = (
     '{"type": "record", "name": "Number", "fields": [{"name": "n", "type": "long"}, {"name": "k", "type": "string"}]}'
@@ -71,6 +72,15 @@ class Ground:
     _looker: Consumer | None = None
     _done: int = 0
 
+    @property
+    def input_topic(self) -> str:
+        return f"{self.name}.in"
+
+    @property
+    def input_group(self) -> str:
+        """The group under which the stage that reads the input commits."""
+        return f"{self.name}.numbers"
+
     def make(self) -> Ground:
         """Write the workflow and all items, in order within each key."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -103,24 +113,20 @@ class Ground:
             self._looker = Consumer(
                 {
                     "bootstrap.servers": self.bootstrap,
-                    "group.id": f"{self.name}.numbers",
+                    "group.id": self.input_group,
                     "log_level": 0,
                     "isolation.level": "read_uncommitted",
                 }
             )
-        places = [TopicPartition(f"{self.name}.in", p) for p in range(self.partitions)]
+        places = [TopicPartition(self.input_topic, p) for p in range(self.partitions)]
         with contextlib.suppress(KafkaException):  # a broker that is just coming up says that it does not know yet
             self._done = sum(max(0, at.offset) for at in self._looker.committed(places, timeout=60))
         return self._done
 
     def lag(self) -> int:
         """Records of both stages that are not committed, by the workflow's own command."""
-        found = subprocess.run(
-            [*STREAMFLOW, "lag", "workflow.yaml", "--log", f"kafka://{self.bootstrap}", "--json"],
-            cwd=self.folder, capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert found.returncode == 0, found.stderr.decode()
-        return sum(task["lag"] for task in json.loads(found.stdout)["tasks"])
+        found = call("lag", self.folder / "workflow.yaml", "--log", f"kafka://{self.bootstrap}", "--json")
+        return sum(task["lag"] for task in json.loads(found)["tasks"])
 
     def wait_for(self, records: int, *, timeout_s: float = 120) -> None:
         """Until that many input records are done."""
@@ -130,15 +136,18 @@ class Ground:
             self.check_alive()
             time.sleep(0.05)
 
-    def finish(self, *, timeout_s: float = 300) -> None:
-        """Until everything is done; then all workers end gracefully."""
+    def finish(self, *, timeout_s: float = 300, linger_s: float = 0) -> None:
+        """Until everything is done; `linger_s` later all workers end gracefully."""
         if all(worker.process.poll() is not None for worker in self.workers):
             self.start()
         self.wait_for(self.count, timeout_s=timeout_s)
         deadline = time.monotonic() + timeout_s
-        while lag := self.lag():
+        # Twice: what a transaction wrote may be seen a moment later than how far it read.
+        while lag := self.lag() or self.lag():
             assert time.monotonic() < deadline, f"lag {lag}\n{self.said()}"
+            self.check_alive()
             time.sleep(0.2)
+        time.sleep(linger_s)
         for worker in self.workers:
             worker.terminate()
         for worker in self.workers:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from streamflow.testing.kafka_proxy import KafkaProxy
 from streamflow.testing.kafka_security import Listener
 from streamflow.testing.kafka_server import KafkaServer
-from tests.kafka import attacks
+from tests.kafka import attacks, nexmark_soak
 from tests.kafka.ground import Ground
 from tests.kafka.test_kill import STEPS
 
@@ -73,8 +73,10 @@ def say(text: str) -> None:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["nexmark"]:
+        return nexmark_soak.main(sys.argv[2:], say)
     parser = argparse.ArgumentParser(prog="./dev soak", description=__doc__)
-    parser.add_argument("attacks", nargs="*", help=f"of {', '.join(ATTACKS)}; default: all")
+    parser.add_argument("attacks", nargs="*", help=f"of {', '.join(ATTACKS)}; default: all. Or: nexmark --help")
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
