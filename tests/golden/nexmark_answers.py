@@ -111,12 +111,13 @@ class Answers:
         found = self._db.execute(QUERIES[query])
         return [d[0] for d in found.description], Counter(found.fetchall())
 
-    def difference(self, query: str, found: pl.DataFrame) -> str:
+    def difference(self, query: str, found: pl.DataFrame, *, own_clock: bool = False) -> str:
         """What is wrong with the records that a workflow published, "" if nothing is.
 
-        `found`: in the order of each partition; times are datetimes or epoch ms.
+        `found`: in the order of each partition; times are datetimes or epoch ms. `own_clock`: events came when the
+        machine's clock said, not when they say.
         """
-        if query in BY_THE_CLOCK:
+        if own_clock and query in BY_THE_CLOCK:
             return self._difference_by_the_clock(query, found)
         names, wanted = self.ask(query)
         if query in UPDATES:
