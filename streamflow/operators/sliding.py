@@ -128,6 +128,25 @@ class SlidingOperator:
         )
         return Result(outputs={"out": made}, failed=failed, emitted=len(made))
 
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """Windows that have not been given, as they would be now."""
+        entries = stores[STORE]
+        rows = [(name[len(_ROWS) : -16], value) for name, value in entries if name.startswith(_ROWS)]
+        states, nowhere = self._codec.decode([value for _, value in rows]), np.empty(0, np.int64)
+        if not rows:
+            return self.rows.shown(states, nowhere, nowhere)
+        groups = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in rows))}
+        states = states.with_columns(pl.Series(_GROUP, [groups[name] for name, _ in rows], dtype=pl.Int64))
+        told = {name[len(_GROUPS) :]: _read(value)[0] for name, value in entries if name.startswith(_GROUPS)}
+        given = np.array([told.get(name, -_SHIFT) for name in groups], np.int64)
+        windows = windows_of(self.rule, _kept(states))
+        windows = windows.where(np.flatnonzero(self.rule.due(windows.start) > given[windows.group]))
+        open_, which = self._closed(states, windows)
+        if open_ is None:
+            return self.rows.shown(states.clear(), nowhere, nowhere)
+        start = windows.start[which]
+        return self.rows.shown(open_, start, start + self.rule.size_ms)
+
     @property
     def _folds(self) -> Folds:
         return self.rows.folds
@@ -220,8 +239,7 @@ class SlidingOperator:
     def _forget(self, store: StateStore, names: Sequence[bytes], states: pl.DataFrame, end_ms: int) -> None:
         """Rows that no window needs any more go; what stays rings again."""
         stays = self.rule.forgotten(states["ts"].to_numpy()) > end_ms
-        for name in _row_names(names, states.filter(pl.Series(~stays))):
-            store.delete(name)
+        store.delete_many(_row_names(names, states.filter(pl.Series(~stays))))
         rows = _kept(states.filter(pl.Series(stays)))
         due = self._wakes(rows.ts, end_ms)
         rest = pl.DataFrame({"g": rows.group, "d": due}).group_by("g").agg(pl.col("d").min())

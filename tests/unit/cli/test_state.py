@@ -13,15 +13,21 @@ nodes:
   hourly:
     {type: window, key: customer, size: 1h, fields: {orders: {function: count}, spent: {function: sum, of: amount}}}
   visits: {type: window, key: customer, shape: session, gap: 10m, fields: {orders: {function: count}}}
+  near: {type: window, key: customer, shape: sliding, size: 10m, fields: {orders: {function: count}}}
+  ever: {type: window, key: customer, shape: unbounded, emit: update, fields: {orders: {function: count}}}
   threes: {type: batch, size: 3, scope: stream}
   few: {type: limit, count: 2, scope: stream}
   out: {type: publish, topic: out}
   out2: {type: publish, topic: out2}
+  out5: {type: publish, topic: out5}
+  out6: {type: publish, topic: out6}
   out3: {type: publish, topic: out3}
   out4: {type: publish, topic: out4}
 connections:
   - orders -> hourly -> out
   - orders -> visits -> out2
+  - orders -> near -> out5
+  - orders -> ever -> out6
   - orders -> threes -> out3
   - orders -> few -> out4
 """
@@ -85,7 +91,12 @@ def test_as_a_table(ran: Cli) -> None:
 def test_sessions_and_what_waits(ran: Cli) -> None:
     visits = [(r["window"], r["values"]) for r in rows(ran, "visits", "ann")]
     last = {"start": "1970-01-01T02:00:00.000Z", "end": "1970-01-01T02:10:00.000Z"}
-    assert (last, {"customer": "ann", "orders": 1}) in visits
+    last_order = {"customer": "ann", "orders": 1}
+    assert (last, last_order) in visits
+    near = [(r["window"], r["values"]) for r in rows(ran, "near", "ann")]
+    assert ({"start": "1970-01-01T01:50:00.000Z", "end": "1970-01-01T02:00:00.000Z"}, last_order) in near
+    ever = [(r["key"], r.get("window"), r["values"]) for r in rows(ran, "ever")]
+    assert ever == [("ann", None, {"customer": "ann", "orders": 3}), ("bob", None, {"customer": "bob", "orders": 1})]
     waiting = [r["values"] for r in rows(ran, "threes")]
     assert all(set(values) == {"customer", "amount", "at"} for values in waiting)  # type: ignore[arg-type]
     assert sum(int(r["values"]["seen"]) for r in rows(ran, "few")) == 4  # type: ignore[index]
@@ -108,7 +119,7 @@ def test_nothing_kept_yet(shop: Cli) -> None:
     ("args", "code", "told"),
     [
         (["hourli"], 2, "there is no node 'hourli'. Did you mean 'hourly'?"),
-        (["orders"], 1, "node 'orders' keeps no state. These do: few, hourly, threes, visits."),
+        (["orders"], 1, "node 'orders' keeps no state. These do: ever, few, hourly, near, threes, visits."),
         (["hourly", "--window", "12:00"], 2, "--window is FROM/TO"),
         (["hourly", "--window", "noon/"], 2, "'noon' is no ISO time"),
     ],
