@@ -35,7 +35,7 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                         mend="Set `key` to what makes two rows belong together.",
                     )
                 )
-                if _meets(graph, node):  # without this wire: that it brings rows past a repartition would follow from it
+                if _meets(graph, node):  # without this wire: that it brings rows past a repartition would follow
                     broken.add(node.id)
                     edges = [e for e in edges if e not in arriving]
             elif not all(_all_partitioned(graph, node, p) for p in (port, beside) if p is not None):

@@ -161,9 +161,7 @@ class ForeignMatchesOperator:
         gone = last[DELETED].to_list()
         there = last.filter(~pl.col(DELETED)).rename({TS: _TIME})
         store.put_many([n for n, ends in zip(names, gone, strict=True) if not ends], self._codec.encode(there))
-        for name, ends in zip(names, gone, strict=True):
-            if ends:
-                store.delete(name)
+        store.delete_many([n for n, ends in zip(names, gone, strict=True) if ends])
 
 
 def _prefix(name: bytes) -> tuple[bytes, bytes]:

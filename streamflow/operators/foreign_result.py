@@ -8,7 +8,7 @@ to say when a newer one spoke is left aside, and in the end the newest version s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,10 @@ class ForeignResultOperator:
             failed=join_failed(changes.failures),
             filtered=sum(changes.without_key.values()) + int((~counts).sum()),
         )
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """The row of each key."""
+        return self.state.shown(stores[STORE])
 
 
 def current(changes: Changes, kept: Kept, version: Int64s, deletes: Bools) -> Bools:

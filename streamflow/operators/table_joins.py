@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +63,11 @@ class TableJoinOperator:
             filtered=sum(changes.without_key.values()),
             absorbed=int((~was & ~now).sum()),
         )
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """The row of each key of both sides; `side` says which."""
+        sides = [(state.store, state.shown(stores[state.store])) for state in (self.left, self.right)]
+        return pl.concat([rows.with_columns(pl.lit(side).alias("side")) for side, rows in sides], how="diagonal")
 
     def _is(self, left: Int64s, right: Int64s) -> Bools:
         """Where the joined table has a row."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 
 from streamflow.model.batch import TS, Batch
 from streamflow.operators.errors import join_failed
@@ -39,6 +40,10 @@ class TableOperator:
         filtered = sum(changes.without_key.values()) + int((~before & ~after).sum())
         outputs = self._given(changes, versions, np.flatnonzero(before), np.flatnonzero(after), versions.before)
         return Result(outputs=outputs, failed=join_failed(changes.failures), filtered=filtered)
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """The row of each key."""
+        return self.state.shown(stores[STORE])
 
     def _change(self, inputs: Mapping[str, Batch], ctx: Context) -> tuple[Changes, Versions]:
         changes, store = gather(inputs, self.keys), ctx.store(STORE)

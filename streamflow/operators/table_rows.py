@@ -23,7 +23,7 @@ from streamflow.operators.explode import index_bytes
 from streamflow.operators.keys import key_bytes
 from streamflow.operators.windowing import groups_of
 from streamflow.sdk.expression import Projection
-from streamflow.sdk.state import StateStore
+from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 Int64s = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
@@ -202,8 +202,15 @@ class TableState:
             rows = versions.rows[pl.Series(versions.last[put], dtype=pl.UInt32)]
             encoded = self._codec.encode(rows.rename(dict(self._names)))
             store.put_many([changes.names[i] for i in put.tolist()], encoded)
-        for i in np.flatnonzero(changed & (versions.last == NOTHING)).tolist():
-            store.delete(changes.names[i])
+        gone = np.flatnonzero(changed & (versions.last == NOTHING))
+        store.delete_many([changes.names[i] for i in gone.tolist()])
+
+    def shown(self, entries: Sequence[tuple[bytes, bytes]]) -> pl.DataFrame:
+        """Entries of the store as `sdk.state.ReadsState` has them: keys, fields, and `__time`."""
+        nothing = [pl.lit(None, dtype=pl.Int64).alias(name) for name in (STATE_FROM, STATE_TO)]
+        rows = self._codec.decode([value for _, value in entries])
+        keys = pl.Series(STATE_KEY, [key for key, _ in entries], dtype=pl.Binary)
+        return rows.select(keys, *nothing, pl.all())
 
     def _decoded(self, values: list[bytes]) -> pl.DataFrame:
         frame = self._codec.decode(values).rename({field: column for column, field in self._names.items()})

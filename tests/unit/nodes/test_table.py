@@ -10,8 +10,9 @@ import pytest
 
 from streamflow.model.types import ANY, BYTES, LONG, STRING, record_of
 from streamflow.nodes import registry
+from streamflow.sdk.state import STATE_KEY, ReadsState
 from streamflow.testing.driver import TopologyDriver
-from streamflow.testing.operator_kit import Arrival, check_node, make_node, run_node
+from streamflow.testing.operator_kit import Arrival, KitBuild, check_node, make_node, run_node
 from tests.simulation.running import compiled
 
 ROW = record_of({"k": STRING.optional(), "n": LONG})
@@ -128,6 +129,22 @@ def test_a_join_by_foreign_key_has_three_parts(tmp_path: Path) -> None:
     # A document cannot name them.
     assert not any("." in kind for kind in registry().kinds)
     assert registry().get("table_join.rows") is None
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("table", 2), ("lookup", 2), ("table_join", 4)])
+def test_what_is_kept_can_be_read(kind: str, rows: int) -> None:
+    """As `streamflow state` shows it."""
+    ports = {"table": ("in",), "lookup": ("table",), "table_join": ("left", "right")}[kind]
+    params = {} if kind == "table" else {"prefix": "r_"}
+    node = make_node(kind, key="k", **params)
+    schemas = dict.fromkeys((*ports, "in"), ROW) if kind != "table_join" else dict.fromkeys(ports, ROW)
+    ran = run_node(node, [new(k, n, port) for port in ports for n, k in enumerate("aab")], schema=schemas)
+    operator = node.operator(KitBuild(inputs=schemas, outputs=ran.schemas or {"out": ROW}))
+    assert isinstance(operator, ReadsState)
+    shown = operator.read_state({name: list(store.scan()) for name, store in ran.stores.items()})
+    assert shown.height == rows
+    assert set(shown[STATE_KEY].to_list()) == {b"a", b"b"}
+    assert set(shown["n"].to_list()) == {1, 2}
 
 
 def test_a_left_row_that_moves_is_gone_there_before_it_is_new_here(tmp_path: Path) -> None:
