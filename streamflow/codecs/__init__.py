@@ -51,7 +51,8 @@ def decoder(
     columns: Collection[str] | None = None,
     markers: bool = False,
 ) -> Decoder:
-    """The decoder of a topic. `reserved`: which of `@key`, `@ts`, `@headers` its frames carry beside `@position`.
+    """The decoder of a topic. `reserved`: which of `@key`, `@ts`, `@headers` its frames carry beside `@position`; with
+    `@gone` among them, records with a key and no value are rows of nulls that have their key there.
 
     `columns`: the payload columns that anything reads; None means all. Values are checked whole either way.
     `markers`: records of the runtime's own may stand between the items, as on internal topics; on a topic of users a

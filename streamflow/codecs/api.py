@@ -101,7 +101,8 @@ class Encoder(Protocol):
     def encode(
         self, frame: pl.DataFrame, *, records_max: int = RECORDS_MAX, size_bytes_max: int = SIZE_BYTES_MAX
     ) -> Encoded:
-        """The frame's payload columns as values; `@key`, `@ts` and `@headers` go where Kafka has them.
+        """The frame's payload columns as values; `@key`, `@ts` and `@headers` go where Kafka has them. Where `@gone`
+        is not null, the record has no value.
 
         Raises RegistryUnavailable when the schema must be registered and cannot be.
         """

@@ -17,7 +17,7 @@ from streamflow.codecs.avronodes import Node
 from streamflow.codecs.envelope_columns import NATIVE_ERRORS, Look, look, read
 from streamflow.codecs.markers import find_marker
 from streamflow.codecs.records import Damaged, Record, scan
-from streamflow.model.batch import HEADERS, HEADERS_DTYPE, KEY, POSITION, TS
+from streamflow.model.batch import GONE, HEADERS, HEADERS_DTYPE, KEY, POSITION, TS
 from streamflow.model.types import Schema, frame_schema
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.log import RecordBatch
@@ -171,17 +171,24 @@ class BatchDecoder:
             payload, errors = self._reader.values([r.value or b"" for r in found], prefix)
             bad.extend(_bad(found[i], *why) for i, why in errors.items())
             frames.append(self._with_envelope(payload, [r for i, r in enumerate(found) if i not in errors]))
+        if GONE in self._empty.columns:
+            gone, nulls = [r for r in nulls if r.key is not None], [r for r in nulls if r.key is None]
+            frames.append(self._with_envelope(self._nothing(len(gone)), gone, gone=True))
         if nulls and self._reader.null_item():
-            payload = pl.DataFrame(schema=frame_schema(self._reader.schema)).clear(len(nulls))
-            frames.append(self._with_envelope(payload, nulls))
+            frames.append(self._with_envelope(self._nothing(len(nulls)), nulls))
         else:
             bad.extend(_bad(r, "tombstone", "the record has no value, and its schema no null.") for r in nulls)
         bad.sort(key=lambda b: b.offset)
         whole = pl.concat(frames) if frames else self._empty
         return whole if len(frames) < 2 else whole.sort(POSITION)
 
-    def _with_envelope(self, payload: pl.DataFrame, found: Sequence[Record]) -> pl.DataFrame:
+    def _nothing(self, count: int) -> pl.DataFrame:
+        return pl.DataFrame(schema=frame_schema(self._reader.schema)).clear(count)
+
+    def _with_envelope(self, payload: pl.DataFrame, found: Sequence[Record], *, gone: bool = False) -> pl.DataFrame:
         columns: list[pl.Series] = [pl.Series(POSITION, [r.offset for r in found], dtype=pl.Int64)]
+        if gone:
+            columns.append(pl.Series(GONE, [r.key for r in found], dtype=pl.Binary))
         if KEY in self._empty.columns:
             columns.append(pl.Series(KEY, [r.key for r in found], dtype=pl.Binary))
         if TS in self._empty.columns:
@@ -195,11 +202,13 @@ class BatchDecoder:
         if HEADERS in self._empty.columns and HEADERS not in frame.columns:
             none = pl.Series(HEADERS, [[]], dtype=HEADERS_DTYPE).new_from_index(0, frame.height)
             frame = frame.with_columns(none)
+        if GONE in self._empty.columns and GONE not in frame.columns:
+            frame = frame.with_columns(pl.lit(None, dtype=pl.Binary).alias(GONE))
         columns = self._empty.columns
         return frame if frame.columns == columns else frame[columns]
 
 
-_RESERVED: Final[dict[str, Any]] = {KEY: pl.Binary(), TS: pl.Int64(), HEADERS: HEADERS_DTYPE}
+_RESERVED: Final[dict[str, Any]] = {KEY: pl.Binary(), TS: pl.Int64(), HEADERS: HEADERS_DTYPE, GONE: pl.Binary()}
 
 
 def _bad(record: Record, code: BadCode, message: str) -> BadRecord:

@@ -11,9 +11,10 @@ import polars as pl
 from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX, Encoded
 from streamflow.codecs.avro_check import BadRow
 from streamflow.codecs.envelope import HEADER_SIZE
-from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, times
+from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, some_null, times
 from streamflow.codecs.pieces import Piece, per_row
 from streamflow.codecs.varints import Sizes
+from streamflow.model.batch import GONE
 
 
 class ValueWriter(Protocol):
@@ -41,7 +42,11 @@ class BatchEncoder:
     ) -> Encoded:
         if not frame.height:
             return Encoded()
+        if GONE in frame.columns and frame[GONE].null_count() == frame.height:
+            frame = frame.drop(GONE)
         frame, bad = self._writer.conform(frame)
+        if GONE in frame.columns:
+            bad = [b for b in bad if frame[GONE][b.row] is None]
         origin = np.arange(frame.height)
         if bad:
             frame, origin = _without(frame, [b.row for b in bad], origin)
@@ -58,10 +63,18 @@ class BatchEncoder:
             rows = self._rows(frame)
             sizes = rows.sizes_max(records_max)
         at = cuts(sizes, rows.count, records_max, size_bytes_max)
-        return Encoded(encode(rows, at, opaque=self._writer.opaque), bad)
+        return Encoded(encode(rows, at, opaque=self._writer.opaque or GONE in frame.columns), bad)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
-        return Rows(frame.height, key_pieces(frame), times(frame), self._writer.pieces(frame), header_pieces(frame))
+        return Rows(frame.height, key_pieces(frame), times(frame), self._values(frame), header_pieces(frame))
+
+    def _values(self, frame: pl.DataFrame) -> list[Piece]:
+        if GONE not in frame.columns:
+            return self._writer.pieces(frame)
+        there = frame[GONE].is_null()
+        items = frame.filter(there)
+        values = self._writer.pieces(items) if items.height else []
+        return some_null(values, there.to_numpy(), opaque=self._writer.opaque)
 
 
 def _without(frame: pl.DataFrame, rows: Sequence[int], origin: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:

@@ -91,6 +91,18 @@ def nullable_bytes(column: pl.Series) -> list[Piece]:
     ]
 
 
+def some_null(values: list[Piece], there: np.ndarray, *, opaque: bool) -> list[Piece]:
+    """Values with their lengths, -1 for rows without. `values`: of the rows that are `there`."""
+    rows, count = len(there), int(there.sum())
+    if not count:
+        return [number(-1, rows, 1)]
+    pieces = values if opaque else [_numbers(total_size(values), count), *values]
+    behind = np.zeros(rows, np.int64)
+    behind[there] = per_row(total_size(pieces), count)
+    absent = np.full(rows - count, 1, np.uint8)  # the varint of -1
+    return [joined([(absent, (~there).astype(np.int64)), (assemble(pieces, count), behind)], rows)]
+
+
 def prefix_pieces(prefix: bytes, rows: int) -> list[Piece]:
     """The framing prefix in front of each value (see `framing`)."""
     if not prefix:

@@ -1,6 +1,7 @@
 """The compiler: a workflow document becomes a topology. One pass per file, each from one intermediate to the next.
 
 resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
+expand       nodes that stand for several become these
 partition    repartitions before keyed ports that need them
 extents      how far an execution reaches at each node; whole-set nodes checked
 typecheck    schemas of all wires, types of all expressions
@@ -17,6 +18,7 @@ from pathlib import Path
 from streamflow.compiler.assemble import assemble
 from streamflow.compiler.codes import CODES
 from streamflow.compiler.envelope import envelope
+from streamflow.compiler.expand import expand
 from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
 from streamflow.compiler.name_topics import name_topics
@@ -39,7 +41,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     """
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
-    graph, found = partition(graph, registry)
+    graph, found = partition(expand(graph), registry)
     findings += found
     reach, found = extents(graph)
     findings += found

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from streamflow.compiler import names
-from streamflow.compiler.envelope import Envelopes
+from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
@@ -117,6 +117,7 @@ class _Assembler:
                 extent=types.extent,
                 start=read.start,
                 keep=keep,
+                gone=types.outputs["gone"] if read.tombstones or self._wired(node, "gone") else None,
                 errors=entry.errors,
             )
         topic = self._internal_topic(node)
@@ -130,8 +131,12 @@ class _Assembler:
             extent=types.extent,
             internal=True,
             keep=keep,
+            gone=types.outputs["gone"] if has_deletions(self.typed.graph, node) else None,
             errors=entry.errors,
         )
+
+    def _wired(self, node: str, port: str) -> bool:
+        return any(e.port == port for e in self.typed.graph.out_of(node))
 
     def _node(self, node_id: str) -> NodePlan:
         node, types = self._graph_node(node_id), self.typed.types[node_id]
@@ -145,7 +150,11 @@ class _Assembler:
             kind=node.kind,
             params=to_json(node.node),
             inputs={p: types.inputs[p] for p in ordered},
-            outputs=dict(types.outputs),
+            outputs={
+                port: schema
+                for port, schema in types.outputs.items()
+                if port != "gone" or not node.repartitions or has_deletions(self.typed.graph, node_id)
+            },
             wires={p: tuple(wires[p]) for p in ordered},
             errors=node.errors,
             # What a repartition keeps is taken where its rows enter the next stage.

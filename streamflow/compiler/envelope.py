@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from streamflow.compiler.fuse import Group, Groups
-from streamflow.compiler.graph import TypedGraph
+from streamflow.compiler.graph import Graph, TypedGraph
 from streamflow.compiler.walk import expressions_of
 from streamflow.expressions import references
 from streamflow.model.batch import (
     EXECUTION,
+    GONE,
     HEADERS,
     KEY,
     OFFSET,
@@ -134,15 +135,23 @@ def _carried(typed: TypedGraph, entry: str, below: list[_Demand]) -> tuple[Envel
             if schema is not None and other != entry:
                 columns[kept_column(other, name)] = _kept_type(schema, name)
     item = types.outputs["out"]
+    if has_deletions(typed.graph, entry):
+        columns[GONE] = BYTES.optional()
     taken = {f.name for f in item.fields}
     fields: list[EnvelopeField] = []
     if item.kind != "record":
-        fields.append(EnvelopeField(column=PAYLOAD, field="__item", type=item.required()))
+        of = item.optional() if GONE in columns else item.required()
+        fields.append(EnvelopeField(column=PAYLOAD, field="__item", type=of))
     for column, of in columns.items():
         name = avro_field_name(column, taken)
         taken.add(name)
         fields.append(EnvelopeField(column=column, field=name, type=of))
     return tuple(fields)
+
+
+def has_deletions(graph: Graph, node: str) -> bool:
+    """Whether a repartition carries deletions among its items: keys in column `@gone`, beside items of nulls."""
+    return graph.nodes[node].repartitions and any(e.target_port == "gone" for e in graph.into(node))
 
 
 def _kept_type(schema: Schema, name: str) -> Type:

@@ -14,7 +14,7 @@ from typing import Final
 from streamflow.codecs import CodecSpec
 from streamflow.compiler import names
 from streamflow.compiler.codes import FEEDBACK, TOPIC_COLLISION, TOPIC_ENCODINGS, TOPIC_NAME
-from streamflow.compiler.envelope import Envelopes
+from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.types import BYTES, Field, Schema, Type
@@ -230,6 +230,8 @@ class _Namer:
     def _item_codec(self, node: str, port: str) -> CodecSpec:
         schema = self.typed.types[node].outputs[port]
         name = names.item_record(self.workflow, node)
+        if has_deletions(self.typed.graph, node):
+            schema = replace(schema, fields=tuple(replace(f, type=f.type.optional()) for f in schema.fields))
         return CodecSpec(format="avro", framing="raw", schema=item_schema(schema, self.envelopes.carried[node], name))
 
 

@@ -1,7 +1,8 @@
 """Where rows must change partition: repartition nodes are put before keyed ports that need them.
 
 Only what cannot be seen to be partitioned right already is repartitioned: rows that come, through nodes that change
-neither items nor keys, from a repartition by the same expression.
+neither items nor keys, from a repartition by the same expression. Where others come to a node by a repartition of so
+many partitions, the one put in for the rest has as many.
 """
 
 from __future__ import annotations
@@ -20,13 +21,11 @@ from streamflow.sdk.registry import NodeRegistry
 def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnostic]]:
     """Put a repartition before every keyed port whose rows are not partitioned by its key."""
     findings: list[Diagnostic] = []
-    nodes, edges = dict(graph.nodes), list(graph.edges)
+    nodes, edges, broken = dict(graph.nodes), list(graph.edges), set(graph.broken)
     for node in graph.nodes.values():
-        for port in node.node.input_ports():
+        for port, beside in _pairs(graph, node):
             arriving = [e for e in graph.into(node.id) if e.target_port == port.name]
-            if not port.keyed or not arriving:
-                continue
-            key = _key_of(node, port)
+            key = node.node.port_key(port.name)
             if key is None:
                 findings.append(
                     Diagnostic(
@@ -36,21 +35,45 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                         mend="Set `key` to what makes two rows belong together.",
                     )
                 )
-            elif not all(_partitioned_by(graph, e.source, key.text) for e in arriving):
-                between = _repartition(node, port, key, registry, findings)
+                if _meets(graph, node):  # without this wire: that it brings rows past a repartition would follow
+                    broken.add(node.id)
+                    edges = [e for e in edges if e not in arriving]
+            elif not all(_all_partitioned(graph, node, p) for p in (port, beside) if p is not None):
+                between = _repartition(node, port, key, beside, _wanted(graph, node), registry, findings)
                 if between is not None:
                     nodes[between.id] = between
-                    edges = [
-                        replace(e, target=between.id, target_port="in")
-                        if e.target == node.id and e.target_port == port.name
-                        else e
-                        for e in edges
-                    ]
-                    edges.append(
-                        Edge(source=between.id, port="out", target=node.id, target_port=port.name, place=node.place)
-                    )
-    made = Graph(nodes=nodes, edges=tuple(edges), broken=graph.broken)
+                    edges = _through(edges, node, between.id, port.name, "in", "out")
+                    if beside is not None:
+                        edges = _through(edges, node, between.id, beside.name, "gone", "gone")
+    made = Graph(nodes=nodes, edges=tuple(edges), broken=frozenset(broken))
     return made, [*findings, *(f for n in graph.nodes.values() for f in _unequal(made, n))]
+
+
+def _pairs(graph: Graph, node: GraphNode) -> list[tuple[Port, Port | None]]:
+    """Connected keyed ports, each with the one that goes beside it, if that is connected."""
+    wired = {e.target_port for e in graph.into(node.id)}
+    ports = [p for p in node.node.input_ports() if p.keyed and p.name in wired]
+    beside = {p.beside: p for p in ports if p.beside}
+    return [(p, beside.get(p.name)) for p in ports if not p.beside]
+
+
+def _all_partitioned(graph: Graph, node: GraphNode, port: Port) -> bool:
+    """Whether all rows of a port are where its key puts them."""
+    key = node.node.port_key(port.name)
+    return key is not None and all(
+        _partitioned_by(graph, e.source, key.text, meets=_meets(graph, node))
+        for e in graph.into(node.id)
+        if e.target_port == port.name
+    )
+
+
+def _through(edges: list[Edge], node: GraphNode, between: str, port: str, enter: str, leave: str) -> list[Edge]:
+    """Edges into a port, led through `between`: in by its port `enter`, and on by `leave`."""
+    made = [
+        replace(e, target=between, target_port=enter) if (e.target, e.target_port) == (node.id, port) else e
+        for e in edges
+    ]
+    return [*made, Edge(source=between, port=leave, target=node.id, target_port=port, place=node.place)]
 
 
 def _unequal(graph: Graph, node: GraphNode) -> list[Diagnostic]:
@@ -59,7 +82,8 @@ def _unequal(graph: Graph, node: GraphNode) -> list[Diagnostic]:
     counts: dict[str, int | None] = {}
     for edge in graph.into(node.id) if len(keyed) > 1 else ():
         spreads = _nearest_repartition(graph, edge.source)
-        if edge.target_port in keyed and spreads is not None and isinstance(spreads.node, Repartitions):
+        if edge.target_port in keyed and spreads is not None and _moves_rows(spreads):
+            assert isinstance(spreads.node, Repartitions)
             counts[spreads.id] = spreads.node.partitions()
     if len(set(counts.values())) < 2:
         return []
@@ -74,6 +98,38 @@ def _unequal(graph: Graph, node: GraphNode) -> list[Diagnostic]:
     ]
 
 
+def _wanted(graph: Graph, node: GraphNode) -> int | None:
+    """Into how many partitions the workflow puts rows that meet others at a node, where it says so."""
+    for port in node.node.input_ports():
+        key = node.node.port_key(port.name) if port.keyed else None
+        for edge in graph.into(node.id):
+            if key is None or edge.target_port != port.name:
+                continue
+            spreads = _nearest_repartition(graph, edge.source)
+            if spreads is None or not _moves_rows(spreads):
+                continue  # a topic that the workflow only reads, or a table that is going to have a repartition
+            if _partitioned_by(graph, edge.source, key.text, meets=True):
+                assert isinstance(spreads.node, Repartitions)
+                if (count := spreads.node.partitions()) is not None:
+                    return count
+    return None
+
+
+def _meets(graph: Graph, node: GraphNode) -> bool:
+    """Whether rows of several inputs meet at a node by key: then all of them have to be put where their keys belong.
+
+    A topic that the workflow only reads may have any number of partitions, and any way to choose one. What a table
+    gives may meet others behind it.
+    """
+    keyed = {p.name for p in node.node.input_ports() if p.keyed}
+    return node.kind == "table" or len(keyed & {e.target_port for e in graph.into(node.id)}) > 1
+
+
+def _moves_rows(node: GraphNode) -> bool:
+    """Whether rows behind it are in partitions of its choice. Triggers have `partitions` too: of a topic to create."""
+    return isinstance(node.node, Repartitions) and callable(node.node.partitions)
+
+
 def _nearest_repartition(graph: Graph, node: str) -> GraphNode | None:
     """The repartition whose partitions the rows of `node` are in."""
     while not graph.nodes[node].repartitions:
@@ -84,32 +140,38 @@ def _nearest_repartition(graph: Graph, node: str) -> GraphNode | None:
     return graph.nodes[node]
 
 
-def _key_of(node: GraphNode, port: Port) -> Expression | None:
-    """A node says its key as parameter `key`, or `<port>_key` where its inputs have keys of their own."""
-    for name in (f"{port.name}_key", "key"):
-        found = getattr(node.node, name, None)
-        if isinstance(found, Expression):
-            return found
-    return None
-
-
-def _partitioned_by(graph: Graph, node: str, key: str) -> bool:
+def _partitioned_by(graph: Graph, node: str, key: str, *, meets: bool) -> bool:
     """Whether rows leaving `node` were repartitioned by `key` and nothing could have changed it since."""
     here = graph.nodes[node]
     if here.repartitions:
+        if meets and not _moves_rows(here):
+            return False
         found = getattr(here.node, "key", None)
         return isinstance(found, Expression) and found.text == key
+    if here.kind == "table":  # gives rows as they came, and those it kept, where their key put them
+        mine = here.node.port_key("in")
+        return mine is not None and mine.text == key
     if here.node.spec.category != "condition" and here.kind not in ("pass", "no-op", "limit"):
         return False
     arriving = graph.into(node)
-    return bool(arriving) and all(_partitioned_by(graph, e.source, key) for e in arriving)
+    return bool(arriving) and all(_partitioned_by(graph, e.source, key, meets=meets) for e in arriving)
 
 
 def _repartition(
-    node: GraphNode, port: Port, key: Expression, registry: NodeRegistry, findings: list[Diagnostic]
+    node: GraphNode,
+    port: Port,
+    key: Expression,
+    beside: Port | None,
+    partitions: int | None,
+    registry: NodeRegistry,
+    findings: list[Diagnostic],
 ) -> GraphNode | None:
     kind = registry.get("repartition")
-    raw = RawParams(values={"key": key}, places={("key",): key.place}, place=node.place)
+    keys = {"key": key}
+    if beside is not None and (of_deletions := node.node.port_key(beside.name)) is not None and of_deletions != key:
+        keys["gone_key"] = of_deletions
+    counted = {} if partitions is None else {"partition_count": partitions}
+    raw = RawParams(values={**keys, **counted}, places={(name,): e.place for name, e in keys.items()}, place=node.place)
     if kind is None:
         findings.append(
             Diagnostic(

@@ -31,7 +31,9 @@ def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[
     source = types[edge.source]
     before = {} if graph.nodes[edge.source].node.makes_new_items() else dict(source.visible)
     made = source.primary()
-    if edge.port != ERROR_PORT and made is not None and graph.nodes[edge.source].is_written:
+    node = graph.nodes[edge.source]
+    keys_only = edge.port == "gone" and (node.is_trigger or node.repartitions)  # there is no item
+    if edge.port != ERROR_PORT and not keys_only and made is not None and node.is_written:
         before[edge.source] = made
     return before
 

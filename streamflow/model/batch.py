@@ -16,6 +16,7 @@ something downstream uses are present (`StagePlan.needs`), except `@row`, which 
 | `@headers`   | List(Struct{key: String, value: Binary}) | record headers |
 | `@topic`, `@partition`, `@position` | String, Int32, Int64 | where the stage read this row |
 | `@item`      | Binary         | the payload of items that are no records (see types.PAYLOAD) |
+| `@gone`      | Binary, or the key's type | between a topic and the node beside it: key of a record without value |
 | `@nodes.<id>.<field>` | any   | what an earlier node produced for this item, kept because an expression names it |
 """
 
@@ -32,6 +33,7 @@ from streamflow.model.types import PAYLOAD, Schema
 ROW, KEY, TS, WM, SOURCE, OFFSET = "@row", "@key", "@ts", "@wm", "@source", "@offset"
 EXECUTION, PATH, HEADERS = "@execution", "@path", "@headers"
 TOPIC, PARTITION, POSITION = "@topic", "@partition", "@position"
+GONE = "@gone"
 ERROR_CODE, ERROR_MESSAGE, ERROR_NODE = "@error_code", "@error_message", "@error_node"
 HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
 

@@ -7,9 +7,11 @@ from streamflow.nodes.batch import BatchNode
 from streamflow.nodes.event import Event
 from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
+from streamflow.nodes.foreign_join import ForeignMatches, ForeignResult, ForeignRows
 from streamflow.nodes.function import Code, Function
 from streamflow.nodes.if_ import If
 from streamflow.nodes.limit import Limit
+from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.manual import Manual
 from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
@@ -22,6 +24,8 @@ from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
 from streamflow.nodes.switch import Switch
+from streamflow.nodes.table import Table
+from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.template import TemplateNode
 from streamflow.nodes.window import Window
 from streamflow.nodes.write_file import WriteFile
@@ -38,6 +42,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Function,
     If,
     Limit,
+    Lookup,
     Manual,
     Merge,
     NoOp,
@@ -50,15 +55,21 @@ BUILTIN: tuple[type[Node], ...] = (
     Split,
     StopAndError,
     Switch,
+    Table,
+    TableJoin,
     TemplateNode,
     Window,
     WriteFile,
 )
 
 
+# What the compiler makes of others.
+PARTS: tuple[type[Node], ...] = (ForeignRows, ForeignMatches, ForeignResult)
+
+
 def registry() -> NodeRegistry:
     """The built-in kinds and those of installed plug-ins."""
-    return NodeRegistry((*BUILTIN, *plugin_kinds()))
+    return NodeRegistry((*BUILTIN, *plugin_kinds()), PARTS)
 
 
 __all__ = ["BUILTIN", "registry"]

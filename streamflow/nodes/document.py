@@ -42,7 +42,7 @@ def render(kind: type[Node]) -> str:
     else:
         lines.append("None.")
     lines += ["", "## Ports", "", "| port | direction | what |", "|---|---|---|"]
-    lines += [f"| `{p.name}` | in | {p.help or 'Items.'} |" for p in spec.inputs]
+    lines += [f"| `{p.name}` | in{', optional' if p.optional else ''} | {p.help or 'Items.'} |" for p in spec.inputs]
     lines += [f"| `{p.name}` | out | {p.help or 'Items.'} |" for p in spec.outputs]
     if spec.can_fail and spec.category != "trigger":
         lines.append("| `error` | out | Items that failed, with `error: {code, message, node}`. |")

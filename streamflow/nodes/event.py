@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from streamflow.model.types import ANY, BYTES, Schema
+from streamflow.model.types import ANY, BYTES, Schema, record_of
 from streamflow.nodes.checks import CONTRADICTION, TIME_MS_MAX
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, TopicRead, param
@@ -16,13 +16,22 @@ class Event(Node):
     """Start an execution for each record of a topic.
 
     A record that does not decode goes to the dead letter topic with its original bytes; the others go on.
+
+    A record without value says that its key is there no more. Such records leave by the port `gone`, when something is
+    connected there or `tombstones: gone` is set; else they do not decode, or are nulls where items may be null. All
+    they say is their key, so the items of that port have one field: the one that `key` names, if it names a field of
+    text, bytes or a whole number, else `key` with the key's bytes. Their event time is that of the record. Without a
+    key they do not decode.
     """
 
     spec: ClassVar = NodeSpec(
         kind="event",
         category="trigger",
         inputs=(),
-        outputs=(Port(name="out", help="One item for each record."),),
+        outputs=(
+            Port(name="out", help="One item for each record."),
+            Port(name="gone", help="The key of each record without value."),
+        ),
         icon="radio",
         example="placed: {type: event, topic: shop.orders, schema: order.avsc, key: customer, time: ts}",
     )
@@ -64,6 +73,9 @@ class Event(Node):
     start: Literal["earliest", "latest"] = param(
         default="earliest", help="Where reading begins when nothing was committed yet."
     )
+    tombstones: Literal["gone"] | None = param(
+        default=None, help="gone: records without value leave by that port also when nothing is connected there."
+    )
     partitions: int | None = param(
         default=None, ge=1, le=10_000, help="Partitions of the topic when it has to be created."
     )
@@ -91,11 +103,19 @@ class Event(Node):
             disorder_ms=self.disorder_ms,
             idle_after_ms=self.idle_after_ms,
             start=self.start,
+            tombstones=self.tombstones == "gone",
         )
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         schema = self._schema(ctx)
-        return {} if schema is None else {"out": schema}
+        return {} if schema is None else {"out": schema, "gone": self._gone(schema)}
+
+    def _gone(self, schema: Schema) -> Schema:
+        name = "" if self.key is None else self.key.text.strip()
+        field = schema.field(name) if schema.kind == "record" else None
+        if field is None or field.type.kind not in ("string", "bytes", "int", "long"):
+            return record_of({"key": BYTES})
+        return record_of({name: replace(field.type.required(), doc="", aliases=())})
 
     def _format(self) -> Literal["avro", "json", "bytes"]:
         return self.format or ("avro" if self.schema is not None else "json")

@@ -12,9 +12,9 @@ from streamflow.nodes.checks import CONTRADICTION, MISFIT, WRONG_TYPE, check_key
 from streamflow.operators.errors import join_failed, label
 from streamflow.operators.fitting import Misfit
 from streamflow.operators.keys import can_be_key
-from streamflow.operators.records import RecordColumns, Shaping, Typing, shape_items
+from streamflow.operators.records import RecordColumns, Shaping, Tombstones, Typing, in_turn, shape_items
 from streamflow.sdk.expression import Expression
-from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, SchemaRef, Schemas, TopicWrite, param
+from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, TopicWrite, param
 from streamflow.sdk.operator import Context, Operator, Result
 
 _RETENTION = "retention.ms"
@@ -22,17 +22,30 @@ _RETENTION = "retention.ms"
 
 @dataclass(frozen=True, slots=True)
 class PublishOperator:
-    """Payload of the topic's schema, `@key` and `@headers`, as output `records`."""
+    """Payload of the topic's schema, `@key` and `@headers`, as output `records`; rows of `gone` without payload."""
 
     shaping: Shaping | Typing
     columns: RecordColumns | None
+    tombstones: Tombstones | None
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
-        batch, failed = inputs["in"], None
-        if self.columns is not None:
-            batch, failed = self.columns.add(batch)
-        records, misfits = self.shaping.run(batch)
-        return Result(outputs={"records": records}, failed=join_failed([failed, misfits]))
+        made: list[Batch] = []
+        failures: list[Batch | None] = []
+        if "gone" in inputs:
+            assert self.tombstones is not None
+            records, failed = self.tombstones.run(inputs["gone"])
+            made.append(records)
+            failures += failed
+        if "in" in inputs:
+            batch = inputs["in"]
+            if self.columns is not None:
+                batch, failed_columns = self.columns.add(batch)
+                failures.append(failed_columns)
+            records, misfits = self.shaping.run(batch)
+            made.append(records)
+            failures.append(misfits)
+        records = in_turn(made, deletions=self.tombstones is not None)
+        return Result(outputs={"records": records}, failed=join_failed(failures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +56,18 @@ class Publish(Node):
     cannot fit is found when the workflow is checked. A value that does not fit (null where one is required, a long too
     large for an int) is an item error before anything is sent. Without a schema the topic gets the items as they are:
     Avro with an inferred schema, or JSON for untyped items.
+
+    For each item at `gone` a record without value is written, which says that its key is there no more, and which a
+    compacted topic forgets in time. All that is taken of such an item is its key. An item without a key fails.
     """
 
     spec: ClassVar = NodeSpec(
         kind="publish",
         category="action",
+        inputs=(
+            Port(name="in", help="Items to write."),
+            Port(name="gone", optional=True, help="Items whose keys are there no more."),
+        ),
         outputs=(),
         one_to_one=True,
         icon="send",
@@ -66,6 +86,9 @@ class Publish(Node):
     )
     key: Expression | None = param(
         default=None, help="Record key; `null` writes none. Left out: the key that the item came with."
+    )
+    gone_key: Expression | None = param(
+        default=None, help="Record key of items at `gone`. Left out: `key`, or the key that the item came with."
     )
     headers: Mapping[str, Expression] | None = param(
         default=None, help="Record headers by name, as text; a null is a header without value."
@@ -100,6 +123,8 @@ class Publish(Node):
         if "in" not in ctx.inputs:
             return {}
         check_key(ctx, self.key)
+        if "gone" in ctx.inputs:
+            check_key(ctx, self.gone_key or self.key, param="gone_key" if self.gone_key else "key", port="gone")
         for name, expression in (self.headers or {}).items():
             kind = ctx.typeof(expression, param=f"headers.{name}")
             if not can_be_key(kind) and kind.kind != "null":
@@ -126,7 +151,16 @@ class Publish(Node):
         source = ctx.inputs["in"]
         shaping = shape_items(source, ctx.outputs["records"])
         assert not isinstance(shaping, list), shaping
-        return PublishOperator(shaping, record_columns(ctx, self.key, self.headers or {}))
+        tombstones = None
+        if "gone" in ctx.inputs:
+            key = self.gone_key or self.key
+            name = "gone_key" if self.gone_key else "key"
+            projection = None if key is None else ctx.projection({"key": key}, port="gone")
+            columns = None if projection is None or key is None else RecordColumns(
+                projection, {"key": label(name, key)}, (), True
+            )  # fmt: skip
+            tombstones = Tombstones(columns, ctx.outputs["records"])
+        return PublishOperator(shaping, record_columns(ctx, self.key, self.headers or {}), tombstones)
 
     def _format(self, schema: Schema) -> Literal["avro", "json", "bytes"]:
         if self.format is not None:

@@ -8,9 +8,19 @@ from functools import reduce
 
 import polars as pl
 
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, HEADERS, HEADERS_DTYPE, KEY, Batch
-from streamflow.model.types import PAYLOAD, Schema
-from streamflow.operators.errors import evaluate, without
+from streamflow.model.batch import (
+    ERROR_CODE,
+    ERROR_MESSAGE,
+    GONE,
+    HEADERS,
+    HEADERS_DTYPE,
+    KEY,
+    PATH,
+    ROW,
+    Batch,
+)
+from streamflow.model.types import PAYLOAD, Schema, frame_schema
+from streamflow.operators.errors import evaluate, fail, without
 from streamflow.operators.fitting import Fitting, Misfit, fit_items
 from streamflow.operators.keys import key_bytes
 from streamflow.operators.typed_json import typed_items
@@ -41,6 +51,42 @@ class RecordColumns:
             ]
             columns.append(frame.select(pl.concat_list(pairs).cast(HEADERS_DTYPE).alias(HEADERS)).to_series())
         return batch.with_frame(batch.frame.with_columns(columns)), failed
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """Records without value for items that are gone. `columns` computes their keys; None: they have them."""
+
+    columns: RecordColumns | None
+    schema: Schema
+
+    def run(self, batch: Batch) -> tuple[Batch, list[Batch | None]]:
+        """(rows without payload, whose `@gone` is their key; rows that failed)."""
+        failed = None
+        if self.columns is not None:
+            batch, failed = self.columns.add(batch)
+        there = batch.frame[KEY].is_not_null()
+        keyless = None
+        if not there.all():
+            keyless = fail(batch.where(~there), "null_value", "a record without value needs a key")
+            batch = batch.where(there)
+        nothing = [pl.lit(None, t).alias(n) for n, t in frame_schema(self.schema).items()]
+        frame = batch.frame.select(batch.reserved_columns()).with_columns(pl.col(KEY).alias(GONE), *nothing)
+        return Batch(frame, self.schema), [failed, keyless]
+
+
+def in_turn(batches: list[Batch], *, deletions: bool) -> Batch:
+    """Rows of one schema that came by several ports, in order of arrival; of what arrived as one, the first port's.
+
+    `deletions`: some of them, in this step or another, have their key in `@gone`.
+    """
+    frame = batches[0].frame
+    if len(batches) > 1:
+        frame = pl.concat([b.frame for b in batches], how="diagonal")
+        frame = frame.sort([c for c in (ROW, PATH) if c in frame.columns], maintain_order=True)
+    if deletions and GONE not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, dtype=pl.Binary).alias(GONE))
+    return batches[0] if frame is batches[0].frame else batches[0].with_frame(frame)
 
 
 @dataclass(frozen=True, slots=True)

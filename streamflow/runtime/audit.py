@@ -286,9 +286,10 @@ def _node(n: NodeCounts, *, may_have_children: bool) -> Iterator[tuple[str, str,
 
 def _wires(entry: LedgerRecord, plan: StagePlan) -> Iterator[Finding]:
     out: dict[tuple[str, str], int] = defaultdict(int)
-    for s in entry.sources:
-        out[s.node, "out"] += s.rows
     counted = {n.node: n for n in entry.nodes}
+    for s in entry.sources:
+        if s.node not in counted:  # else by port, below
+            out[s.node, "out"] += s.rows
     for n in entry.nodes:
         for port, rows in n.ports.items():
             out[n.node, port] += rows

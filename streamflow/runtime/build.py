@@ -94,7 +94,7 @@ def load_function(ref: FunctionRef, functions: Functions) -> Callable[..., Any]:
 
 def build_node(plan: NodePlan, registry: NodeRegistry) -> Node:
     """The node object of a plan. Raises UsageError when this installation lacks its kind or knows other parameters."""
-    kind = registry.get(plan.kind)
+    kind = registry.planned(plan.kind)
     if kind is None:
         raise UsageError(f"node {plan.id!r} is of kind {plan.kind!r}, which is not installed here.")
     node, findings = build(kind, RawParams(values=plan.params))

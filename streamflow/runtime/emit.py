@@ -11,7 +11,7 @@ import polars as pl
 
 from streamflow.codecs import Encoder, encode_marker, encoder
 from streamflow.codecs.registry import SchemaRegistry
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, Batch
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, Batch
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import polars_dtype
 from streamflow.operators.partition import partition_for
@@ -112,6 +112,8 @@ class Emitter:
             known = entry.column in frame.columns
             value = pl.col(entry.column) if known else pl.lit(None, dtype=polars_dtype(entry.type))
             frame = frame.with_columns(value.alias(entry.field))
+        if sink.kind == "repartition":
+            frame = frame.drop(GONE, strict=False)  # it is a field there: the record has a value
         total = self._partitions[sink.topic]
         if total == 1:
             self._encode(sink, encode, frame, batch, 0, done)

@@ -19,6 +19,7 @@ from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.event_time import END_OF_TIME
 from streamflow.runtime.node_times import lowered, pieces, step_times
 from streamflow.runtime.portions import joined, portions, worth_it
+from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed
 from streamflow.topology.envelopes import error_schema
@@ -90,17 +91,23 @@ class Graph:
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
         self._in_portions = worth_it(stage)
-        self.counts: dict[str, NodeCounts] = {n.id: NodeCounts() for n in stage.nodes}
+        self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
+        self.counts = self._no_counts()
 
     def take_counts(self) -> dict[str, NodeCounts]:
         """Counts since the last call."""
-        counts, self.counts = self.counts, {n.id: NodeCounts() for n in self._stage.nodes}
+        counts, self.counts = self.counts, self._no_counts()
         return counts
+
+    def _no_counts(self) -> dict[str, NodeCounts]:
+        """Of all nodes, and of inputs whose rows enter by several ports."""
+        return {node: NodeCounts() for node in (*(n.id for n in self._stage.nodes), *self._gone)}
 
     def step(self, node: str, batch: Batch) -> StepOutput:
         """Push rows that entered as output of `node` through the stage."""
         if self._tap:
-            self._tap(node, "out", batch)
+            for (_, port), rows in entering(node, batch, self._gone.get(node)).items():
+                self._tap(node, port, rows)
         out = StepOutput()
         if self._timed:
             *before, last = pieces(batch)
@@ -126,7 +133,9 @@ class Graph:
 
     def _push(self, node: str, batch: Batch | None, out: StepOutput, *, end_ms: int | None = None) -> StepOutput:
         """`end_ms`: event time behind the rows, where it is not what the contexts say."""
-        step = _Step(ports={} if batch is None else {(node, "out"): batch}, out=out)
+        step = _Step(ports={} if batch is None else entering(node, batch, self._gone.get(node)), out=out)
+        if batch is not None and node in self._gone:
+            self._count_entering(self.counts[node], step)
         for plan in self._stage.nodes:
             inputs = self._gather(plan, step)
             if inputs:
@@ -135,6 +144,13 @@ class Graph:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(batch, end, self._behind.get(plan.id, 0)), step)
         return out
+
+    def _count_entering(self, counts: NodeCounts, step: _Step) -> None:
+        for (_, port), rows in step.ports.items():
+            counts.ports[port] = counts.ports.get(port, 0) + len(rows)
+            counts.rows_in += len(rows)
+            counts.forwarded += len(rows)
+            counts.rows_out += len(rows)
 
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
         operator = self._operators[plan.id]

@@ -9,7 +9,7 @@ import polars as pl
 
 from streamflow.codecs import CodecSpec, Decoded, Decoder, Marker, decoder
 from streamflow.codecs.registry import SchemaRegistry
-from streamflow.model.batch import KEY, POSITION, ROW, TS, WM, Batch
+from streamflow.model.batch import GONE, KEY, POSITION, ROW, TS, WM, Batch
 from streamflow.model.positions import TopicPartition
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
@@ -70,6 +70,8 @@ class TaskProgram:
                 plan, stage.needs, source=source, partition=partition, vars=dict(topology.vars)
             )
             wanted = {*reserved, *((TS,) if stage.timed else ())}
+            if plan.gone is not None and not plan.internal:
+                wanted |= {GONE, KEY, TS}
             self._decoders[plan.node] = decoder(
                 _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal
             )

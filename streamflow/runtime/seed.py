@@ -18,6 +18,7 @@ from streamflow.model.batch import (
     ERROR_CODE,
     ERROR_MESSAGE,
     EXECUTION,
+    GONE,
     KEY,
     OFFSET,
     PARTITION,
@@ -31,9 +32,10 @@ from streamflow.model.batch import (
     Batch,
     kept_column,
 )
-from streamflow.model.types import TIMESTAMP_MS, Type
+from streamflow.model.types import TIMESTAMP_MS, Schema, Type
 from streamflow.operators.keys import key_bytes
 from streamflow.runtime.committed import InputState
+from streamflow.runtime.tombstones import CODE, MESSAGE, read_keys, without_value
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import ITEM_ERROR_CODES, ITEM_ERROR_TEXTS, Expression, Projection, Scope
 from streamflow.topology.plan import InputPlan
@@ -77,6 +79,8 @@ class Seeder:
         failed: Batch | None = None
         if self._projection is not None:
             frame, failed = self._keys_and_times(frame, self._projection)
+        if self._plan.gone is not None:
+            frame, failed = self._tombstones(frame, self._plan.gone, failed)
         if watermarks is not None:
             marks = watermarks(frame, decoded.markers)
             if WM in self._needs:
@@ -150,6 +154,9 @@ class Seeder:
             # An item without event time has no place in the order of events.
             bad = pl.select(pl.when((bad == 0) & columns[-1].is_null()).then(pl.lit(3)).otherwise(bad)).to_series()
         bad = bad.cast(pl.UInt8)
+        if GONE in frame.columns:
+            bad = bad.zip_with(frame[GONE].is_null(), pl.Series([0], dtype=pl.UInt8))
+            columns = without_value(frame.with_columns(columns), frame).select(KEY, TS).get_columns()
         if not done.errors and not (bad != 0).any():
             return frame.with_columns(columns), None
         failing = frame.filter(bad != 0).with_columns(
@@ -160,6 +167,18 @@ class Seeder:
             ).alias(ERROR_MESSAGE),
         )
         return frame.with_columns(columns).filter(bad == 0), Batch(failing, self._plan.schema)
+
+    def _tombstones(
+        self, frame: pl.DataFrame, schema: Schema, failed: Batch | None
+    ) -> tuple[pl.DataFrame, Batch | None]:
+        """Rows with the keys of records without value read, and rows that failed, now also where one cannot be."""
+        frame, wrong = read_keys(frame, schema)
+        if not wrong.any():
+            return frame, failed
+        text = MESSAGE.format(schema.fields[0].type.kind)
+        lost = frame.filter(wrong).with_columns(pl.lit(CODE).alias(ERROR_CODE), pl.lit(text).alias(ERROR_MESSAGE))
+        both = lost if failed is None else pl.concat([failed.frame, lost], how="diagonal").sort(ROW)
+        return frame.filter(~wrong), Batch(both, self._plan.schema)
 
 
 def event_time_ms(values: pl.Series, of: Type) -> pl.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import orjson
 
@@ -45,7 +45,9 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
             counts[topic.name] = 1
         elif topic.kind == "source":
             counts[topic.name] = topology.partitions_default
+    fixed = set(counts)
     for stage in topology.stages:  # in order of flow: inputs of a stage are known before its outputs
+        counts |= _level(stage, counts, fixed)
         width = stage_width(stage, counts)
         own = {stage.ledger, stage.journal, *(s.changelog for s in stage.stores)}
         for name in (*(s.topic for s in stage.sinks), *sorted(own)):
@@ -54,6 +56,14 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
     for topic in topology.topics:
         counts.setdefault(topic.name, 1)
     return counts
+
+
+def _level(stage: StagePlan, counts: Mapping[str, int], fixed: Collection[str]) -> Mapping[str, int]:
+    """Repartition topics that a stage reads together have equally many partitions, or what meets by key would not."""
+    own = [i.topic for i in stage.inputs if i.internal and i.topic in counts]
+    said = [counts[name] for name in own if name in fixed]
+    width = max(said or [counts[name] for name in own], default=1)
+    return {name: width for name in own if name not in fixed}
 
 
 async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:

@@ -53,6 +53,7 @@ class Port:
     help: str = ""
     keyed: bool = False  # input: rows must be partitioned by the node's key; the compiler repartitions where needed
     optional: bool = False  # input: it may be left unconnected
+    beside: str = ""  # keyed input: deletions of what comes by that port, in order with it; only their keys arrive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +236,7 @@ class TopicRead:
     disorder_ms: int = 0  # how far behind the greatest event time so far a record may be and not be late
     idle_after_ms: int | None = None  # without records for so long, event time does not wait for a partition
     start: Literal["earliest", "latest"] = "earliest"
+    tombstones: bool = False  # records without value leave by port `gone`, whether something is connected there or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +249,21 @@ class TopicWrite:
     schema: Schema  # of the records written
     partitions: int | None = None  # when it has to be created; None: as many as the stage's input has
     config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Nodes that do the work of one, where it needs rows in several partitions. The compiler puts them in its place.
+
+    `nodes`: by name, in the order rows pass them; the one called "" takes the id, and gives what the whole gives.
+    `inputs`: port of the whole -> (part, its port). `wires`: (part, port, part, port). `failing`: the part by whose
+    error port failed rows leave.
+    """
+
+    nodes: Mapping[str, Node]
+    inputs: Mapping[str, tuple[str, str]]
+    wires: tuple[tuple[str, str, str, str], ...]
+    failing: str
 
 
 class Node:
@@ -262,6 +279,18 @@ class Node:
     def output_ports(self) -> tuple[Port, ...]:
         """Output ports but for `error`, which every node with `spec.can_fail` has besides."""
         return self.spec.outputs
+
+    def port_key(self, port: str) -> Expression | None:
+        """What rows of a keyed input port are partitioned by: parameter `<port>_key` where it is given, else `key`."""
+        for name in (f"{port}_key", "key"):
+            found = getattr(self, name, None)
+            if isinstance(found, Expression):
+                return found
+        return None
+
+    def parts(self) -> Parts | None:
+        """The nodes that it stands for; None for a node that does its work itself."""
+        return None
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         """Stores used where executions have this extent; kinds that need them only sometimes override it."""

@@ -10,9 +10,13 @@ from streamflow.sdk.node import Node
 
 
 class NodeRegistry:
-    """Node classes by kind. Immutable once made; no registration at import."""
+    """Node classes by kind. Immutable once made; no registration at import.
 
-    def __init__(self, kinds: Iterable[type[Node]]) -> None:
+    `parts`: kinds that only the compiler places (see `Node.parts`).
+    """
+
+    def __init__(self, kinds: Iterable[type[Node]], parts: Iterable[type[Node]] = ()) -> None:
+        self._parts = {kind.spec.kind: kind for kind in parts}
         self._kinds: dict[str, type[Node]] = {}
         for kind in kinds:
             other = self._kinds.setdefault(kind.spec.kind, kind)
@@ -24,6 +28,10 @@ class NodeRegistry:
 
     def get(self, kind: str) -> type[Node] | None:
         return self._kinds.get(kind)
+
+    def planned(self, kind: str) -> type[Node] | None:
+        """The class of a node in a plan, where kinds stand that no document may name."""
+        return self._kinds.get(kind) or self._parts.get(kind)
 
     @property
     def kinds(self) -> Mapping[str, type[Node]]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from streamflow.model.batch import (
     EXECUTION,
+    GONE,
     KEY,
     OFFSET,
     PARTITION,
@@ -30,6 +31,7 @@ from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
+from streamflow.runtime.tombstones import read_keys
 from streamflow.runtime.watermark import SourceWatermark
 from streamflow.sdk.errors import Stopped, UsageError
 from streamflow.sdk.registry import NodeRegistry
@@ -74,10 +76,11 @@ class TopologyDriver:
     ) -> None:
         """Items enter at a trigger; those of a bounded trigger form one execution, which ends unless `end` is false.
 
-        An execution that was left open goes on with the next call.
+        An execution that was left open goes on with the next call. None with a key is a record without value, where
+        the trigger lets those leave by its port `gone`.
         """
         stage, entry = self._entry(trigger)
-        frame = frame_from_items(items, entry.schema)
+        frame = _frame(entry, items, keys)
         n, first = frame.height, self._offsets.get(trigger, 0)
         self._offsets[trigger] = first + n
         source = f"{entry.topic or trigger}#test/0"
@@ -192,6 +195,20 @@ class TopologyDriver:
     def _tap(self, node: str, port: str, batch: Batch) -> None:
         wanted = [c for c in batch.frame.columns if not c.startswith("@nodes.")]
         self.outputs.setdefault((node, port), []).append(replace(batch, frame=batch.frame.select(wanted)))
+
+
+def _frame(entry: InputPlan, items: Sequence[object], keys: Sequence[bytes | None] | None) -> pl.DataFrame:
+    if entry.gone is None or keys is None:
+        return frame_from_items(items, entry.schema)
+    there = [item is not None or key is None for item, key in zip(items, keys, strict=True)]
+    frame = frame_from_items([item for item, is_there in zip(items, there, strict=True) if is_there], entry.schema)
+    at = iter(range(frame.height))
+    index = pl.Series([next(at) if is_there else None for is_there in there], dtype=pl.UInt32)
+    gone = pl.Series(GONE, [None if is_there else key for is_there, key in zip(there, keys, strict=True)], pl.Binary)
+    typed, wrong = read_keys(pl.DataFrame([*(column.gather(index) for column in frame), gone]), entry.gone)
+    if wrong.any():
+        raise UsageError(f"a key of an item that is None is no {entry.gone.fields[0].type}.")
+    return typed
 
 
 __all__ = ["PAYLOAD", "TopologyDriver"]

@@ -11,6 +11,7 @@ from streamflow.codecs import CodecSpec, decoder, encoder
 from streamflow.codecs.recordbatch import build as build_batch
 from streamflow.codecs.recordbatch import from_records, open_batch, records
 from streamflow.codecs.records import Record
+from streamflow.model.batch import GONE
 from streamflow.model.types import PAYLOAD, Schema
 from streamflow.sdk.errors import ItemError
 
@@ -32,7 +33,11 @@ def frame_from_items(items: Sequence[object], schema: Schema) -> pl.DataFrame:
 
 
 def items_from_frame(frame: pl.DataFrame, schema: Schema) -> list[object]:
-    """JSON values of the payload columns, in row order."""
+    """JSON values of the payload columns, in row order; None for records without value."""
+    if GONE in frame.columns:
+        there = frame[GONE].is_null()
+        values = iter(items_from_frame(frame.filter(there).drop(GONE), schema))
+        return [next(values) if is_there else None for is_there in there.to_list()]
     if schema.kind == "bytes":
         return [v.decode(errors="backslashreplace") if v is not None else None for v in frame[PAYLOAD].to_list()]
     spec = CodecSpec(format="json", schema=schema, name="Item")
@@ -41,8 +46,8 @@ def items_from_frame(frame: pl.DataFrame, schema: Schema) -> list[object]:
     if encoded.bad:
         bad = encoded.bad[0]
         raise ItemError(f"row {bad.row} cannot be shown as JSON: {bad.message}", item_code=bad.code)
-    values: list[object] = []
+    found: list[object] = []
     for batch in encoded.batches:
         opened = open_batch(build_batch(batch, base_offset=0, compression="none"))
-        values.extend(orjson.loads(r.value) if r.value is not None else None for r in records(opened))
-    return values
+        found.extend(orjson.loads(r.value) if r.value is not None else None for r in records(opened))
+    return found

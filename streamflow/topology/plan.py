@@ -63,6 +63,7 @@ class InputPlan:
     start: Literal["earliest", "latest"] = "earliest"
     internal: bool = False  # the topic is ours: markers may occur, lineage comes from the envelope
     keep: tuple[str, ...] = ()  # fields of the items kept as @nodes.<node>.<field>, as NodePlan.keep
+    gone: Schema | None = None  # records without value leave by port `gone`, as items of this one field; None: no item
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)  # for records that do not decode
 
 

@@ -133,6 +133,34 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "total": "shape: unbounded, emit: update",
         }.items()
     ],
+    "table": [
+        ("t: {type: table, key: string(name)}", "many -> t"),
+        ("odd: {type: if, when: long(n) % 2 == 1}", "many -> odd"),
+        ("u: {type: table, key: string(name)}", "odd.true -> u, odd.false -> u.gone"),
+        ("c: {type: table, key: string(name), emit: update, gone_key: string(name)}", "u -> c, u.gone -> c.gone"),
+    ],
+    "lookup": [
+        ("near: {type: repartition, key: name} # typed", "many -> near"),
+        ("odd: {type: if, when: n % 2 == 1} # typed", "near -> odd"),
+        ("third: {type: if, when: at == 1} # typed", "odd.false -> third"),
+        (
+            "l: {type: lookup, key: name, join: left, prefix: r_} # typed",
+            "odd.true -> l, third.false -> l.table, third.true -> l.gone",
+        ),
+        ("i: {type: lookup, key: name, fields: [x, n], prefix: r_} # typed", "odd.true -> i, odd.false -> i.table"),
+    ],
+    "table_join": [
+        ("near: {type: repartition, key: name} # typed", "many -> near"),
+        ("odd: {type: if, when: n % 2 == 1} # typed", "near -> odd"),
+        ("third: {type: if, when: at == 1} # typed", "odd.false -> third"),
+        *(
+            (
+                f"{join}: {{type: table_join, key: name, join: {join}, prefix: r_}} # typed",
+                f"odd.true -> {join}.left, third.false -> {join}.right, third.true -> {join}.right_gone",
+            )
+            for join in ("inner", "left", "outer")
+        ),
+    ],
     "repartition": [
         ("keyed: {type: repartition, key: string(name)}", "many -> keyed"),
         ("behind: {type: set, fields: {k: long(n) + nodes.start.n}}", "keyed -> behind"),

@@ -47,6 +47,9 @@ ROW_BY_ROW = frozenset(
 # the stream that a partition brings.
 Variant = str | tuple[str, str, str]
 MERGE = "odd: {type: if, when: ODD}", "IN -> odd, odd.true -> X.left, odd.false -> X.right"
+# Sides whose rows must not lose their order on topics of their own.
+NEAR = "odd-near: {type: repartition, key: name}\n  odd: {type: if, when: ODD}"
+NEARBY = "IN -> odd-near, odd-near -> odd, odd.true -> X.{}, odd.false -> X.{}"
 EXECUTION: dict[str, list[Variant]] = {
     "aggregate": [
         "{type: aggregate}",
@@ -80,6 +83,18 @@ STREAM: dict[str, list[Variant]] = {
             "size: 3ms, emit: every, every: 1ms",
             "shape: unbounded, emit: update",
         )
+    ],
+    "table": [
+        "{type: table, key: name}",
+        ("{type: table, key: name}", "odd: {type: if, when: ODD}", "IN -> odd, odd.true -> X, odd.false -> X.gone"),
+    ],
+    "lookup": [
+        (f"{{type: lookup, key: name, join: {join}, prefix: r_}}", NEAR, NEARBY.format("in", "table"))
+        for join in ("inner", "left")
+    ],
+    "table_join": [
+        (f"{{type: table_join, key: name, join: {join}, prefix: r_}}", NEAR, NEARBY.format("left", "right"))
+        for join in ("inner", "left", "outer")
     ],
 }
 ROWS: dict[str, list[Variant]] = {

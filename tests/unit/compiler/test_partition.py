@@ -131,3 +131,15 @@ def test_inputs_that_meet_by_key_need_equal_numbers_of_partitions() -> None:
     assert topology is None
     assert [f.code for f in found] == ["SF203"]
     assert "a: 3, b: 5" in found[0].message
+
+
+def test_a_table_gives_rows_where_its_key_puts_them() -> None:
+    """Even where the trigger says the same key: how others partition their topic is not known."""
+    nodes = """
+        a: {type: event, topic: a, format: json, key: string(k), partitions: 5}
+        t: {type: table, key: string(k)}
+        p: {type: pair, left_key: string(k), right_key: string(k)}
+        """
+    topology, found = compiled(nodes, "a -> t -> p.left\n t.gone -> p.right")
+    assert topology is not None, found
+    assert [t.name for t in topology.topics if t.kind == "repartition"] == ["w.t.in.repartition"]

@@ -1,0 +1,81 @@
+"""table: a stream of changes as the table that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from streamflow.model.batch import KEY, TS, WM
+from streamflow.model.policies import Extent
+from streamflow.nodes.tables import check_port_keys, first_given, port_keys
+from streamflow.operators.table_latest import STORE, CoalescedTableOperator, TableOperator
+from streamflow.operators.table_rows import TableState
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
+from streamflow.sdk.operator import Operator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table(Node):
+    """Keep the latest item of each key, and say what every change made of it.
+
+    An item at `in` takes the place of the one with its key; an item at `gone` takes away the one with its key, whatever
+    else it holds. What is there no more leaves by `gone`, what is there now by `out`: a change gives both, in this
+    order, a new key only `out`, a deletion only `gone`. The event time of both is that of the change. What takes such a
+    stream back in (another table, a join, `publish`) has a port `gone` as well.
+
+    The later item in order of arrival wins, also where its event time is earlier than that of the one it replaces:
+    a topic is the history of its table, and its order is what all of its readers agree on. Items with a null key, and
+    deletions of what is not there, are filtered.
+    """
+
+    spec: ClassVar = NodeSpec(
+        kind="table",
+        category="keyed",
+        inputs=(
+            Port(name="in", keyed=True, help="Items that are there from now on."),
+            Port(name="gone", keyed=True, optional=True, beside="in", help="Items whose keys are there no more."),
+        ),
+        outputs=(
+            Port(name="out", help="Items that are there now."),
+            Port(name="gone", help="Items that were replaced or taken away, as they were."),
+        ),
+        stores=(Store(name=STORE, help="The latest item of each key."),),
+        needs=(KEY, TS),
+        icon="table",
+        example="customers: {type: table, key: id}",
+    )
+    key: Expression = param(help="What an item is the latest of: text, bytes, a number, a bool or a time.")
+    gone_key: Expression | None = param(default=None, help="The key of items at `gone`. Left out: as `key`.")
+    emit: Literal["update", "coalesced"] = param(
+        default="update",
+        help="update: every change. coalesced: what several changes that came together made of a key, at least once "
+        "a commit.",
+    )
+
+    def port_key(self, port: str) -> Expression | None:
+        found: Expression = getattr(self, self._params()[port])
+        return found
+
+    def makes_new_items(self) -> bool:
+        return True  # what is gone came long before
+
+    def scatters_executions(self) -> bool:
+        return self.emit == "coalesced"
+
+    def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
+        return (*self.spec.needs, WM) if self.emit == "coalesced" else self.spec.needs
+
+    def output_schemas(self, ctx: SchemaContext) -> Schemas:
+        if "in" not in ctx.inputs:
+            return {}
+        check_port_keys(ctx, self._params(), self)
+        return {"out": ctx.inputs["in"], "gone": ctx.inputs["in"]}
+
+    def operator(self, ctx: BuildContext) -> Operator:
+        kind = CoalescedTableOperator if self.emit == "coalesced" else TableOperator
+        return kind(port_keys(ctx, self._params(), self), TableState(ctx.inputs["in"], STORE))
+
+    def _params(self) -> dict[str, str]:
+        """The parameter that holds the key, by port, deletions first."""
+        return {"gone": first_given(self, ("gone_key", "key")), "in": "key"}
