@@ -52,8 +52,8 @@ class _Names(Names):
 
 
 @dataclass(frozen=True, slots=True)
-class Accumulation:
-    """A compiled pair of expressions. `type`: of the accumulator."""
+class CompiledAccumulation:
+    """An Accumulation (see sdk.expression): one loop over rows."""
 
     type: Type
     _columns: Mapping[str, Type]
@@ -63,11 +63,6 @@ class Accumulation:
     def run(
         self, frame: pl.DataFrame, group: Sequence[int], fresh: Sequence[bool], before: pl.Series
     ) -> tuple[pl.Series, pl.Series | None, pl.Series]:
-        """(value at each row, error codes or None, value of each group behind all rows).
-
-        `group`: index into `before` of each row; `fresh`: where a group begins anew. A row that fails leaves its group
-        as it was, and holds null.
-        """
         columns = [to_python(frame[name], of) for name, of in self._columns.items()]
         state = to_python(before, self.type)
         values, codes = self._loop(group, fresh, state, self._initial, *columns)
@@ -76,7 +71,7 @@ class Accumulation:
 
 def accumulation(
     initial: Expression, expression: Expression, scope: Scope
-) -> tuple[Accumulation | None, list[tuple[Expression, Diagnostic]]]:
+) -> tuple[CompiledAccumulation | None, list[tuple[Expression, Diagnostic]]]:
     """Type-check and compile over the items of `scope`; None with findings, each with the expression it is of.
 
     The accumulator's type is the one that `initial` and what the expression makes of it widen to. `initial` may name
@@ -107,7 +102,7 @@ def accumulation(
     return _compiled(body, of, values[0]), []
 
 
-def _compiled(body: Node, of: Type, initial: Any) -> Accumulation:
+def _compiled(body: Node, of: Type, initial: Any) -> CompiledAccumulation:
     emitter = Emitter()
     atom, _ = emitter.emit(body)
     before = emitter.columns.get(_COLUMN, "_unread")
@@ -130,4 +125,4 @@ def _compiled(body: Node, of: Type, initial: Any) -> Accumulation:
     )
     scope: dict[str, Any] = {"Fail": Fail, "UNREADABLE": UNREADABLE, **emitter.bound}
     exec(compile(source, "<accumulation>", "exec"), scope)  # noqa: S102 - our own code, as in python_backend
-    return Accumulation(of, columns, scope["loop"], initial)
+    return CompiledAccumulation(of, columns, scope["loop"], initial)

@@ -22,7 +22,7 @@ class Dedupe(Node):
 
     An item passes when no item of its key that passed before it, in order of arrival, has an event time less than
     `within` away, earlier or later. So repeats do not prolong the time: of a key that never rests one item passes every
-    `within`. The others leave by the port `duplicates`; where nothing is wired to it they end there, counted.
+    `within`. The others leave by the port `duplicates`; where nothing is wired to it they are filtered.
 
     Items whose event time lies more than `grace` behind the watermark leave by the port `late`: what they might repeat
     may have been forgotten. Items with a null key are filtered. The event time of the trigger (`time`, `disorder`)
@@ -71,4 +71,5 @@ class Dedupe(Node):
     def operator(self, ctx: BuildContext) -> Operator:
         grace_ms = self.within_ms if self.grace_ms is None else self.grace_ms
         projection = ctx.projection({KEY_VALUE: self.key})
-        return DedupeOperator(projection, {KEY_VALUE: label("key", self.key)}, self.within_ms, grace_ms)
+        labels, keeps = {KEY_VALUE: label("key", self.key)}, "duplicates" in ctx.wired
+        return DedupeOperator(projection, labels, self.within_ms, grace_ms, keeps)

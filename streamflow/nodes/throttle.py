@@ -21,7 +21,7 @@ class Throttle(Node):
     """Pass at most `count` items of each key in every period of `per`, by event time.
 
     Periods begin at multiples of `per` since 1970, as tumbling windows do: the first `count` items of a period pass, in
-    order of arrival, and the others leave by the port `over`; where nothing is wired to it they end there, counted. Two
+    order of arrival, and the others leave by the port `over`; where nothing is wired to it they are filtered. Two
     periods follow each other without a pause, so a span of `per` that lies across both may hold twice as many.
 
     Items whose event time lies more than `grace` behind the watermark leave by the port `late`: how many passed may
@@ -73,4 +73,4 @@ class Throttle(Node):
         grace_ms = self.per_ms if self.grace_ms is None else self.grace_ms
         projection = ctx.projection({KEY_VALUE: self.key})
         labels = {KEY_VALUE: label("key", self.key)}
-        return ThrottleOperator(projection, labels, self.count, self.per_ms, grace_ms)
+        return ThrottleOperator(projection, labels, self.count, self.per_ms, grace_ms, "over" in ctx.wired)

@@ -30,12 +30,16 @@ _ROUNDS_MAX = 8
 
 @dataclass(slots=True)
 class DedupeOperator:
-    """Rows pass, or leave by the port `duplicates`. `labels` names the expressions of `projection` in messages."""
+    """Rows pass, or leave by the port `duplicates`; they are filtered where `keeps_repeats` is false.
+
+    `labels` names the expressions of `projection` in messages.
+    """
 
     projection: Projection
     labels: Mapping[str, str]
     within_ms: int
     grace_ms: int
+    keeps_repeats: bool = True
     holds_ms: int = 0  # rows pass at once
     _codec: RowCodec = field(init=False)
 
@@ -49,7 +53,10 @@ class DedupeOperator:
         fresh = pl.Series(self._fresh(rows, ctx.store(STORE)))
         rows.outputs["out"] = rows.batch.where(fresh)
         if not fresh.all():
-            rows.outputs["duplicates"] = rows.batch.where(~fresh)
+            if self.keeps_repeats:
+                rows.outputs["duplicates"] = rows.batch.where(~fresh)
+            else:
+                rows.filtered += int((~fresh).sum())
         return rows.result()
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:

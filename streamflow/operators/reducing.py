@@ -14,13 +14,12 @@ import numpy as np
 import polars as pl
 
 from streamflow.codecs.rows import RowCodec
-from streamflow.expressions.accumulate import Accumulation
 from streamflow.model.batch import KEY, Batch
 from streamflow.model.types import LONG, Schema, record_of
 from streamflow.operators.errors import failed_rows
 from streamflow.operators.key_lists import NEVER, KeyLists
 from streamflow.operators.keyed import KEY_VALUE, Arrived, Bools, Int64s, arriving
-from streamflow.sdk.expression import Projection
+from streamflow.sdk.expression import Accumulation, Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 
 STORE: Final = "values"

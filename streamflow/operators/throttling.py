@@ -24,13 +24,17 @@ STORE = "counts"
 
 @dataclass(slots=True)
 class ThrottleOperator:
-    """Rows pass, or leave by the port `over`. `labels` names the expressions of `projection` in messages."""
+    """Rows pass, or leave by the port `over`; they are filtered where `keeps_rest` is false.
+
+    `labels` names the expressions of `projection` in messages.
+    """
 
     projection: Projection
     labels: Mapping[str, str]
     count: int
     per_ms: int
     grace_ms: int
+    keeps_rest: bool = True
     holds_ms: int = 0  # rows pass at once
     _codec: RowCodec = field(init=False)
 
@@ -44,7 +48,10 @@ class ThrottleOperator:
         under = pl.Series(self._under(rows, ctx.store(STORE)))
         rows.outputs["out"] = rows.batch.where(under)
         if not under.all():
-            rows.outputs["over"] = rows.batch.where(~under)
+            if self.keeps_rest:
+                rows.outputs["over"] = rows.batch.where(~under)
+            else:
+                rows.filtered += int((~under).sum())
         return rows.result()
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:

@@ -125,6 +125,7 @@ def reduce(rows: Sequence[Row], forget_ms: int) -> Ports:
 
 REDUCE = "type: reduce, value_field: n, initial: 0, expression: (3 * accumulator + long(n) + long(t)) % 1000"
 STEPS = "steps: {first: 'long(n) % 5 in [0, 4]', second: 'long(n) % 5 in [1, 4]', third: long(n) % 5 == 2}"
+WIRES = {"type: dedupe": "w.duplicates -> rest", "type: throttle": "w.over -> rest"}
 NEVER_MS = 10**9
 CASES: dict[str, tuple[str, Callable[[Sequence[Row]], Ports]]] = {
     "dedupe": ("type: dedupe, within: 7ms", lambda rows: dedupe(rows, 7)),
@@ -150,7 +151,8 @@ workflow: keyed
 nodes:
   start: {{type: event, topic: in, format: json, disorder: {DISORDER_MS}ms}}
   w: {{{graced(node)}, key: string(k)}}
-connections: [start -> w]
+  rest: {{type: no-op}}
+connections: [start -> w, {WIRES.get(node.split(",", maxsplit=1)[0], "w -> rest")}]
 """,
         Path(),
     )

@@ -134,9 +134,13 @@ CASES: dict[str, list[tuple[str, str]]] = {
     ],
     "dedupe": [
         ("once: {type: dedupe, key: string(name), within: 25ms}", "many -> once"),
+        ("repeats: {type: no-op}", "once.duplicates -> repeats"),
         ("each: {type: dedupe, key: long(n), within: 1ms, grace: 0ms}", "many -> each"),
     ],
-    "throttle": [("slow: {type: throttle, key: string(name), count: 2, per: 30ms}", "many -> slow")],
+    "throttle": [
+        ("slow: {type: throttle, key: string(name), count: 2, per: 30ms}", "many -> slow"),
+        ("rest: {type: no-op}", "slow.over -> rest"),
+    ],
     "debounce": [
         ("settled: {type: debounce, key: string(name), quiet: 15ms}", "many -> settled"),
         ("cut: {type: debounce, key: string(name), quiet: 25ms, at_most: 35ms, grace: 5ms}", "many -> cut"),

@@ -78,12 +78,21 @@ connections: [start -> w]
     assert [d["code"] for d in wrong.dead_letters()] == ["division_by_zero"]
 
 
+@pytest.mark.parametrize(("kind", "port"), [("dedupe", "duplicates"), ("throttle", "over")])
+def test_what_does_not_pass_is_filtered_where_nothing_takes_it(kind: str, port: str) -> None:
+    rows = [(1, "a", 1), (2, "a", 2), (3, "a", 3)]
+    driver = ran(NODES[kind], rows)
+    assert (driver.counts()["w"].filtered, found(driver, "w", port)) == (2, [])
+    driver = ran(NODES[kind], rows, wire=f"w.{port} -> end")
+    assert (driver.counts()["w"].filtered, found(driver, "w", port)) == (0, [2, 3])
+
+
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_a_hot_key_of_which_many_pass(shuffled: bool) -> None:
     """More in one step than are let through for whole columns at once."""
     order = [7 * i % 60 for i in range(60)] if shuffled else list(range(60))
     rows = [(10 * at + beside, "a", 10 * at + beside) for at in order for beside in (0, 3, 6)]
-    driver = ran("type: dedupe, within: 7ms, grace: 1s", rows)
+    driver = ran("type: dedupe, within: 7ms, grace: 1s", rows, wire="w.duplicates -> end")
     passed = found(driver, "w", "out")
     assert sorted(passed) == [10 * at for at in range(60)]
     assert len(found(driver, "w", "duplicates")) == 120
