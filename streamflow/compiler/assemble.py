@@ -16,6 +16,7 @@ from streamflow.sdk.params import to_json
 from streamflow.topology.plan import (
     InputPlan,
     NodePlan,
+    PartitionBy,
     SinkPlan,
     StagePlan,
     StorePlan,
@@ -166,6 +167,7 @@ class _Assembler:
     def _sink(self, node_id: str, *, rekeyed: bool) -> SinkPlan | None:
         node, types = self._graph_node(node_id), self.typed.types[node_id]
         wire = Wire(node=node_id, port=RECORDS_PORT)
+        strategy: PartitionBy | None = getattr(node.node, "partition_by", None)
         if types.write is not None:
             write = types.write
             return SinkPlan(
@@ -173,7 +175,8 @@ class _Assembler:
                 wire=wire,
                 topic=write.topic,
                 codec=user_codec(write, types.avro),
-                partition_by="key" if rekeyed or getattr(node.node, "key", None) is not None else "source",
+                partition_by=strategy
+                or ("key" if rekeyed or getattr(node.node, "key", None) is not None else "source"),
             )
         if node.repartitions and self.groups.reader_of(node_id) is not None:
             topic = self._internal_topic(node_id)
@@ -183,7 +186,7 @@ class _Assembler:
                 topic=topic.name,
                 codec=topic.codec,
                 envelope=topic.envelope,
-                partition_by="single" if topic.partitions == 1 else "key",
+                partition_by="single" if topic.partitions == 1 else strategy or "key",
                 watermarks=node_id in self.envelopes.timed,
             )
         return None

@@ -20,6 +20,7 @@ NO_KEY = "SF233"
 NO_LOOP = "SF234"
 DISABLED_PORT = "SF235"
 NO_SCHEMA = "SF236"
+SPREAD_KEYS = "SF237"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -40,4 +41,5 @@ CODES: dict[str, str] = {
     NO_LOOP: "A loop connection needs a node that repeats rows.",
     DISABLED_PORT: "A disabled node passes on one input by one output.",
     NO_SCHEMA: "A node kind must say what its outputs hold.",
+    SPREAD_KEYS: "A node that takes rows by key may not stand behind a repartition that spreads them otherwise.",
 }

@@ -50,11 +50,17 @@ class InferenceContext:
 
     def type_over(self, item: Schema, expression: Expression, *, param: str, expect: Type | None = None) -> Type:
         """`typeof` over items of a given schema: a trigger's key and time are over what it reads."""
-        scope = Scope(item=item, nodes=self.visible, vars=self.vars)
+        scope = self._over(item)
         placed = expression if expression.place.file else Expression(expression.text, self.node.place_of(param))
         found, findings = typecheck(placed, scope, expect=expect)
         self._add(findings)
         return found
+
+    def scope(self, port: str) -> Scope:
+        return self._over(self.inputs[port])
+
+    def _over(self, item: Schema) -> Scope:
+        return Scope(item=item, nodes=self.visible, vars=self.vars)
 
     def template(self, template: Template) -> Expression:
         return parse_template(template.text, template.place)

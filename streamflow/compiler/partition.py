@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamflow.compiler.codes import COPARTITION, NO_KEY, NOT_INSTALLED
+from streamflow.compiler.codes import COPARTITION, NO_KEY, NOT_INSTALLED, SPREAD_KEYS
 from streamflow.compiler.graph import Edge, Graph, GraphNode
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Port, Repartitions
@@ -38,6 +38,8 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                 if _meets(graph, node):  # without this wire: that it brings rows past a repartition would follow
                     broken.add(node.id)
                     edges = [e for e in edges if e not in arriving]
+            elif spread := next((s for e in arriving if (s := _spread_otherwise(graph, e.source)) is not None), None):
+                findings.append(_spread_keys(node, port, key, spread))
             elif not all(_all_partitioned(graph, node, p) for p in (port, beside) if p is not None):
                 between = _repartition(node, port, key, beside, _wanted(graph, node), registry, findings)
                 if between is not None:
@@ -147,14 +149,45 @@ def _partitioned_by(graph: Graph, node: str, key: str, *, meets: bool) -> bool:
         if meets and not _moves_rows(here):
             return False
         found = getattr(here.node, "key", None)
-        return isinstance(found, Expression) and found.text == key
+        return _by_key(here) and isinstance(found, Expression) and found.text == key
     if here.kind == "table":  # gives rows as they came, and those it kept, where their key put them
         mine = here.node.port_key("in")
         return mine is not None and mine.text == key
-    if here.node.spec.category != "condition" and here.kind not in ("pass", "no-op", "limit"):
+    if not _passes_on(here):
         return False
     arriving = graph.into(node)
     return bool(arriving) and all(_partitioned_by(graph, e.source, key, meets=meets) for e in arriving)
+
+
+def _passes_on(node: GraphNode) -> bool:
+    """Whether it changes neither items nor keys."""
+    return node.node.spec.category == "condition" or node.kind in ("pass", "no-op", "limit")
+
+
+def _by_key(node: GraphNode) -> bool:
+    return getattr(node.node, "partition_by", "key") == "key"
+
+
+def _spread_otherwise(graph: Graph, node: str) -> GraphNode | None:
+    """The repartition that rows come from, with nothing between that works on them, if it does not go by key."""
+    here = graph.nodes[node]
+    if here.repartitions:
+        return None if _by_key(here) else here
+    if not _passes_on(here):
+        return None
+    return next((s for e in graph.into(node) if (s := _spread_otherwise(graph, e.source)) is not None), None)
+
+
+def _spread_keys(node: GraphNode, port: Port, key: Expression, spread: GraphNode) -> Diagnostic:
+    how = getattr(spread.node, "partition_by", "")
+    return Diagnostic(
+        place=node.place,
+        code=SPREAD_KEYS,
+        message=f"node {node.id!r} ({node.kind}): port {port.name!r} takes rows by `{key.text}`, but {spread.id!r} "
+        f"spreads them over partitions by {how.replace('_', ' ')}.",
+        mend=f"Set `key: {key.text}` on {spread.id!r} and leave its `partition_by` out, or remove it: "
+        f"{node.id!r} gets a repartition by itself.",
+    )
 
 
 def _repartition(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from streamflow.nodes.aggregate import AggregateNode
 from streamflow.nodes.batch import BatchNode
+from streamflow.nodes.debounce import Debounce
+from streamflow.nodes.dedupe import Dedupe
 from streamflow.nodes.event import Event
 from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
@@ -16,7 +18,9 @@ from streamflow.nodes.manual import Manual
 from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
 from streamflow.nodes.pass_ import Pass
+from streamflow.nodes.pattern import Pattern
 from streamflow.nodes.publish import Publish
+from streamflow.nodes.reduce import Reduce
 from streamflow.nodes.rename import Rename
 from streamflow.nodes.repartition import Repartition
 from streamflow.nodes.set import Set
@@ -27,6 +31,7 @@ from streamflow.nodes.switch import Switch
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.template import TemplateNode
+from streamflow.nodes.throttle import Throttle
 from streamflow.nodes.window import Window
 from streamflow.nodes.write_file import WriteFile
 from streamflow.sdk.node import Node
@@ -36,6 +41,8 @@ BUILTIN: tuple[type[Node], ...] = (
     AggregateNode,
     BatchNode,
     Code,
+    Debounce,
+    Dedupe,
     Event,
     File,
     Filter,
@@ -47,7 +54,9 @@ BUILTIN: tuple[type[Node], ...] = (
     Merge,
     NoOp,
     Pass,
+    Pattern,
     Publish,
+    Reduce,
     Rename,
     Repartition,
     Set,
@@ -58,6 +67,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Table,
     TableJoin,
     TemplateNode,
+    Throttle,
     Window,
     WriteFile,
 )

@@ -7,14 +7,37 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from streamflow.model.batch import Batch
+from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, BYTES, Schema
 from streamflow.nodes.checks import CONTRADICTION, MISFIT, WRONG_TYPE, check_key
+from streamflow.nodes.spreading import (
+    BY_HELP,
+    PARTITION_HELP,
+    WEIGHTS_HELP,
+    PartitionBy,
+    check_spread,
+    placement,
+    spread_columns,
+    spread_stores,
+)
 from streamflow.operators.errors import join_failed, label
 from streamflow.operators.fitting import Misfit
 from streamflow.operators.keys import can_be_key
+from streamflow.operators.placement import Placement
 from streamflow.operators.records import RecordColumns, Shaping, Tombstones, Typing, in_turn, shape_items
 from streamflow.sdk.expression import Expression
-from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, SchemaRef, Schemas, TopicWrite, param
+from streamflow.sdk.node import (
+    BuildContext,
+    Node,
+    NodeSpec,
+    Port,
+    SchemaContext,
+    SchemaRef,
+    Schemas,
+    Store,
+    TopicWrite,
+    param,
+)
 from streamflow.sdk.operator import Context, Operator, Result
 
 _RETENTION = "retention.ms"
@@ -27,6 +50,7 @@ class PublishOperator:
     shaping: Shaping | Typing
     columns: RecordColumns | None
     tombstones: Tombstones | None
+    placement: Placement | None = None
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         made: list[Batch] = []
@@ -37,15 +61,25 @@ class PublishOperator:
             made.append(records)
             failures += failed
         if "in" in inputs:
-            batch = inputs["in"]
-            if self.columns is not None:
-                batch, failed_columns = self.columns.add(batch)
-                failures.append(failed_columns)
-            records, misfits = self.shaping.run(batch)
+            records, failed = self._records(inputs["in"], ctx)
             made.append(records)
-            failures.append(misfits)
+            failures += failed
         records = in_turn(made, deletions=self.tombstones is not None)
         return Result(outputs={"records": records}, failed=join_failed(failures))
+
+    def _records(self, batch: Batch, ctx: Context) -> tuple[Batch, list[Batch | None]]:
+        """(records, items that failed)."""
+        failures: list[Batch | None] = []
+        if self.columns is not None:
+            batch, failed = self.columns.add(batch)
+            failures.append(failed)
+        if self.placement is not None:
+            batch, failed = self.placement.choose(batch)
+            failures.append(failed)
+        records, misfits = self.shaping.run(batch)
+        if self.placement is not None:
+            records = self.placement.place(records, ctx)
+        return records, [*failures, misfits]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +127,18 @@ class Publish(Node):
     headers: Mapping[str, Expression] | None = param(
         default=None, help="Record headers by name, as text; a null is a header without value."
     )
+    partition_by: PartitionBy | None = param(
+        default=None,
+        help=f"{BY_HELP} Left out: as items came, where there are as many partitions and nothing gives a key; else by "
+        "key.",
+    )
+    weights: tuple[int, ...] = param(default=(), help=WEIGHTS_HELP)
+    partition: Expression | None = param(default=None, help=PARTITION_HELP)
     partitions: int | None = param(
-        default=None, ge=1, le=10_000, help="Partitions when the topic has to be created. Left out: those of the input."
+        default=None,
+        ge=1,
+        le=10_000,
+        help="Partitions when the topic has to be created. Left out: as many as `weights`, or as the input has.",
     )
     config: Mapping[str, str] | None = param(
         default=None, help="Settings of the topic when it has to be created, by Kafka's names."
@@ -102,6 +146,17 @@ class Publish(Node):
     retention_ms: int | None = param(
         default=None, ge=-1, help="How long records are kept when the topic has to be created; -1 for ever."
     )
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        del extent
+        return spread_stores(self)
+
+    def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
+        del extent
+        return spread_columns(self)
+
+    def scatters_executions(self) -> bool:
+        return False  # items pass at once
 
     def topic_write(self, ctx: SchemaContext) -> TopicWrite | None:
         schema = self._schema(ctx)
@@ -115,7 +170,7 @@ class Publish(Node):
             format=self._format(schema),
             framing=self.framing,
             schema=schema,
-            partitions=self.partitions,
+            partitions=self.partitions or len(self.weights) or None,
             config=config,
         )
 
@@ -138,6 +193,7 @@ class Publish(Node):
             ctx.report(
                 CONTRADICTION, f"retention_ms and config {_RETENTION!r} say the same twice.", param="retention_ms"
             )
+        check_spread(ctx, self, self.partitions, count="partitions")
         schema = self._schema(ctx)
         if schema is None:
             return {}
@@ -160,7 +216,9 @@ class Publish(Node):
                 projection, {"key": label(name, key)}, (), True
             )  # fmt: skip
             tombstones = Tombstones(columns, ctx.outputs["records"])
-        return PublishOperator(shaping, record_columns(ctx, self.key, self.headers or {}), tombstones)
+        return PublishOperator(
+            shaping, record_columns(ctx, self.key, self.headers or {}), tombstones, placement(ctx, self)
+        )
 
     def _format(self, schema: Schema) -> Literal["avro", "json", "bytes"]:
         if self.format is not None:

@@ -39,6 +39,7 @@ class TaskBuildContext:
     base_folder: str
     partition: int
     wired: frozenset[str] = frozenset()
+    target_partitions: int = 0  # of the topic that the node's rows go to; 0: none
     files_folder: str = ""  # where files are written instead of beside the workflow
     kept: Mapping[str, Schema] = field(default_factory=dict)
     functions: Functions = field(default_factory=dict)
@@ -56,14 +57,16 @@ class TaskBuildContext:
     def projection(
         self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
     ) -> Projection:
-        scope = Scope(item=self.inputs[port], nodes=self.kept, vars=self.vars)
-        projection, findings = compile_projection(expressions, scope, expect=expect)
+        projection, findings = compile_projection(expressions, self.scope(port), expect=expect)
         if projection is None:
             raise UsageError(
                 f"node {self.node_id!r}: the plan holds an expression that does not compile: {findings[0]}",
                 mend="Compile the workflow again with this version.",
             )
         return projection
+
+    def scope(self, port: str) -> Scope:
+        return Scope(item=self.inputs[port], nodes=self.kept, vars=self.vars)
 
     def template(self, template: Template) -> Expression:
         return parse_template(template.text, template.place)
@@ -127,9 +130,15 @@ def build_graph(
     partition: int,
     functions: Functions,
     files_folder: str = "",
+    topic_partitions: Mapping[str, int] | None = None,
     **options: object,
 ) -> Graph:
-    """The stage's graph with an operator and a context for each node. `files_folder`: see `TaskBuildContext`."""
+    """The stage's graph with an operator and a context for each node. `files_folder`: see `TaskBuildContext`.
+    `topic_partitions`: of topics that the stage writes; None: what the plan says, 1 where it says nothing.
+    """
+    if topic_partitions is None:
+        topic_partitions = {t.name: t.partitions or 1 for t in topology.topics}
+    targets = {s.wire.node: topic_partitions.get(s.topic, 1) for s in stage.sinks}
     operators: dict[str, Operator] = {}
     contexts: dict[str, TaskContext] = {}
     one_to_one = set()
@@ -149,6 +158,7 @@ def build_graph(
                 wired=frozenset(
                     w.port for n in stage.nodes for ws in n.wires.values() for w in ws if w.node == plan.id
                 ),
+                target_partitions=targets.get(plan.id, 0),
                 files_folder=files_folder,
                 kept=kept_schemas(topology, plan),
                 functions=functions,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 
@@ -15,6 +16,7 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, 
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import polars_dtype
 from streamflow.operators.partition import partition_for
+from streamflow.operators.placement import TO
 from streamflow.runtime.context import held_back
 from streamflow.runtime.seed import END, WATERMARK
 from streamflow.sdk.log import NewBatch
@@ -120,11 +122,24 @@ class Emitter:
         elif sink.partition_by == "source" and total == self._inputs:
             # The key is unchanged and the counts agree: the input's partitioning carries over, whatever made it.
             self._encode(sink, encode, frame, batch, self._partition, done)
+        elif TO in frame.columns:
+            self._split(sink, encode, frame, batch, frame[TO].to_numpy(), done)
         else:
             by_key = frame[KEY] if KEY in frame.columns else pl.Series(KEY, [None] * frame.height, dtype=pl.Binary)
             target = partition_for(by_key, total, default=self._partition % total)
-            for p in np.unique(target).tolist():
-                self._encode(sink, encode, frame.filter(pl.Series(target == p)), batch, p, done)
+            self._split(sink, encode, frame, batch, target, done)
+
+    def _split(
+        self,
+        sink: SinkPlan,
+        encode: Encoder,
+        frame: pl.DataFrame,
+        batch: Batch,
+        target: npt.NDArray[np.int32],
+        done: Emitted,
+    ) -> None:
+        for p in np.unique(target).tolist():
+            self._encode(sink, encode, frame.filter(pl.Series(target == p)), batch, p, done)
 
     def _encode(
         self, sink: SinkPlan, encode: Encoder, frame: pl.DataFrame, batch: Batch, partition: int, done: Emitted

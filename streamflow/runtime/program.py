@@ -52,9 +52,10 @@ class TaskProgram:
         self.topics = topics
         self.state = make_state(topology, stage, partition, topics, state_folder)
         self.stores = self.state.stores
+        written = {s.topic: topics[s.topic].partitions for s in stage.sinks}
         self.graph = build_graph(
             topology, stage, nodes, self.stores, self.clock,
-            partition=partition, functions=functions or {}, files_folder=files_folder,
+            partition=partition, functions=functions or {}, files_folder=files_folder, topic_partitions=written,
         )  # fmt: skip
         self.seeders: dict[str, Seeder] = {}
         self._decoders: dict[str, Decoder] = {}
@@ -83,7 +84,7 @@ class TaskProgram:
             stage,
             partition=partition,
             input_partitions=width,
-            topic_partitions={s.topic: topics[s.topic].partitions for s in stage.sinks},
+            topic_partitions=written,
             registry=registry,
             behind_ms=self.graph.behind_ms,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,6 +69,23 @@ class Projection(Protocol):
         """Evaluate over a frame; pure, thread-safe, never raises for what an item holds.
 
         `parsed`: see `Batch.parsed`; JSON columns that it lacks are added.
+        """
+        ...
+
+
+class Accumulation(Protocol):
+    """Expressions compiled together whose value at a row depends on the value before it, by group."""
+
+    @property
+    def type(self) -> Type: ...
+
+    def run(
+        self, frame: pl.DataFrame, group: Sequence[int], fresh: Sequence[bool], before: pl.Series
+    ) -> tuple[pl.Series, pl.Series | None, pl.Series]:
+        """(value at each row, error codes or None, value of each group behind all rows).
+
+        `group`: index into `before` of each row; `fresh`: where a group begins anew. A row that fails leaves its group
+        as it was, and holds null.
         """
         ...
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NewType, Protocol, runtime_checkable
 
 from streamflow.model.policies import Extent
 from streamflow.model.types import Schema, Type
-from streamflow.sdk.expression import Expression, Projection
+from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.operator import Operator
 from streamflow.sdk.places import Place
 from streamflow.sdk.source import Source
@@ -151,6 +151,10 @@ class SchemaContext(Protocol):
         """Type of an expression over the items of `port`; `any` if it is wrong (then reported)."""
         ...
 
+    def scope(self, port: str) -> Scope:
+        """The names that expressions over the items of a connected `port` may use."""
+        ...
+
     def template(self, template: Template) -> Expression:
         """The expression a template stands for."""
         ...
@@ -205,6 +209,16 @@ class BuildContext(Protocol):
         """Output ports that something is connected to."""
         ...
 
+    @property
+    def target_partitions(self) -> int:
+        """How many partitions the topic has that the node's rows go to; 0 where there is none."""
+        ...
+
+    @property
+    def kept(self) -> Schemas:
+        """Schemas of earlier nodes of which rows may carry fields, in columns `@nodes.<id>.<field>`."""
+        ...
+
     def output_path(self, path: str) -> Path:
         """Where a node writes the file that its parameters call `path`: beside the workflow file; in a replay, which
         may not touch what the first run wrote, in a folder of its own.
@@ -214,6 +228,10 @@ class BuildContext(Protocol):
     def projection(
         self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
     ) -> Projection: ...
+
+    def scope(self, port: str) -> Scope:
+        """The names that expressions over the items of `port` may use."""
+        ...
 
     def template(self, template: Template) -> Expression: ...
 

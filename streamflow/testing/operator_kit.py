@@ -116,7 +116,12 @@ class KitBuild:
     base_folder: str = "."
     partition: int = 0
     wired: frozenset[str] = frozenset()
+    target_partitions: int = 0
     findings: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def kept(self) -> Schemas:
+        return self.nodes
 
     def output_path(self, path: str) -> Path:
         return Path(self.base_folder, path)

@@ -145,7 +145,8 @@ def _policy(errors: ErrorPolicy) -> str:
 
 
 def _sink(sink: SinkPlan) -> Iterator[str]:
-    how = {"source": "keeps the partition", "key": "partition by key", "single": "one partition"}[sink.partition_by]
+    told = {"source": "keeps the partition", "single": "one partition"}
+    how = told.get(sink.partition_by, f"partition by {sink.partition_by.replace('_', ' ')}")
     how += ", and watermarks" if sink.watermarks else ""
     yield f"  writes {sink.topic}, {_codec(sink.codec)}, from {sink.wire.node}, {how}"
     if sink.envelope:

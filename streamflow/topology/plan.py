@@ -20,6 +20,7 @@ from streamflow.model.types import Schema, Type
 
 TopicKind = Literal["source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"]
 SinkKind = Literal["publish", "repartition", "trigger"]
+PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +103,9 @@ class SinkPlan:
     topic: str
     codec: CodecSpec
     envelope: tuple[EnvelopeField, ...] = ()
-    partition_by: Literal["source", "key", "single"] = "source"
-    # source: keep the input's partition where the key is unchanged and counts agree, else by key
+    partition_by: PartitionBy = "source"
+    # source: keep the input's partition where the key is unchanged and counts agree, else by key; what is behind
+    # `single` is done by the node itself
     watermarks: bool = False  # a stage behind the topic needs event time: each commit tells its watermark there
 
 

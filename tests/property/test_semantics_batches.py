@@ -161,11 +161,53 @@ CASES: dict[str, list[tuple[str, str]]] = {
             for join in ("inner", "left", "outer")
         ),
     ],
+    "dedupe": [
+        ("once: {type: dedupe, key: string(name), within: 25ms}", "many -> once"),
+        ("repeats: {type: no-op}", "once.duplicates -> repeats"),
+        ("each: {type: dedupe, key: long(n), within: 1ms, grace: 0ms}", "many -> each"),
+    ],
+    "throttle": [
+        ("slow: {type: throttle, key: string(name), count: 2, per: 30ms}", "many -> slow"),
+        ("rest: {type: no-op}", "slow.over -> rest"),
+    ],
+    "debounce": [
+        ("settled: {type: debounce, key: string(name), quiet: 15ms}", "many -> settled"),
+        ("cut: {type: debounce, key: string(name), quiet: 25ms, at_most: 35ms, grace: 5ms}", "many -> cut"),
+        ("behind: {type: set, fields: {m: long(n) + nodes.start.n}}", "settled -> behind"),
+    ],
+    "pattern": [
+        (
+            f"{name}: {{type: pattern, key: string(name), within: 35ms, {more}, "
+            "steps: {low: long(n) < 3, high: 10 // long(n) > 2}}",
+            f"many -> {name}",
+        )
+        for name, more in {"follow": "grace: 10ms", "next": "contiguity: strict"}.items()
+    ],
+    "reduce": [
+        (
+            "run: {type: reduce, key: string(name), initial: 1, expression: (accumulator * 7 + 10 // long(n)) % 1000}",
+            "many -> run",
+        ),
+        (
+            'spell: {type: reduce, key: string(name), forget: 15ms, initial: \'{"n": 0, "all": ""}\', '
+            'expression: \'{"n": accumulator.n + 1, "all": accumulator.all + string(n)}\'}',
+            "many -> spell",
+        ),
+    ],
     "repartition": [
         ("keyed: {type: repartition, key: string(name)}", "many -> keyed"),
         ("behind: {type: set, fields: {k: long(n) + nodes.start.n}}", "keyed -> behind"),
+        *(
+            (f"{by}: {{type: repartition, partition_count: 2, partition_by: {by}}}", f"many -> {by}")
+            for by in ("round_robin", "random", "least_loaded")
+        ),
+        ("weighted: {type: repartition, partition_by: weighted, weights: [2, 1]}", "many -> weighted"),
+        ("chosen: {type: repartition, partition_by: expression, partition: 10 // long(n)}", "many -> chosen"),
     ],
-    "publish": [("p: {type: publish, topic: p, key: string(name), headers: {n: 10 // long(n)}}", "many -> p")],
+    "publish": [
+        ("turns: {type: publish, topic: turns, partitions: 3, partition_by: round_robin}", "many -> turns"),
+        ("p: {type: publish, topic: p, key: string(name), headers: {n: 10 // long(n)}}", "many -> p"),
+    ],
     "no-op": [("noop: {type: no-op}", "many -> noop")],
     "pass": [("off: {type: filter, when: long(n) > 100, disabled: true}", "many -> off")],
 }

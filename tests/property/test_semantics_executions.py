@@ -70,6 +70,11 @@ EXECUTION: dict[str, list[Variant]] = {
     "code": [f"{{type: code, mode: frame, scope: execution, function: '{FUNCTIONS}:row_count'}}"],
 }
 STREAM: dict[str, list[Variant]] = {
+    "debounce": ["{type: debounce, key: name, quiet: 2ms, at_most: 3ms}"],
+    "pattern": ["{type: pattern, key: name, within: 4ms, contiguity: strict, steps: {a: n < 4, b: n > 1}}"],
+    "reduce": ["{type: reduce, key: name, initial: 1, expression: (accumulator * 7 + n) % 1000, forget: 3ms}"],
+    "dedupe": ["{type: dedupe, key: name, within: 3ms}"],
+    "throttle": ["{type: throttle, key: name, count: 2, per: 3ms}"],
     "batch": ["{type: batch, size: 3, scope: stream}"],
     "limit": ["{type: limit, count: 7, offset: 1, scope: stream}"],
     "sort": ["{type: sort, by: [{value: n}], count: 3}"],
@@ -140,6 +145,7 @@ BETWEEN = {
     "half": "{type: if, when: n > 2}",
 }
 MEETING = frozenset(p for p in PLACES if p.startswith(("halves", "twice")))  # two inputs: arrival decides their order
+TIMED = ("window", "dedupe", "throttle", "debounce", "pattern", "reduce")  # kinds for which rows may be late
 REFUSALS = {"SF224", "SF225"}
 EXTENTS = ("item", "run", "file")
 # What is given of a window in between depends on where steps end, and says so; test_windows.py has what does not.
@@ -257,8 +263,8 @@ def test_cuts_change_nothing_or_the_compiler_refuses(scope: str, place: str, ext
         return  # what a stream of two inputs is depends on arrival, which the journal tells (point 4)
     fine = allowed(scope, place, extent, folder)
     if place == "counted":  # time passes rows that are held back by number: when they come, they may be late or not
-        fine = {name: variant for name, variant in fine.items() if not name.startswith("window")}
-        assert fine.keys() == {n for n in variants(scope) if not n.startswith("window")} or scope == "execution"
+        fine = {name: variant for name, variant in fine.items() if not name.startswith(TIMED)}
+        assert fine.keys() == {n for n in variants(scope) if not n.startswith(TIMED)} or scope == "execution"
     assert place == "counted" or scope == "execution" or fine == variants(scope), "only executions can be apart"
     if not fine:
         return
