@@ -19,7 +19,7 @@ from streamflow.model.batch import OFFSET, PARTITION, PATH, ROW, SOURCE, TOPIC, 
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.takeback import SIGN, Kept, Signed
-from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving
+from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered
 from streamflow.operators.windowing import STORE, Emit, groups_of
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
@@ -87,7 +87,7 @@ class ChangesOperator:
         if not rows.height:
             return Result(failed=join_failed(failures), filtered=filtered)
         rows = rows.sort([ROW, *([PATH] if PATH in rows.columns else []), SIGN], maintain_order=True)
-        step, number = self._step(rows, ctx), _numbers(ctx.store(STORE), rows.height)
+        step, number = self._step(rows, ctx), numbered(ctx.store(STORE), _ARRIVED, rows.height).to_numpy()
         outputs = self._given(step, rows, number, ctx)
         if self.emit == "coalesced":
             unfit = self._made(step, step.bad, "out", rows, number, ctx)
@@ -115,6 +115,12 @@ class ChangesOperator:
         del times, ctx
         changed, self._changed = self._changed, None
         return changed or Result()
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """Groups that have a value."""
+        states = self._codec.decode([value for name, value in stores[STORE] if name.startswith(_GROUPS)])
+        states = states.filter(pl.col("n") > 0)
+        return self.rows.shown(states, *2 * (np.zeros(states.height, np.int64),))
 
     @property
     def _folds(self) -> Folds:
@@ -188,9 +194,7 @@ class ChangesOperator:
     def _keep(self, store: StateStore, names: Sequence[bytes], now: pl.DataFrame, stays: Bools) -> None:
         kept = self._codec.encode(now.filter(pl.Series(stays)))
         store.put_many([name for name, some in zip(names, stays.tolist(), strict=True) if some], kept)
-        for name, some in zip(names, stays.tolist(), strict=True):
-            if not some:
-                store.delete(name)
+        store.delete_many([name for name, some in zip(names, stays.tolist(), strict=True) if not some])
 
     def _given(self, step: _Changes, rows: pl.DataFrame, number: Int64s, ctx: Context) -> dict[str, Batch]:
         ports = {"gone": step.gone, "out": step.out}
@@ -219,10 +223,3 @@ def _latest(ts: pl.Series, group: Int64s, empty: Bools) -> pl.Series:
     frame = pl.DataFrame({"g": group, "t": ts, "e": empty})
     segment = pl.col("e").cast(pl.Int64).shift(1).fill_null(0).cum_sum().over("g")
     return frame.with_columns(segment.alias("s")).select(pl.col("t").cum_max().over("g", "s").alias("ts")).to_series()
-
-
-def _numbers(store: StateStore, count: int) -> Int64s:
-    """Numbers of the next `count` rows in order of arrival, counted in the store."""
-    first = int.from_bytes(store.get(_ARRIVED) or b"\0", "big")
-    store.put(_ARRIVED, (first + count).to_bytes(8, "big"))
-    return np.arange(first, first + count, dtype=np.int64)

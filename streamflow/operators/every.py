@@ -7,7 +7,7 @@ step has, or how many multiples pass in it. State: for each open window its late
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -87,6 +87,10 @@ class EveryOperator:
         rows = pl.concat(given).sort(_DUE, _NAME)
         made = self._made(rows, times, ctx, numbered(store, _NUMBER, rows.height))
         return Result(outputs={"out": made}, emitted=len(made))
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """What windows have come to, whether it was given or not."""
+        return self.inner.read_state(stores)
 
     def _keep(self, changed: Batch, store: StateStore) -> None:
         """Each window's latest row at each multiple; all but the last of these have passed already."""

@@ -60,7 +60,7 @@ class Model:
     def add(self, row: Row, arrive: Callable[[Model, Row], bool], due: Callable[[int], int]) -> None:
         self.now = max(self.now, row[0] - DISORDER_MS)
         over = sorted((due(end), key, start, end) for key, start, end in self.open if due(end) <= self.now)
-        changed = [(at, *w) for w, at in self.ticks.items() if at <= self.now and at < due(w[2])]
+        changed = [(at, *w) for w, at in self.ticks.items() if w in self.open and at <= self.now and at < due(w[2])]
         self.every += [(*w, values(self.open[w])) for w in (one[1:] for one in sorted([*over, *changed]))]
         for _, key, start, end in over:
             self.closed.append((key, start, end, values(self.open.pop((key, start, end)))))
