@@ -50,7 +50,9 @@ class Source:
         with self.file.open("wb") as file:
             file.writelines(lines(self.stream))
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)])[self.topic].result(timeout=60)
+        # Record times are those of the events, years ago: by them the broker would delete all of it.
+        topic = NewTopic(self.topic, PARTITIONS, 1, config={"retention.ms": "-1"})
+        admin.create_topics([topic])[self.topic].result(timeout=60)
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "enable.idempotence": True,
              "queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 1 << 21}
