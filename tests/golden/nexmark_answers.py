@@ -117,6 +117,8 @@ class Answers:
         `found`: in the order of each partition; times are datetimes or epoch ms. `own_clock`: events came when the
         machine's clock said, not when they say.
         """
+        if found.is_empty():
+            return "nothing was published"
         if own_clock and query in BY_THE_CLOCK:
             return self._difference_by_the_clock(query, found)
         names, wanted = self.ask(query)

@@ -56,14 +56,18 @@ class NexmarkGround(Ground):
             raise AssertionError("a ground needs a source")
         return self.source
 
+    @property
+    def _own_clock(self) -> bool:
+        return self.query in BY_THE_CLOCK
+
     def make(self, policies: Mapping[str, Any] | None = None) -> NexmarkGround:
         """Write the workflow; its events are on their topic already."""
-        from_topic(self.query, self.folder, self.name, self.input_topic, policies)
+        from_topic(self.query, self.folder, self.name, self.input_topic, policies, own_clock=self._own_clock)
         return self
 
     def run(self, workers: int) -> None:
         """From the start to the end of the events, in so many processes."""
-        if self.query in BY_THE_CLOCK:  # the end of the events closes none of its windows
+        if self._own_clock:  # the end of the events closes none of its windows
             for _ in range(workers):
                 self.start()
             self.finish()
@@ -76,12 +80,12 @@ class NexmarkGround(Ground):
 
     def finish(self, *, timeout_s: float = 300, linger_s: float = 0) -> None:
         """Until everything is done and every window closed; then all workers end gracefully."""
-        by_the_clock_s = 2 * WINDOW_MS / 1_000 if self.query in BY_THE_CLOCK else 0
+        by_the_clock_s = 2 * WINDOW_MS / 1_000 if self._own_clock else 0
         super().finish(timeout_s=timeout_s, linger_s=max(linger_s, by_the_clock_s))
 
     def judge(self) -> None:
         """Results are those of DuckDB, every record had one fate and none failed, stores are what a replay has."""
-        said = answers(self._source.file).difference(self.query, self.published())
+        said = answers(self._source.file).difference(self.query, self.published(), own_clock=self._own_clock)
         assert not said, f"the results differ from DuckDB's: {said}"
         call("audit", self.folder / "workflow.yaml", "--log", f"kafka://{self.bootstrap}")
         assert not list(read_all(self.bootstrap, f"{self.name}.dead-letter", 1)), "there are dead letters"

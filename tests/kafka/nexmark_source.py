@@ -50,7 +50,9 @@ class Source:
         with self.file.open("wb") as file:
             file.writelines(lines(self.stream))
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)])[self.topic].result(timeout=60)
+        # Record times are those of the events, years ago: by them the broker would delete all of it.
+        topic = NewTopic(self.topic, PARTITIONS, 1, config={"retention.ms": "-1"})
+        admin.create_topics([topic])[self.topic].result(timeout=60)
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "enable.idempotence": True,
              "queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 1 << 21}
@@ -98,10 +100,19 @@ def from_file(query: str, folder: Path, file: Path) -> Path:
     return folder / "workflow.yaml"
 
 
-def from_topic(query: str, folder: Path, name: str, topic: str, policies: Mapping[str, Any] | None = None) -> Path:
+def from_topic(
+    query: str,
+    folder: Path,
+    name: str,
+    topic: str,
+    policies: Mapping[str, Any] | None = None,
+    *,
+    own_clock: bool = False,
+) -> Path:
     """The workflow under the name `name`, in `folder`, reading from `topic`; returns where it is.
 
-    What it publishes goes to `<name>.<id of the node>`, as many partitions as it has tasks.
+    What it publishes goes to `<name>.<id of the node>`, as many partitions as it has tasks. `own_clock`: event time is
+    when the machine's clock says that an event is read.
     """
     shutil.copytree(ROOT / f"nexmark-{query}", folder, ignore=shutil.ignore_patterns("input", "expected"))
     if parsed(folder / SCHEMA) != parsed(ROOT / "nexmark-q0" / SCHEMA):
@@ -112,7 +123,8 @@ def from_topic(query: str, folder: Path, name: str, topic: str, policies: Mappin
     document.pop("tests", None)
     for node_id, node in document["nodes"].items():
         if node["type"] == "file":
-            document["nodes"][node_id] = {"type": "event", "topic": topic, "schema": SCHEMA, "time": node["time"]}
+            time = {"by_clock": True} if own_clock else {"time": node["time"]}
+            document["nodes"][node_id] = {"type": "event", "topic": topic, "schema": SCHEMA, **time}
         elif node["type"] == "publish":
             node["topic"] = f"{name}.{node_id}"
             node.pop("partitions", None)
