@@ -115,11 +115,11 @@ def topology(folder: Path, join: str, step_bytes: int) -> Any:
     return compiled(WORKFLOW.format(join=join, step_bytes=step_bytes), folder)
 
 
-@pytest.mark.parametrize(("join", "step_bytes"), [("inner", 1), ("left", 300), ("inner", 1 << 20), ("left", 1 << 20)])
+@pytest.mark.parametrize(("join", "step_bytes"), [("inner", 1), ("left", 400), ("left", 1 << 20)])
 def test_a_join_by_foreign_key_holds_what_both_tables_hold(
     join: str, step_bytes: int, log_folder: Path, tmp_path: Path
 ) -> None:
-    orders, customers = changes(step_bytes, 120)
+    orders, customers = changes(step_bytes, 60 if step_bytes == 1 else 120)
     compiled_one = topology(tmp_path, join, step_bytes)
 
     async def work(log: EmbeddedLog) -> None:
@@ -134,7 +134,7 @@ def test_a_join_by_foreign_key_holds_what_both_tables_hold(
     asyncio.run(with_log(log_folder, work))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_any_fault_loses_and_doubles_nothing(seed: int, log_folder: Path, tmp_path: Path) -> None:
     """Aborts, commits of unknown outcome and take-overs: tables are those of a run without any."""
     orders, customers = changes(seed, 60)
