@@ -9,17 +9,17 @@ between.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from streamflow.model.batch import ROW, TS, WM, Batch
-from streamflow.model.types import LONG, Schema
+from streamflow.model.types import LONG, PAYLOAD, Schema
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.key_lists import KeyLists, Lists
-from streamflow.operators.keyed import Bools, Int64s, arriving
+from streamflow.operators.keyed import Bools, Int64s, arriving, shown
 from streamflow.operators.window_rows import timed_path
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
@@ -75,6 +75,13 @@ class DebounceOperator:
         self._keep(lists, before, pieces.filter(~over))
         last = pieces.filter(over).group_by(_BURST, maintain_order=True).last()
         return self._out(last, times) if last.height else Result()
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """The latest item of each piece of a burst, with the time of the piece."""
+        keys, values = KeyLists.read(stores[STORE])
+        rows = self._rows.decode(values)
+        items = rows.select(c for c in rows.columns if not c.startswith("@") or c == PAYLOAD)
+        return shown(keys, rows[_FIRST], rows[TS] + 1, items)
 
     def _out(self, rows: pl.DataFrame, times: StepTimes) -> Result:
         rows = rows.sort(_DUE, _GROUP)  # groups are in order of their names

@@ -8,7 +8,7 @@ beside it, and what is forgotten lies at the front of the store.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,17 @@ import polars as pl
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import Batch
 from streamflow.model.types import LONG, record_of
-from streamflow.operators.keyed import Arrived, Bools, Int64s, arriving, clipped, forget_below, timed_name
+from streamflow.operators.keyed import (
+    Arrived,
+    Bools,
+    Int64s,
+    arriving,
+    clipped,
+    forget_below,
+    named_at,
+    shown,
+    timed_name,
+)
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 from streamflow.sdk.state import StateStore
@@ -64,6 +74,13 @@ class DedupeOperator:
         over = clipped(times.end_ms) - self.within_ms - self.grace_ms + 1
         forget_below(ctx.store(STORE), over // self.within_ms)
         return Result()
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """When items of a key passed, and the time around it in which others repeat them."""
+        ts = self._codec.decode([value for _, value in stores[STORE]])["ts"].to_numpy()
+        keys = [named_at(name)[1] for name, _ in stores[STORE]]
+        passed = pl.Series("passed", ts).cast(pl.Datetime("ms", "UTC")).to_frame()
+        return shown(keys, ts - self.within_ms + 1, ts + self.within_ms, passed)
 
     def _fresh(self, rows: Arrived, store: StateStore) -> Bools:
         ts = rows.ts

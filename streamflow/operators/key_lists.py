@@ -13,7 +13,7 @@ from typing import Final
 from streamflow.operators.timers import StoreTimers
 from streamflow.sdk.state import StateStore
 
-_LISTS, _TIMERS, _NUMBER = b"g", b"t", b"n"
+_LISTS, _TIMERS = b"g", b"t"
 NEVER: Final = 2**63 - 1  # due at no time: no timer is set
 
 
@@ -41,12 +41,9 @@ class KeyLists:
         for i, found in enumerate(self._store.get_many([_LISTS + name for name in names])):
             set_for = NEVER if found is None else int.from_bytes(found[:8], "big", signed=True)
             rings.append(NEVER if set_for <= rung_ms else set_for)
-            at = 8
-            while found is not None and at < len(found):
-                size = int.from_bytes(found[at : at + 4], "big")
-                values.append(found[at + 4 : at + 4 + size])
-                group.append(i)
-                at += 4 + size
+            own = [] if found is None else _split(found)
+            values += own
+            group += [i] * len(own)
         return Lists(names, values, group, rings)
 
     def keep(self, before: Lists, values: Mapping[int, list[bytes]], due: Mapping[int, int]) -> None:
@@ -69,6 +66,28 @@ class KeyLists:
             kept.append(rings.to_bytes(8, "big", signed=True) + b"".join(framed))
         self._store.put_many(names, kept)
 
+    @staticmethod
+    def read(entries: Sequence[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes]]:
+        """(key of each value, values) of all entries of a store."""
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        for name, value in entries:
+            if name.startswith(_LISTS):
+                own = _split(value)
+                values += own
+                keys += [name[len(_LISTS) :]] * len(own)
+        return keys, values
+
     def ringing(self, watermark_ms: int) -> list[bytes]:
         """Keys whose timers ring, in order of their names; the timers are gone."""
         return sorted({name for _, name in self._timers.due(watermark_ms)})
+
+
+def _split(entry: bytes) -> list[bytes]:
+    values: list[bytes] = []
+    at = 8
+    while at < len(entry):
+        size = int.from_bytes(entry[at : at + 4], "big")
+        values.append(entry[at + 4 : at + 4 + size])
+        at += 4 + size
+    return values

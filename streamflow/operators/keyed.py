@@ -7,7 +7,7 @@ a stream is cut into steps, and when a store is cleared, shows nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,7 @@ from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.keys import key_bytes
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Result
-from streamflow.sdk.state import StateStore
+from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -114,3 +114,19 @@ def forget_below(store: StateStore, at: int) -> None:
 def clipped(watermark_ms: int) -> int:
     """A watermark with which durations can be counted."""
     return max(min(watermark_ms, 2 * _TIME_MS_MAX), -2 * _TIME_MS_MAX)
+
+
+def named_at(name: bytes) -> tuple[int, bytes]:
+    """What `timed_name` made a name of."""
+    return int.from_bytes(name[:8], "big") - _SHIFT, name[8:]
+
+
+def shown(
+    keys: Sequence[bytes], first: Int64s | pl.Series, end: Int64s | pl.Series, values: pl.DataFrame
+) -> pl.DataFrame:
+    """State of keys as `streamflow state` shows it: each with the span of event time it is of."""
+    named = pl.DataFrame(
+        {STATE_KEY: list(keys), STATE_FROM: first, STATE_TO: end},
+        schema={STATE_KEY: pl.Binary, STATE_FROM: pl.Int64, STATE_TO: pl.Int64},
+    )
+    return named.hstack(values)

@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 
 from streamflow.model.batch import ROW, TS, WM, Batch
-from streamflow.model.types import LONG, Schema
+from streamflow.model.types import LONG, PAYLOAD, Schema
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.key_lists import NEVER, KeyLists, Lists
-from streamflow.operators.keyed import KEY_VALUE, arriving, clipped
+from streamflow.operators.keyed import KEY_VALUE, arriving, clipped, shown
 from streamflow.operators.pattern_rows import KEY_COLUMN, Match, PatternRows
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
@@ -102,6 +102,13 @@ class PatternOperator:
             return Result()
         over.sort(key=lambda m: (m.due, m.group, m.rows))  # groups are in order of their names
         return Result(outputs=self.made.made(over, rows, names, times, store, ctx), emitted=len(over))
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        """The items that are kept of each key, with their times."""
+        keys, values = KeyLists.read(stores[STORE])
+        rows = self._rows.decode(values)
+        items = rows.select(c for c in rows.columns if not c.startswith("@") or c == PAYLOAD)
+        return shown(keys, rows[TS], rows[TS] + 1, items)
 
     def _bits(self, values: pl.DataFrame) -> pl.Series:
         """Which conditions rows satisfy; a null is false."""

@@ -6,7 +6,7 @@ each of its keys once, and goes over its rows one by one (see `expressions/accum
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -18,7 +18,7 @@ from streamflow.model.batch import KEY, Batch
 from streamflow.model.types import LONG, Schema, record_of
 from streamflow.operators.errors import failed_rows
 from streamflow.operators.key_lists import NEVER, KeyLists
-from streamflow.operators.keyed import KEY_VALUE, Arrived, Bools, Int64s, arriving
+from streamflow.operators.keyed import KEY_VALUE, Arrived, Bools, Int64s, arriving, shown
 from streamflow.sdk.expression import Accumulation, Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 
@@ -86,6 +86,12 @@ class ReduceOperator:
         kept = {g: [v] for g, v, at in zip(before.group, before.values, due, strict=True) if at > times.end_ms}
         lists.keep(before, kept, dict(zip(before.group, due, strict=True)))
         return Result()
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        keys, values = KeyLists.read(stores[STORE])
+        value = self._codec.decode(values).select(pl.col("v").alias(self.value_field))
+        nothing = pl.repeat(None, len(keys), dtype=pl.Int64, eager=True)
+        return shown(keys, nothing, nothing, value)
 
     def _reduced(self, rows: Arrived, ctx: Context) -> tuple[pl.Series, pl.Series | None]:
         """(value at each row, error codes)."""

@@ -5,7 +5,7 @@ State: one entry for each key and period that is open, `end of the period ‖ ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,17 @@ import polars as pl
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import Batch
 from streamflow.model.types import LONG, record_of
-from streamflow.operators.keyed import Arrived, Bools, arriving, clipped, forget_below, nth_of_key, timed_name
+from streamflow.operators.keyed import (
+    Arrived,
+    Bools,
+    arriving,
+    clipped,
+    forget_below,
+    named_at,
+    nth_of_key,
+    shown,
+    timed_name,
+)
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 from streamflow.sdk.state import StateStore
@@ -58,6 +68,12 @@ class ThrottleOperator:
         """Forget the periods in which every further row would be late."""
         forget_below(ctx.store(STORE), clipped(times.end_ms) - self.grace_ms + 1)
         return Result()
+
+    def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
+        named = [named_at(name) for name, _ in stores[STORE]]
+        end = np.array([at for at, _ in named], np.int64)
+        passed = self._codec.decode([value for _, value in stores[STORE]]).select(passed="n")
+        return shown([key for _, key in named], end - self.per_ms, end, passed)
 
     def _under(self, rows: Arrived, store: StateStore) -> Bools:
         ends = rows.ts - rows.ts % self.per_ms + self.per_ms

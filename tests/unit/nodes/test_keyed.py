@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from streamflow.nodes import registry
+from streamflow.sdk.state import ReadsState
 from streamflow.testing.driver import TopologyDriver
 from tests.simulation.running import compiled
 
@@ -162,3 +164,24 @@ def test_coalesced_gives_the_latest_of_each_key_once_a_step() -> None:
     driver = ran(f"{NODES['reduce']}, emit: coalesced", rows, cuts=[3])
     assert found(driver, "w", "out", "value") == [5, 3, 6]
     assert driver.counts()["w"].absorbed == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("dedupe", {"passed": [datetime(1970, 1, 1, 0, 0, 0, 1_000, UTC)]}),
+        ("throttle", {"passed": [1]}),
+        ("debounce", {"@item": [b'{"k":"a","n":2}']}),
+        ("pattern", {"@item": [b'{"k":"a","n":1}', b'{"k":"a","n":2}']}),
+        ("reduce", {"value": [3]}),
+    ],
+)
+def test_what_is_kept_can_be_read(kind: str, kept: dict[str, object]) -> None:
+    driver = ran(NODES[kind], [(1, "a", 1), (2, "a", 2)], cuts=[1])
+    ((name, store),) = driver.stores.items()
+    graph = next(g for g in driver._graphs.values() if "w" in g.counts)
+    operator = graph.operator("w")
+    assert isinstance(operator, ReadsState)
+    rows = operator.read_state({name[1]: list(store.scan())})
+    assert set(rows["@key"]) == {b"a"}
+    assert {c: rows[c].to_list() for c in kept} == kept
