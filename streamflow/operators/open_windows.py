@@ -146,8 +146,8 @@ class OpenWindows:
         entries = self._take(store, end_max)
         if not entries:
             return None
-        blocks = by_window(entries)
-        return self._ordered({end: self._drop(end) or self._decoded(values) for end, values in blocks.items()})
+        closed = by_window(entries).items()
+        return self._ordered({end: self._drop(end) or self._decoded(blocks, Memory()) for end, blocks in closed})
 
     def drop(self, store: StateStore, end_max: int) -> None:
         """`close` for windows that nobody looks at."""
@@ -157,7 +157,7 @@ class OpenWindows:
 
     def read(self, entries: Iterable[tuple[bytes, bytes]]) -> tuple[Int64s, pl.DataFrame]:
         """(end, state) of each group that entries of a store hold, which are in order. Needs no `find`."""
-        return self._ordered({end: self._decoded(values) for end, values in by_window(entries).items()})
+        return self._ordered({end: self._decoded(values, Memory()) for end, values in by_window(entries).items()})
 
     def _take(self, store: StateStore, end_max: int) -> list[tuple[bytes, bytes]]:
         entries = list(store.scan(b"", behind(end_max)))
@@ -187,15 +187,15 @@ class OpenWindows:
             while more is not None:
                 blocks.append(more)
                 more = store.get(name_of(end, len(blocks)))
-            self._windows[end] = self._decoded(blocks) if blocks else Window(self._memory)
+            self._windows[end] = self._decoded(blocks, self._memory) if blocks else Window(self._memory)
         for end in ends:
             self._windows.move_to_end(end)
         return [(end, self._windows[end]) for end in ends]
 
-    def _decoded(self, blocks: Sequence[bytes]) -> Window:
+    def _decoded(self, blocks: Sequence[bytes], memory: Memory) -> Window:
         states, counts = self._codec.decode_blocks(blocks)
         states = states.cast(self._schema)
-        window, origin = Window(self._memory, groups=states.height, blocks=len(blocks)), Origin(states, self._memory)
+        window, origin = Window(memory, groups=states.height, blocks=len(blocks)), Origin(states, memory)
         window.add(states, origin)
         origin.release()
         if len(counts) > 1:

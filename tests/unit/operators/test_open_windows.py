@@ -143,8 +143,9 @@ def _named(group: Group) -> tuple[object, ...]:
     return end, key, by is None, by or 0
 
 
-def test_memory_is_counted_down_to_nothing_when_windows_close() -> None:
-    store, windows = MemoryStore(), OpenWindows(FOLDS)
+@pytest.mark.parametrize("bound", [0, 1 << 20])
+def test_memory_is_counted_down_to_nothing_when_windows_close(bound: int) -> None:
+    store, windows = MemoryStore(), OpenWindows(FOLDS, size_bytes_max=bound)
     for n in range(30):
         step(windows, store, [(1 + n % 3, "a", None), (1 + n % 5, f"b{n}", 1)])
     assert windows.size_bytes > 0
