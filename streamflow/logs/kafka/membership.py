@@ -79,14 +79,7 @@ class Membership:
     async def join(self) -> None:
         """Become a member; `assigned` is called as soon as the group has settled. Raises LogUnavailable."""
         self._trouble = asyncio.get_running_loop().create_future()
-        self._client = Client(**self._settings)
-        try:
-            await self._client.bootstrap()
-            self._client.set_topics(self._topics)
-            await self._client._maybe_wait_metadata()  # partition counts, before anything is dealt out
-        except KafkaError as error:
-            await self._client.close()
-            raise LogUnavailable(f"the group {self._group!r} cannot be joined: {error}.") from error
+        self._client = await self._reach()
         subscription = _NeverIdle()
         subscription.register_fetch_waiters([])
         self._coordinator = GroupCoordinator(
@@ -99,6 +92,32 @@ class Membership:
         )
         subscription.subscribe(set(self._topics), listener=_Listener(self._revoking, self._assigned, self._trouble))
         self._watcher = asyncio.create_task(self._watch(), name=f"group {self._group}")
+
+    async def _reach(self) -> Client:
+        """A client that knows brokers and the partitions of all topics, by whose numbers tasks are dealt out.
+
+        Brokers that come up, or of which the controller has not heard for a while, name neither. aiokafka's coordinator
+        would give up at once; so this asks again, for as long as a rebalance may take.
+        """
+        limit_ms = self._timeouts["rebalance_timeout_ms"]
+        client = Client(**self._settings)
+        try:
+            async with asyncio.timeout(limit_ms / 1_000):
+                await client.bootstrap()
+                await client.set_topics(self._topics)
+                while not all(client.cluster.partitions_for_topic(topic) for topic in self._topics):
+                    _log.warning("group_unknown", group=self._group, error="no broker names all topics yet")
+                    await asyncio.sleep(_CHECK_S)
+                    # Without a known broker a client that lost its first connection finds no other: begin anew.
+                    await client.close()
+                    client = Client(**self._settings)
+                    await client.bootstrap()
+                    await client.set_topics(self._topics)
+        except (KafkaError, TimeoutError) as error:
+            await client.close()
+            why = str(error) or f"no broker named its topics within {limit_ms / 1_000:g} s"
+            raise LogUnavailable(f"the group {self._group!r} cannot be joined: {why}.") from error
+        return client
 
     async def leave(self) -> None:
         """Leave at once, so that the others need not wait for the session to time out."""
