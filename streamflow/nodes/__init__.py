@@ -12,6 +12,7 @@ from streamflow.nodes.filter import Filter
 from streamflow.nodes.foreign_join import ForeignMatches, ForeignResult, ForeignRows
 from streamflow.nodes.function import Code, Function
 from streamflow.nodes.if_ import If
+from streamflow.nodes.join import Join
 from streamflow.nodes.limit import Limit
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.manual import Manual
@@ -48,6 +49,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Filter,
     Function,
     If,
+    Join,
     Limit,
     Lookup,
     Manual,

@@ -159,7 +159,7 @@ class WindowRows:
             states["ts"].alias(TS),
             pl.Series(WM, watermark, dtype=pl.Int64),
             *self._execution(states["n"] if numbers is None else numbers, key, start, ctx),
-            *(_begun(numbers, path, ctx) if numbers is not None else _descended(parents, path)),
+            *(begun(numbers, path, ctx) if numbers is not None else _descended(parents, path)),
         )
         return Made(Batch(frame, self.schema), bad, message)
 
@@ -215,7 +215,7 @@ class WindowRows:
         return [pl.concat_str(id_of).alias(EXECUTION), no_headers.alias(HEADERS)]
 
 
-def _begun(numbers: pl.Series, path: pl.Series, ctx: Context) -> list[pl.Expr | pl.Series]:
+def begun(numbers: pl.Series, path: pl.Series, ctx: Context) -> list[pl.Expr | pl.Series]:
     """Lineage of windows that closed: the task's own, where they are numbered."""
     return [
         pl.lit(f"{ctx.workflow}.{ctx.node}/{ctx.partition}").alias(SOURCE),

@@ -143,6 +143,7 @@ class Graph:
             if plan.id in self._timed:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(batch, end, self._behind.get(plan.id, 0)), step)
+                self._show(plan, step)
         return out
 
     def _count_entering(self, counts: NodeCounts, step: _Step) -> None:
@@ -173,6 +174,8 @@ class Graph:
             operator = self._operators[plan.id]
             if isinstance(operator, EndsExecutions):
                 self._from_state(plan, operator.end(execution, self._contexts[plan.id]), step)
+            if plan.id in self._timed:
+                self._show(plan, step)
         return step.out
 
     def hooks(self) -> list[tuple[Commits, Context]]:
@@ -260,7 +263,7 @@ class Graph:
                 present = [f for f in plan.keep if f in batch.frame.columns]
                 kept = batch.frame.with_columns(**{kept_column(plan.id, f): pl.col(f) for f in present})
                 batch = replace(batch, frame=kept)  # the same items, so what is parsed of them stays
-            if self._tap:
+            if self._tap and plan.id not in self._timed:
                 self._tap(plan.id, port, Batch(batch.frame, batch.schema))
             if port == "records" and plan.id in self._sink_nodes:
                 step.out.records.setdefault(plan.id, []).append(batch)
@@ -269,11 +272,19 @@ class Graph:
             if before is None:
                 step.ports[plan.id, port] = batch
             elif plan.id in self._timed:  # what time brought out stands before the row that moved time
-                step.ports[plan.id, port] = merge_wires([(0, batch), (1, before)], batch.schema)
+                step.ports[plan.id, port] = merge_wires([(0, batch), (1, before)], batch.schema, by=(ROW,))
             else:
                 step.ports[plan.id, port] = merge_wires([(0, before), (1, batch)], batch.schema)
         if result.failed is not None and len(result.failed):
             self._fail(plan, result.failed, step, append=append)
+
+    def _show(self, plan: NodePlan, step: _Step) -> None:
+        """What a node gave in a step, when time has brought out the rest of it."""
+        if self._tap is None:
+            return
+        for (node, port), batch in step.ports.items():
+            if node == plan.id and port != "error":
+                self._tap(node, port, Batch(batch.frame, batch.schema))
 
     def _fail(self, plan: NodePlan, failed: Batch, step: _Step, *, append: bool) -> None:
         policy, counts, n = plan.errors.on_error, self.counts[plan.id], len(failed)
@@ -303,7 +314,7 @@ class Graph:
             step.out.dead.append(failed)
 
 
-def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema) -> Batch:
+def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema, *, by: Sequence[str] = (ROW, PATH)) -> Batch:
     """Rows of several wires as one batch: a stable sort by (arrival, path, wire)."""
     if len(arrived) == 1:
         return _conform(arrived[0][1], schema)
@@ -312,8 +323,8 @@ def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema) -> Batch:
         for index, rows in arrived
     ]
     merged = pl.concat(frames, how="diagonal")
-    by = [ROW, PATH, _WIRE] if PATH in merged.columns else [ROW, _WIRE]
-    return Batch(merged.sort(by, maintain_order=True, nulls_last=False).drop(_WIRE), schema)
+    order = [*(c for c in by if c in merged.columns), _WIRE]
+    return Batch(merged.sort(order, maintain_order=True, nulls_last=False).drop(_WIRE), schema)
 
 
 def _conform(rows: Batch, schema: Schema) -> Batch:

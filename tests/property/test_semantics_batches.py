@@ -194,6 +194,27 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "many -> spell",
         ),
     ],
+    "join": [
+        ("keyed: {type: repartition, key: string(name)}", "many -> keyed"),
+        ("odd: {type: if, when: long(n) % 2 == 1}", "keyed -> odd"),
+        *(
+            (
+                f"{name}: {{type: join, key: string(name), {rule}, left_prefix: l_, right_prefix: r_}}",
+                f"odd.true -> {name}.left, odd.false -> {name}.right",
+            )
+            for name, rule in {
+                "near": "before: 20ms, after: 30ms, grace: 5ms, kind: outer",
+                "fits": 'before: 40ms, on: "10 // long(left.at) > long(right.n)", kind: left',
+                "tens": "time: window, size: 30ms, kind: anti",
+                "rates": "time: asof, within: 50ms, kind: left",
+                "any": "time: unbounded, kind: semi",
+            }.items()
+        ),
+        (
+            "self: {type: join, key: string(name), after: 10ms, left_prefix: l_, right_prefix: r_}",
+            "keyed -> self.left, keyed -> self.right",
+        ),
+    ],
     "repartition": [
         ("keyed: {type: repartition, key: string(name)}", "many -> keyed"),
         ("behind: {type: set, fields: {k: long(n) + nodes.start.n}}", "keyed -> behind"),

@@ -50,6 +50,7 @@ MERGE = "odd: {type: if, when: ODD}", "IN -> odd, odd.true -> X.left, odd.false 
 # Sides whose rows must not lose their order on topics of their own.
 NEAR = "odd-near: {type: repartition, key: name}\n  odd: {type: if, when: ODD}"
 NEARBY = "IN -> odd-near, odd-near -> odd, odd.true -> X.{}, odd.false -> X.{}"
+JOIN = "odd: {type: repartition, key: name}", "IN -> odd, odd -> X.left, odd -> X.right"
 EXECUTION: dict[str, list[Variant]] = {
     "aggregate": [
         "{type: aggregate}",
@@ -78,6 +79,16 @@ STREAM: dict[str, list[Variant]] = {
     "batch": ["{type: batch, size: 3, scope: stream}"],
     "limit": ["{type: limit, count: 7, offset: 1, scope: stream}"],
     "sort": ["{type: sort, by: [{value: n}], count: 3}"],
+    "join": [
+        (f"{{type: join, key: name, {rule}, right_prefix: r_}}", *JOIN)
+        for rule in (
+            "before: 2ms, after: 1ms, kind: outer",
+            "time: asof, within: 3ms, kind: left",
+            "time: window, size: 4ms, kind: right",
+            "time: unbounded, kind: semi",
+            "after: 2ms, on: left.n < right.n, kind: anti",
+        )
+    ],
     "window": [
         f"{{type: window, key: name, {shape}, fields: {{sum: {{function: sum, of: n}}, x: {{function: last, of: x}}}}}}"
         for shape in (
@@ -145,7 +156,7 @@ BETWEEN = {
     "half": "{type: if, when: n > 2}",
 }
 MEETING = frozenset(p for p in PLACES if p.startswith(("halves", "twice")))  # two inputs: arrival decides their order
-TIMED = ("window", "dedupe", "throttle", "debounce", "pattern", "reduce")  # kinds for which rows may be late
+TIMED = ("window", "join", "dedupe", "throttle", "debounce", "pattern", "reduce")  # kinds for which rows may be late
 REFUSALS = {"SF224", "SF225"}
 EXTENTS = ("item", "run", "file")
 # What is given of a window in between depends on where steps end, and says so; test_windows.py has what does not.

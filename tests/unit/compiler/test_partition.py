@@ -11,6 +11,7 @@ import pytest
 from streamflow.compiler import compile_document
 from streamflow.nodes import BUILTIN
 from streamflow.nodes.repartition import Repartition
+from streamflow.runtime.topics import resolve_partitions
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
 from streamflow.sdk.places import Diagnostic
@@ -143,3 +144,35 @@ def test_a_table_gives_rows_where_its_key_puts_them() -> None:
     topology, found = compiled(nodes, "a -> t -> p.left\n t.gone -> p.right")
     assert topology is not None, found
     assert [t.name for t in topology.topics if t.kind == "repartition"] == ["w.t.in.repartition"]
+
+
+def partitions_of(topology: Topology | None) -> dict[str, int | None]:
+    assert topology is not None
+    return {t.name: t.partitions for t in topology.topics if t.kind == "repartition"}
+
+
+def test_what_is_put_in_has_as_many_partitions_as_the_other_input() -> None:
+    text = PAIR + "a: {type: repartition, key: item.id, partition_count: 3}"
+    topology, _ = compiled(text, "placed -> a -> both.left\npaid -> both.right\nboth -> out")
+    assert partitions_of(topology) == {"w.a.repartition": 3, "w.both.right.repartition": 3}
+
+
+def test_a_trigger_with_a_key_has_not_moved_its_items() -> None:
+    text = PAIR.replace("topic: orders", "topic: orders, key: item.id, partitions: 7")
+    topology, _ = compiled(text, "placed -> both.left\npaid -> both.right\nboth -> out")
+    assert list(partitions_of(topology)) == ["w.both.left.repartition", "w.both.right.repartition"]
+
+
+@pytest.mark.parametrize(
+    ("existing", "wanted"),
+    [
+        ({"orders": 2, "payments": 5}, 5),
+        ({"orders": 6, "payments": 5, "w.both.right.repartition": 4}, 4),
+    ],
+)
+def test_topics_that_a_stage_reads_together_are_equally_wide(existing: dict[str, int], wanted: int) -> None:
+    topology, _ = compiled(PAIR, "placed -> both.left\npaid -> both.right\nboth -> out")
+    assert topology is not None
+    counts = resolve_partitions(topology, existing)
+    assert counts["w.both.left.repartition"] == counts["w.both.right.repartition"] == wanted
+    assert counts["w.both.left.ledger"] == wanted
