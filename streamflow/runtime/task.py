@@ -402,10 +402,18 @@ class Task:
             if step.range.first == step.range.end:
                 await self._quiet(step.now_ms, idle)
             while first < step.range.end:
-                batches = await self._inputs.read(step.at, first, size_bytes_max=self._policy.step_bytes_max)
+                batches = await self._read_until(step.at, first, step.range.end)
                 await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms, idle=idle)
                 first, idle = self.positions[step.at], ()
         await self.commit()
+
+    async def _read_until(self, at: TopicPartition, first: int, end: int) -> list[RecordBatch]:
+        """A step's batches, however many reads they take now: what a node keeps may be cut as its steps were."""
+        batches: list[RecordBatch] = []
+        while first < end and (more := await self._inputs.read(at, first, size_bytes_max=self._policy.step_bytes_max)):
+            batches += more
+            first = more[-1].last_offset + 1
+        return batches
 
     async def lag(self) -> int:
         """Records committed on the inputs that this task has not read."""

@@ -18,7 +18,6 @@ from tests.kafka import attacks
 from tests.kafka.nexmark_ground import NexmarkGround
 from tests.kafka.nexmark_source import DISORDER, Source
 
-QUERIES = ("q7", "q11")
 KILLS = 3
 _names = count()
 
@@ -29,7 +28,7 @@ def source(quick_kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -
     return Source(Nexmark(events=10_000, **DISORDER), file, quick_kafka.bootstrap, "nexmark.events").write()
 
 
-@pytest.fixture(params=QUERIES)
+@pytest.fixture
 def ground(request: pytest.FixtureRequest, source: Source, tmp_path: Path) -> Iterator[NexmarkGround]:
     made = NexmarkGround(
         tmp_path / "ground", source.bootstrap, f"nexmark-{next(_names)}", source.records,
@@ -42,6 +41,7 @@ def ground(request: pytest.FixtureRequest, source: Source, tmp_path: Path) -> It
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("ground", ["q8"], indirect=True)
 def test_three_workers_give_what_duckdb_gives(ground: NexmarkGround) -> None:
     ground.make()
     ground.run(workers=3)
@@ -50,6 +50,7 @@ def test_three_workers_give_what_duckdb_gives(ground: NexmarkGround) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("ground", ["q7", "q8"], indirect=True)  # which also pass through three workers
 def test_so_do_workers_that_are_killed_while_their_number_changes(ground: NexmarkGround) -> None:
     ground.make({"commit_interval": "20ms", "step_bytes_max": 16_384})
     assert attacks.kills_while_rescaling(ground, KILLS, random.Random(5)) == KILLS
