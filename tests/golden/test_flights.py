@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from streamflow.runtime import source_task
-from tests.simulation.running import compiled, run, with_log
+from tests.golden.test_topologies import send_and_run
 from topologies import nycflights
 
 ROOT = Path(nycflights.__file__).parent
@@ -28,14 +26,7 @@ def test_an_example_gives_what_duckdb_gives(
     example: str, rows_max: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source_task, "_ROWS_MAX", rows_max)
-    workflow = nycflights.prepare(ROOT / example, tmp_path / example, days=DAYS)
-    plan = compiled(workflow.read_text(), workflow.parent)
-
-    async def finished(log: Any) -> None:
-        report = await run(plan, log)
-        assert report.halted is None
-        assert report.progress.dead == 0
-
-    asyncio.run(with_log(tmp_path / "log", finished))
+    folder = nycflights.prepare(ROOT / example, tmp_path / example, days=DAYS)
+    send_and_run(folder, str(tmp_path / "log"))
     questions: nycflights.Questions = runpy.run_path(str(ROOT / example / "compare.py"))["QUESTIONS"]
-    assert nycflights.compare(workflow.parent, tmp_path / "log", questions) == 0
+    assert nycflights.compare(folder, tmp_path / "log", questions) == 0
