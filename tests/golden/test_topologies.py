@@ -1,9 +1,9 @@
 """Every folder in topologies/ is an example that must do what its expected output says.
 
 `golden.yaml` (optional) names what to send before the run, and what to send `then`, before one more.
-`expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write to
-one partition has no other. Times of dead letters are those of sending and left out. STREAMFLOW_UPDATE_GOLDEN=1 writes
-the files anew; then read the difference.
+`expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
+to one partition has no other. Times of dead letters are those of sending and left out. STREAMFLOW_UPDATE_GOLDEN=1
+writes the files anew; then read the difference.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ WITH departures AS (
   SELECT *, sum(begins) OVER (PARTITION BY tailnum ORDER BY left_at) AS session FROM apart
 )
 SELECT tailnum, count(*) AS departures, first(carrier ORDER BY left_at, line) AS carrier,
-  list(origin || '-' || dest ORDER BY line) AS route,
+  count(DISTINCT dest) AS destinations, last(dest ORDER BY left_at, line) AS last_dest,
   min(left_at) AS first_left_at, max(left_at) AS last_left_at, sum(distance) AS miles,
   first(dep_delay ORDER BY left_at, line) AS delay_first, last(dep_delay ORDER BY left_at, line) AS delay_last,
   max(dep_delay) AS delay_max
