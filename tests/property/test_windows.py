@@ -235,9 +235,7 @@ def test_a_session_that_grows_takes_back_what_was_given_of_it(cuts: list[int]) -
 
 
 @pytest.mark.parametrize("step_rows", [1, 2, 3])
-@pytest.mark.parametrize(
-    "fold", ["{function: collect, of: string(v)}", '{function: join, of: string(v), separator: ""}']
-)
+@pytest.mark.parametrize("fold", ["function: collect", 'function: join, separator: ""'])
 def test_a_row_that_joins_two_sessions_gives_one_order(fold: str, step_rows: int) -> None:
     """The earlier session first, then the later, then the row, also where all of them come in one step."""
     plan = compiled(
