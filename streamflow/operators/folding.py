@@ -35,7 +35,7 @@ class Folding(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether the order in which states combine never shows in the last digit."""
+        """Whether the order in which states combine never shows: not in the last digit, nor in that of a list."""
         ...
 
     def values(self, rows: pl.DataFrame) -> pl.Series | None:

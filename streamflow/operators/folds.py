@@ -48,8 +48,10 @@ class Fold:
 
     @property
     def exact(self) -> bool:
-        """Whether the order in which states combine never shows in the last digit."""
-        return not (self.name in ("sum", "mean") and self._sum_type.kind == "double")
+        """Whether the order in which states combine never shows: not in the last digit, nor in that of a list."""
+        return self.name not in ("collect", "join") and not (
+            self.name in ("sum", "mean") and self._sum_type.kind == "double"
+        )
 
     @property
     def _sum_type(self) -> Type:

@@ -1,10 +1,9 @@
 """Every folder in topologies/ is an example that must do what its expected output says.
 
-`golden.yaml` (optional) names what to send first. `expected/<topic>.jsonl` holds the topic's records, key after key,
-each
-key's in their order: what several tasks write to one partition has no other. Times of dead letters are those of
-sending and
-left out. STREAMFLOW_UPDATE_GOLDEN=1 writes the files anew; then read the difference.
+`golden.yaml` (optional) names what to send before the run, and what to send `then`, before one more.
+`expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
+to one partition has no other. Times of dead letters are those of sending and left out. STREAMFLOW_UPDATE_GOLDEN=1
+writes the files anew; then read the difference.
 """
 
 from __future__ import annotations
@@ -54,16 +53,25 @@ def without_offsets(lines: list[str]) -> list[object]:
     return found
 
 
+def send_and_run(folder: Path, log: str) -> None:
+    """Send what the golden.yaml in `folder` says and run to the end; the same of each `then` that follows."""
+    file = folder / "golden.yaml"
+    plan = YAML(typ="safe").load(file.read_text()) if file.exists() else {}
+    while plan is not None:
+        for sent in plan.get("send", []):
+            options = [o for k in ("schema", "key", "format") if k in sent for o in (f"--{k}", sent[k])]
+            options = [folder / o if str(o).endswith(".avsc") else o for o in options]
+            for path in sorted(folder.glob(sent["file"])):
+                call("send", sent["topic"], path, *options, "--log", log, ok=not sent.get("refuses", False))
+        call("run", folder / "workflow.yaml", "--until-end", "--log", log)
+        plan = plan.get("then")
+
+
 def run_example(name: str, folder: Path, log: str) -> None:
     """Send what the example's golden.yaml says, run it to its end, compare every topic that it writes, audit."""
     shutil.copytree(ROOT / name, folder)
     workflow = folder / "workflow.yaml"
-    plan = YAML(typ="safe").load((folder / "golden.yaml").read_text()) if (folder / "golden.yaml").exists() else {}
-    for sent in plan.get("send", []):
-        options = [o for k in ("schema", "key", "format") if k in sent for o in (f"--{k}", sent[k])]
-        options = [folder / o if str(o).endswith(".avsc") else o for o in options]
-        call("send", sent["topic"], folder / sent["file"], *options, "--log", log, ok=not sent.get("refuses", False))
-    call("run", workflow, "--until-end", "--log", log)
+    send_and_run(folder, log)
     topics = json.loads(call("plan", workflow, "--json"))["topics"]
     wanted = [t["name"] for t in topics if t["kind"] in ("sink", "dead_letter")]
     assert wanted

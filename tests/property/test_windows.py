@@ -232,3 +232,23 @@ def test_a_session_that_grows_takes_back_what_was_given_of_it(cuts: list[int]) -
     given, gone = {w[:3] for w in windows(driver)}, [w[:3] for w in windows(driver, "gone")]
     assert given - set(gone) == {("a", 10, 16), ("a", 17, 30)}
     assert set(gone) <= given
+
+
+@pytest.mark.parametrize("step_rows", [1, 2, 3])
+@pytest.mark.parametrize("fold", ["function: collect", 'function: join, separator: ""'])
+def test_a_row_that_joins_two_sessions_gives_one_order(fold: str, step_rows: int) -> None:
+    """The earlier session first, then the later, then the row, also where all of them come in one step."""
+    plan = compiled(
+        f"""
+workflow: joined
+nodes:
+  start: {{type: manual}}
+  w: {{type: window, key: string(k), shape: session, gap: 10ms, grace: 1s, fields: {{all: {{{fold}, of: string(v)}}}}}}
+connections: [start -> w]
+""",
+        Path(),
+    )
+    driver = TopologyDriver(plan, nodes=registry(), step_rows=step_rows)
+    items = [{"k": "a", "v": v} for v in "ABC"] + [{"k": "b", "v": ""}]
+    driver.feed("start", items, times_ms=[20, 5, 12, 5000])
+    assert "".join(driver.outputs["w", "out"][0].frame["all"][0]) == "BAC"
