@@ -42,7 +42,7 @@ STREAMS = {
     "slowest": Nexmark(events=2_000, seed=2, rate=1),  # gaps of exactly ten seconds
 }
 WINDOWED = ("q5", "q7", "q8", "q11")
-JOINED = ("q3", "q8")
+JOINED = ("q3", "q4", "q8")
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +121,8 @@ def driven(query: str, stream: Nexmark, *, step_rows: int, grace: str = "4s") ->
     return driver
 
 
-def given(driver: TopologyDriver, names: list[str]) -> Rows:
-    return rows_of(pl.concat(b.payload() for b in driver.outputs["result", "records"]), names)
+def given(driver: TopologyDriver) -> pl.DataFrame:
+    return pl.concat(b.payload() for b in driver.outputs["result", "records"])
 
 
 @pytest.mark.parametrize(("events", "step_rows"), [(60, 1), (150, 7), (1_000, 10_000)])
@@ -131,9 +131,9 @@ def test_steps_of_any_size_give_the_same_rows(query: str, events: int, step_rows
     stream = Nexmark(events=events, rate=2, group=2, delay_probability=0.1, delay_ms=3000)
     if query in JOINED:  # most events are bids: it takes more of them for two others to meet
         stream = replace(stream, events=6 * events, rate=20)
-    names, wanted = asked(query, written(stream, tmp_path / "events.jsonl"))
-    assert wanted
-    assert given(driven(query, stream, step_rows=step_rows), names) == wanted
+    found = given(driven(query, stream, step_rows=step_rows))
+    assert not found.is_empty()
+    assert answers(written(stream, tmp_path / "events.jsonl")).difference(query, found) == ""
 
 
 def test_events_that_nobody_waits_for_are_late(tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_events_that_nobody_waits_for_are_late(tmp_path: Path) -> None:
     stream = Nexmark(events=60, rate=2, group=2, delay_probability=0.1, delay_ms=3000)
     names, wanted = asked("q5", written(stream, tmp_path / "events.jsonl"))
     driver = driven("q5", stream, step_rows=1, grace="0s")
-    assert given(driver, names) != wanted
+    assert rows_of(given(driver), names) != wanted
