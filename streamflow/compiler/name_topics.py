@@ -211,7 +211,7 @@ class _Namer:
 
     def _repartition(self, node: GraphNode) -> TopicPlan:
         assert isinstance(node.node, Repartitions)
-        wanted = node.node.partitions()
+        wanted = node.node.spread_over()
         home = next(g for g in self.groups.stages if node.id in g.nodes)
         if wanted is None and all(self.typed.graph.nodes[i].reads_source for i in home.inputs):
             wanted = self.partitions_default  # the stage before has one task: spreading is the point

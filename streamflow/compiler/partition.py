@@ -84,9 +84,9 @@ def _unequal(graph: Graph, node: GraphNode) -> list[Diagnostic]:
     counts: dict[str, int | None] = {}
     for edge in graph.into(node.id) if len(keyed) > 1 else ():
         spreads = _nearest_repartition(graph, edge.source)
-        if edge.target_port in keyed and spreads is not None and _moves_rows(spreads):
+        if edge.target_port in keyed and spreads is not None:
             assert isinstance(spreads.node, Repartitions)
-            counts[spreads.id] = spreads.node.partitions()
+            counts[spreads.id] = spreads.node.spread_over()
     if len(set(counts.values())) < 2:
         return []
     got = ", ".join(f"{n}: {'as the stage before it' if c is None else c}" for n, c in counts.items())
@@ -108,11 +108,11 @@ def _wanted(graph: Graph, node: GraphNode) -> int | None:
             if key is None or edge.target_port != port.name:
                 continue
             spreads = _nearest_repartition(graph, edge.source)
-            if spreads is None or not _moves_rows(spreads):
+            if spreads is None:
                 continue  # a topic that the workflow only reads, or a table that is going to have a repartition
             if _partitioned_by(graph, edge.source, key.text, meets=True):
                 assert isinstance(spreads.node, Repartitions)
-                if (count := spreads.node.partitions()) is not None:
+                if (count := spreads.node.spread_over()) is not None:
                     return count
     return None
 
@@ -125,11 +125,6 @@ def _meets(graph: Graph, node: GraphNode) -> bool:
     """
     keyed = {p.name for p in node.node.input_ports() if p.keyed}
     return node.kind == "table" or len(keyed & {e.target_port for e in graph.into(node.id)}) > 1
-
-
-def _moves_rows(node: GraphNode) -> bool:
-    """Whether rows behind it are in partitions of its choice. Triggers have `partitions` too: of a topic to create."""
-    return isinstance(node.node, Repartitions) and callable(node.node.partitions)
 
 
 def _nearest_repartition(graph: Graph, node: str) -> GraphNode | None:
@@ -146,10 +141,11 @@ def _partitioned_by(graph: Graph, node: str, key: str, *, meets: bool) -> bool:
     """Whether rows leaving `node` were repartitioned by `key` and nothing could have changed it since."""
     here = graph.nodes[node]
     if here.repartitions:
-        if meets and not _moves_rows(here):
-            return False
         found = getattr(here.node, "key", None)
         return _by_key(here) and isinstance(found, Expression) and found.text == key
+    if here.is_trigger:  # what others did to their topic is known if it is said, and not to be counted on by two
+        said = getattr(here.node, "partitioned_by", None)
+        return not meets and isinstance(said, Expression) and said.text == key
     if here.kind == "table":  # gives rows as they came, and those it kept, where their key put them
         mine = here.node.port_key("in")
         return mine is not None and mine.text == key

@@ -105,7 +105,7 @@ def _apart(graph: Graph, node_id: str, extent: Extent) -> Spread | None:
     if extent == "item" and not several_rows(graph, node_id):
         return None
     before = f"Put it before {node_id!r}"
-    if isinstance(node, Repartitions) and node.partitions() != 1:
+    if isinstance(node, Repartitions) and node.spread_over() != 1:
         mend = before if extent == "item" else f"{before}, or give {node_id!r} one partition"
         return Spread(f"{node_id!r} spreads them over several partitions", mend)
     if isinstance(node, Repartitions) and extent == "item":

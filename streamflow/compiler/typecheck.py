@@ -150,6 +150,8 @@ class _Checker:
         """A trigger's own expressions are over the items that it reads."""
         if read.key is not None:
             ctx.type_over(read.schema, read.key, param="key")
+        if read.partitioned_by is not None:
+            ctx.type_over(read.schema, read.partitioned_by, param="partitioned_by")
         if read.time is None:
             return
         found = ctx.type_over(read.schema, read.time, param="time")

@@ -48,6 +48,11 @@ class Event(Node):
         default=None, help="Schema of the items. JSON without one gives untyped items, checked as they run."
     )
     key: Expression | None = param(default=None, help="Value that replaces the record key; left out: the record's own.")
+    partitioned_by: Expression | None = param(
+        default=None,
+        help="What producers of the topic partition it by, if they all do. A node with that key then takes the items "
+        "where they are, without a repartition; what lies elsewhere would be another item's group to it.",
+    )
     time: Expression | None = param(
         default=None, help="Event time: a timestamp, or a long of ms since 1970. Left out: the record's timestamp."
     )
@@ -98,6 +103,7 @@ class Event(Node):
             framing=self.framing,
             schema=schema,
             key=self.key,
+            partitioned_by=self.partitioned_by,
             time=self.time,
             by_clock=self.by_clock,
             disorder_ms=self.disorder_ms,

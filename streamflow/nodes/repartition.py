@@ -147,5 +147,5 @@ class Repartition(Node):
         params = {"in": "key", "gone": first_given(self, ("gone_key", "key"))}
         return {port: name for port, name in params.items() if getattr(self, name) is not None}
 
-    def partitions(self) -> int | None:
+    def spread_over(self) -> int | None:
         return self.partition_count or len(self.weights) or None

@@ -249,6 +249,7 @@ class TopicRead:
     framing: Literal["raw", "confluent", "single_object"]
     schema: Schema
     key: Expression | None = None  # replaces the record key
+    partitioned_by: Expression | None = None  # what producers are said to have partitioned it by
     time: Expression | None = None  # event time; default: the record's timestamp
     by_clock: bool = False  # event time is when a record is read, and goes on without records
     disorder_ms: int = 0  # how far behind the greatest event time so far a record may be and not be late
@@ -385,7 +386,9 @@ class WritesTopic(Protocol):
 class Repartitions(Protocol):
     """A node after which rows are partitioned anew. Its operator sets `@key`; the compiler puts a topic behind it."""
 
-    def partitions(self) -> int | None: ...
+    def spread_over(self) -> int | None:
+        """Into how many partitions; None: as many as there are without it."""
+        ...
 
 
 def parameters(kind: type[Node]) -> Sequence[dataclasses.Field[Any]]:

@@ -136,7 +136,7 @@ def topology(shape: str, emit: str) -> Topology:
         f"""
 workflow: windows
 nodes:
-  start: {{type: event, topic: in, format: json, key: string(k), disorder: {DISORDER_MS}ms}}
+  start: {{type: event, topic: in, format: json, key: string(k), partitioned_by: string(k), disorder: {DISORDER_MS}ms}}
   typed: {{type: set, keep: [], fields: {{k: string(k), n: long(n), x: double(x)}}}}
   w:
     type: window

@@ -28,7 +28,7 @@ from tests.simulation.running import compiled, run, send, values, with_log
 WORKFLOW = """\
 workflow: shop
 nodes:
-  orders: {type: event, topic: orders, format: json, key: string(who), time: long(at)}
+  orders: {type: event, topic: orders, format: json, partitioned_by: string(who), time: long(at)}
   tens: {type: window, key: string(who), size: 10ms, emit: update, fields: {n: {function: count}}}
   visits: {type: window, key: string(who), shape: session, gap: 5ms, fields: {n: {function: count}}}
   out: {type: publish, topic: out, format: json}

@@ -21,7 +21,7 @@ SECOND = 1_000
 WORKFLOW = """
 workflow: chained
 nodes:
-  start: {{type: event, topic: in, format: json, key: string(k), time: long(t), disorder: 500ms}}
+  start: {{type: event, topic: in, format: json, partitioned_by: string(k), time: long(t), disorder: 500ms}}
   first:
     type: window
     key: string(k)
@@ -121,7 +121,7 @@ def test_any_fault_loses_and_doubles_nothing(seed: int, log_folder: Path) -> Non
 SLIDING = """
 workflow: sliding
 nodes:
-  start: {type: event, topic: in, format: json, key: string(k), time: long(t), disorder: 9s}
+  start: {type: event, topic: in, format: json, key: string(k), partitioned_by: string(k), time: long(t), disorder: 9s}
   near: {type: window, key: string(k), shape: sliding, size: 1s, fields: {n: {function: count}}}
   often: {type: window, key: string(k), size: 1s, emit: every, every: 700ms, fields: {n: {function: count}}}
   near_out: {type: publish, topic: near, format: json}

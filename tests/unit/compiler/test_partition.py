@@ -176,3 +176,14 @@ def test_topics_that_a_stage_reads_together_are_equally_wide(existing: dict[str,
     counts = resolve_partitions(topology, existing)
     assert counts["w.both.left.repartition"] == counts["w.both.right.repartition"] == wanted
     assert counts["w.both.left.ledger"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "moved"),
+    [("key: item.id", True), ("partitioned_by: item.id", False), ("partitioned_by: item.order", True)],
+)
+def test_items_of_a_topic_stay_where_its_producers_put_them_by_key(said: str, moved: bool) -> None:
+    text = f"placed: {{type: event, topic: orders, format: json, {said}}}\n s: {{type: seen, key: item.id}}"
+    topology, found = compiled(text, "placed -> s")
+    assert topology is not None, found
+    assert bool(partitions_of(topology)) is moved
