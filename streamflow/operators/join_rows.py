@@ -134,9 +134,13 @@ class JoinRows:
         if not _in_order(who, when, whose):
             order = np.lexsort((whose, when, who))
             frame, who = frame[pl.Series(order, dtype=pl.UInt32)], who[order]
-        first = np.flatnonzero(np.diff(who, prepend=-1))
-        nth = np.arange(len(who)) - np.repeat(first, np.diff(first, append=len(who)))
-        index = index_bytes(pl.Series(nth))
+        if len({child.run.side for child in children}) > 1:  # one row may have come by both ports
+            row = [c for c in (ROW, PATH) if c in frame.columns]
+            nth = frame.select(pl.int_range(pl.len()).over(row)).to_series()
+        else:
+            first = np.flatnonzero(np.diff(who, prepend=-1))
+            nth = pl.Series(np.arange(len(who)) - np.repeat(first, np.diff(first, append=len(who))))
+        index = index_bytes(nth)
         path = (frame[PATH] + index if PATH in frame.columns else index).alias(PATH)
         return Batch(frame.with_columns(path), self.schema)
 
