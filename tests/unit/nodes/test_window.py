@@ -158,3 +158,18 @@ def test_a_step_that_failed_leaves_no_values_at_intervals(monkeypatch: pytest.Mo
         store.abort()
     driver.feed("start", [{"k": "b", "n": 0}], keys=[None], times_ms=[60], end=False)
     assert sums(driver) == [("a", 1)]
+
+
+def test_what_is_taken_back_tells_spellings_apart_too() -> None:
+    topology = compiled("""
+workflow: w
+nodes:
+  start: {type: event, topic: in, format: json}
+  old: {type: filter, when: long(n) < 0}
+  new: {type: filter, when: long(n) > 0}
+  w: {type: window, key: double(k), shape: unbounded, emit: update, fields: {n: {function: count}}}
+connections: [start -> old -> w.gone, start -> new -> w.in]
+""")
+    driver = TopologyDriver(topology, nodes=registry())
+    driver.feed("start", [{"k": k, "n": 1} for k in (0.0, -0.0, 0.0)], keys=[None] * 3, end=False)
+    assert [i["n"] for i in driver.items("w", "out")] == [1, 1, 2]  # type: ignore[index, call-overload]
