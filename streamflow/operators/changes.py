@@ -18,6 +18,7 @@ from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import OFFSET, PARTITION, PATH, ROW, SOURCE, TOPIC, TS, WM, Batch
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
+from streamflow.operators.group_keys import telling
 from streamflow.operators.takeback import SIGN, Kept, Signed
 from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered
 from streamflow.operators.windowing import STORE, Emit, groups_of
@@ -128,7 +129,7 @@ class ChangesOperator:
 
     def _step(self, rows: pl.DataFrame, ctx: Context) -> _Changes:
         folds = self._folds
-        group, first = groups_of(rows, list(folds.keys.columns))
+        group, first = groups_of(telling(folds.keys, rows), list(folds.keys.columns))
         names = [_GROUPS + name for name in folds.keys.names(rows[pl.Series(first, dtype=pl.UInt32)])]
         store = ctx.store(STORE)
         found = store.get_many(names)

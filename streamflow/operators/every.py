@@ -31,6 +31,7 @@ from streamflow.model.batch import (
     Batch,
 )
 from streamflow.model.types import LONG, Schema, record_of
+from streamflow.operators.group_keys import telling
 from streamflow.operators.keys import key_bytes
 from streamflow.operators.sliding import SlidingOperator
 from streamflow.operators.timers import StoreTimers
@@ -79,9 +80,10 @@ class EveryOperator:
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:
         """What is due comes out: windows that closed, and those that changed."""
+        passed, self._passed = self._passed, []  # first: a step that fails from here on leaves none of them
         self.inner.advance(times, ctx)
         store = ctx.store(LATEST)
-        given, self._passed = [*self._passed, *self._ringing(store, times.end_ms)], []
+        given = [*passed, *self._ringing(store, times.end_ms)]
         if not given:
             return Result()
         rows = pl.concat(given).sort(_DUE, _NAME)
@@ -101,15 +103,15 @@ class EveryOperator:
         tick = pl.Series(_TICK, (wm // self.every_ms + 1) * self.every_ms)
         payload = [frame[f.name] for f in self.schema.fields]
         rows = pl.DataFrame([*payload, frame[TS].alias("__ts"), start.alias(_START), tick])
-        window = [*self.keys.columns, _START]
-        rows = rows.unique([*window, _TICK], keep="last", maintain_order=True)
+        windows = telling(self.keys, rows).with_columns(rows[_START], rows[_TICK])
+        rows = rows.filter(windows.select(pl.struct(pl.all()).is_last_distinct()).to_series())
         names = [
             _WINDOWS + name + start.to_bytes(8, "big", signed=True)
             for name, start in zip(self.keys.names(rows), rows[_START].to_list(), strict=True)
         ]
         rows = rows.with_columns(pl.Series(_NAME, names, dtype=pl.Binary))
         last = rows.unique(_NAME, keep="last", maintain_order=True)
-        self._pass(rows.join(last, on=[_NAME, _TICK], how="anti", maintain_order="left"))
+        earlier = rows.join(last, on=[_NAME, _TICK], how="anti", maintain_order="left")
         before = store.get_many(last[_NAME].to_list())
         first = rows.unique(_NAME, keep="first", maintain_order=True)
         next_tick = dict(zip(first[_NAME].to_list(), first[_TICK].to_list(), strict=True))
@@ -118,7 +120,7 @@ class EveryOperator:
             for name, value in zip(last[_NAME].to_list(), before, strict=True)
             if value is not None and _tick(value) < next_tick[name]
         ]
-        self._pass(self._decoded(waiting))
+        kept = self._decoded(waiting)
         timers = StoreTimers(store, prefix=_TIMERS)
         encoded = self._codec.encode(last.select(*[f.name for f in self.schema.fields], "__ts"))
         due = self._closing(last)
@@ -130,6 +132,8 @@ class EveryOperator:
             if tick_ms < closes and (old is None or _tick(old) != tick_ms):
                 timers.set(tick_ms, name)
             store.put(name, tick_ms.to_bytes(8, "big", signed=True) + value)
+        self._pass(earlier)  # last: of a step that fails nothing is left in memory
+        self._pass(kept)
 
     def _pass(self, rows: pl.DataFrame) -> None:
         """Rows whose multiple lies before the last rows that came: given, unless the window closes before it."""

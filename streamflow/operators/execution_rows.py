@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import polars as pl
 
@@ -21,7 +22,8 @@ from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 _NUMBER = struct.Struct(">Q")
 _COUNTS = struct.Struct(">QQ")  # entries, rows
-_CHUNK_ROWS_MAX = 50_000  # so that an entry stays far below what a changelog record may hold
+_CHUNK_ROWS_MAX = 50_000
+PART_BYTES_MAX: Final = 400_000  # of an entry, unless one row alone takes more; a changelog record holds 1 MiB
 
 
 class ExecutionRows:
@@ -34,8 +36,8 @@ class ExecutionRows:
         """Keep rows of one execution behind those kept before."""
         head = self._head(execution)
         number, rows = self._counts(head)
-        for start in range(0, frame.height, _CHUNK_ROWS_MAX):
-            self._store.put(head + b"r" + _NUMBER.pack(number), encode(frame.slice(start, _CHUNK_ROWS_MAX)))
+        for _, part in encode_parts(frame, _CHUNK_ROWS_MAX):
+            self._store.put(head + b"r" + _NUMBER.pack(number), part)
             number += 1
         self._store.put(head + b"#", _COUNTS.pack(number, rows + frame.height))
 
@@ -105,6 +107,16 @@ def encode(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.write_ipc(buffer, compression="lz4")
     return buffer.getvalue()
+
+
+def encode_parts(frame: pl.DataFrame, rows_max: int) -> Iterator[tuple[int, bytes]]:
+    """A frame in parts, each with its number of rows: at most `rows_max`, and fewer where rows are large."""
+    for part in frame.iter_slices(rows_max):
+        encoded = encode(part)
+        if len(encoded) > PART_BYTES_MAX and part.height > 1:
+            yield from encode_parts(part, -(-part.height // 2))
+        else:
+            yield part.height, encoded
 
 
 def decode(value: bytes) -> pl.DataFrame:

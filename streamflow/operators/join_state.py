@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from streamflow.operators.execution_rows import decode, encode
+from streamflow.operators.execution_rows import PART_BYTES_MAX, decode, encode_parts
 from streamflow.operators.join_index import Int64s, Run, joined
 from streamflow.operators.join_times import NEVER, SIDES, JoinTimes, Side
 from streamflow.sdk.state import StateStore
@@ -30,7 +30,6 @@ _COUNTS: Final = struct.Struct(">QQQ")
 _SIDE: Final[dict[Side, bytes]] = {"left": b"l", "right": b"r"}
 _SHIFT: Final = 1 << 63
 _VOID: Final = -1
-_BLOCK_BYTES_MAX: Final = 400_000  # before compression; a changelog record holds 1 MiB
 
 
 @dataclass(slots=True)
@@ -65,15 +64,15 @@ class JoinState:
         """Remember rows that arrived, with what is done of them."""
         if not len(rows):
             return
-        parts = max(1, -(-rows.frame.estimated_size() // _BLOCK_BYTES_MAX))
-        size = -(-len(rows) // parts)
-        starts = np.arange(0, len(rows), size, dtype=np.int64)
+        parts = max(1, -(-int(rows.frame.estimated_size()) // PART_BYTES_MAX))
+        blocks = list(encode_parts(rows.frame, -(-len(rows) // parts)))
+        ends = np.cumsum([count for count, _ in blocks])
+        starts = np.append(np.int64(0), ends[:-1])
         goes = np.maximum.reduceat(rows.forgotten, starts)
         rows.in_blocks(starts, goes, [self._name(rows.side, ms) for ms in goes.tolist()])
-        for number, name in enumerate(rows.names):
-            part = rows.block(number)
-            store.put(name, encode(rows.frame[part]))
-            if rows.done[part].any():
+        for number, (name, (_, block)) in enumerate(zip(rows.names, blocks, strict=True)):
+            store.put(name, block)
+            if rows.done[rows.block(number)].any():
                 _put_done(store, rows, number)
         self._changed = True
         _add(self.runs[rows.side], rows)

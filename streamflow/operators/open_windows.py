@@ -1,9 +1,10 @@
 """Open windows of a task: decoded in memory as columns, in its store as blocks.
 
 Entry: `end of the window ‖ number of the block` -> states of some of its groups, back to back; of several states of a
-group the last counts. A step adds one block to each window that it changed, with the groups that it changed. Before a
-window's blocks hold twice as many states as it has groups, one block takes the place of all: whatever the steps, at
-most two states are written for each that changed, and at most two are there for each group.
+group the last counts. A step adds a block to each window that it changed, with the groups that it changed; several,
+where one would be too large for a record of the changelog. Before a window's blocks hold twice as many states as it
+has groups, they are written anew with one state a group: whatever the steps, at most two states are written for each
+that changed, and at most two are there for each group.
 
 What is in memory is what the store gives, the open transaction included. It is dropped when the store says that entries
 changed in another way (see `StateStore.generation`), and window by window, the longest unused first, where it grows
@@ -13,7 +14,7 @@ beyond its bound.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, repeat
 from typing import Final
@@ -39,6 +40,7 @@ from streamflow.sdk.state import StateStore
 
 Int64s = npt.NDArray[np.int64]
 SIZE_BYTES_MAX: Final = 128 << 20
+BLOCK_BYTES_MAX: Final = 400_000  # unless one state alone takes more; a changelog record holds 1 MiB
 _VOID: Final = -1
 
 
@@ -116,7 +118,6 @@ class OpenWindows:
             now = now.cast(self._schema)
         now = compact(now)
         origin = Origin(now, self._memory)
-        names: list[bytes] = []
         written: list[pl.DataFrame] = []
         shrunk = False
         for one in self._touched:
@@ -128,15 +129,29 @@ class OpenWindows:
                 states, shrunk = window.shrink(), True
                 store.delete_many([name_of(one.end, block) for block in range(1, window.blocks)])
                 window.blocks = 0
-            names.append(name_of(one.end, window.blocks))
             written.append(states)
-            window.blocks += 1
         now = pl.concat(written) if shrunk else now
         blocks = self._codec.encode_blocks(now, [states.height for states in written])
-        store.put_many(names, blocks)
+        names: list[bytes] = []
+        values: list[bytes] = []
+        for one, states, block in zip(self._touched, written, blocks, strict=True):
+            for value in self._cut(states, block):
+                names.append(name_of(one.end, one.window.blocks))
+                values.append(value)
+                one.window.blocks += 1
+        store.put_many(names, values)
         origin.release()
         self._forget()
         self._generation = store.generation
+
+    def _cut(self, states: pl.DataFrame, block: bytes) -> Iterator[bytes]:
+        """`block`, which holds `states`, as blocks that fit a record."""
+        if len(block) <= BLOCK_BYTES_MAX or states.height == 1:
+            yield block
+            return
+        parts = list(states.iter_slices(-(-states.height // -(-len(block) // BLOCK_BYTES_MAX))))
+        for part, less in zip(parts, self._codec.encode_blocks(states, [p.height for p in parts]), strict=True):
+            yield from self._cut(part, less)
 
     def close(self, store: StateStore, end_max: int) -> tuple[Int64s, pl.DataFrame] | None:
         """Take out all windows that end at `end_max` or earlier: (end, state) of each group, in the order in which

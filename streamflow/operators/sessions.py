@@ -22,6 +22,7 @@ from streamflow.model.batch import ROW, TS, WM, Batch
 from streamflow.model.types import LONG
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
+from streamflow.operators.group_keys import telling
 from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
 from streamflow.operators.timers import StoreTimers
 from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered, timed_path
@@ -124,7 +125,7 @@ class SessionOperator:
 
     def _step(self, frame: pl.DataFrame, values: pl.DataFrame, ctx: Context) -> _Step:
         folds, ts, wm = self._folds, frame[TS].to_numpy(), frame[WM].to_numpy()
-        group, first = groups_of(values, list(folds.keys.columns))
+        group, first = groups_of(telling(folds.keys, values), list(folds.keys.columns))
         names = folds.keys.names(values[pl.Series(first, dtype=pl.UInt32)])
         store = ctx.store(STORE)
         before = sessions = self._load(store, names).with_columns(pl.lit(UNTOUCHED, dtype=pl.Int64).alias(AT))

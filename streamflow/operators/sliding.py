@@ -18,6 +18,7 @@ from streamflow.model.batch import ROW, TS, WM, Batch
 from streamflow.model.types import LONG
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
+from streamflow.operators.group_keys import telling
 from streamflow.operators.sliding_state import GROUP, NUMBER, WM_THEN, SlidingState, framed, kept
 from streamflow.operators.sliding_windows import Slide, Windows, doubtful, held, taken, windows_of
 from streamflow.operators.window_rows import TIME_MS_MAX, Folds, Made, WindowRows, arriving, numbered, timed_path
@@ -53,7 +54,7 @@ class SlidingOperator:
         if not len(batch):
             return Result(failed=join_failed(failures), filtered=filtered)
         store = ctx.store(STORE)
-        group, first = groups_of(values, list(self._folds.keys.columns))
+        group, first = groups_of(telling(self._folds.keys, values), list(self._folds.keys.columns))
         names = [framed(n) for n in self._folds.keys.names(values[pl.Series(first, dtype=pl.UInt32)])]
         wm = np.clip(batch.frame[WM].to_numpy(), -2 * TIME_MS_MAX, 2 * TIME_MS_MAX)
         number = numbered(store, _ARRIVED, len(batch)).to_numpy()

@@ -36,7 +36,9 @@ class RocksStore(OverlaidStore):
             raise StateError(f"store {name!r} is number {number} of its task; {STORES_MAX} is the most there can be.")
         self._folder = folder
         self._offset_key, self._head, self._past = (bytes([2 * number + i]) for i in range(3))
-        self.as_of_ms = 0  # when it was last known to hold all of its changelog
+        self.as_of_ms = (
+            0  # when it was last known to hold all of its changelog; where it never was, when that was begun
+        )
         folder.stores.append(self)
 
     def opened(self) -> None:
@@ -72,29 +74,35 @@ class RocksStore(OverlaidStore):
                 del here  # it would keep the database open
 
     def _base_apply(self, changes: Mapping[bytes, bytes | None], changelog_offset: int) -> None:
-        head, now_ms = self._head, _now_ms()
+        self._write(changes, changelog_offset, _now_ms())
+
+    def _write(self, changes: Mapping[bytes, bytes | None], changelog_offset: int, as_of_ms: int) -> None:
+        head = self._head
         batch = WriteBatch(raw_mode=True)
         for key, value in changes.items():
             if value is None:
                 batch.delete(head + key)
             else:
                 batch.put(head + key, value)
-        batch.put(self._offset_key, _AT.pack(changelog_offset, now_ms))
+        batch.put(self._offset_key, _AT.pack(changelog_offset, as_of_ms))
         with self._folder.working() as db:
             db.write(batch)
-        self.as_of_ms = now_ms
+        self.as_of_ms = as_of_ms
 
     def _base_load(self, changes: Reduced, changelog_offset: int) -> None:
         keys, values = changes.keys.to_list(), changes.values.to_list()
+        # It may be one part of several, and the others may not follow: the store is as old as it was, or as its first.
+        as_of_ms = self.as_of_ms or _now_ms()
         if len(keys) < _FILE_ENTRIES_MIN:
-            self._base_apply(dict(zip(keys, values, strict=True)), changelog_offset)
+            self._write(dict(zip(keys, values, strict=True)), changelog_offset, as_of_ms)
             return
-        head, now_ms = self._head, _now_ms()
-        path = str(self._folder.path / "restored.sst")
+        head, name = self._head, self._folder.path / "restored.sst"
+        name.unlink(missing_ok=True)  # after a kill it may be another name of a table that is in use
+        path = str(name)
         with self._folder.working() as db:
             file = SstFileWriter(options())
             file.open(path)
-            file[self._offset_key] = _AT.pack(changelog_offset, now_ms)
+            file[self._offset_key] = _AT.pack(changelog_offset, as_of_ms)
             for key, value in zip(keys, values, strict=True):
                 if value is None:
                     del file[head + key]
@@ -104,7 +112,7 @@ class RocksStore(OverlaidStore):
             moved = IngestExternalFileOptions()
             moved.set_move_files(True)
             db.ingest_external_file([path], moved)
-        self.as_of_ms = now_ms
+        self.as_of_ms = as_of_ms
 
 
 def _now_ms() -> int:

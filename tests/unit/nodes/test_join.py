@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 
 from streamflow import Workflow
 from streamflow.compiler import compile_document
 from streamflow.nodes import registry
+from streamflow.operators.execution_rows import PART_BYTES_MAX
 from streamflow.testing.driver import TopologyDriver
 from streamflow.topology.plan import Topology
 from tests.simulation.running import compiled
@@ -130,3 +132,16 @@ def test_a_join_from_python() -> None:
     driver.feed("placed", [{"id": 1}, {"id": 2}], times_ms=[0, 1], end=False)
     driver.feed("paid", [{"id": 2, "sum": 5}], times_ms=[30_000], end=False)
     assert driver.items("out") == [{"left": {"id": 2}, "right": {"id": 2, "sum": 5}}]
+
+
+def test_large_items_that_stand_together_are_kept_in_entries_that_fit_a_record() -> None:
+    draws = Random(1)
+    keys = [draws.randbytes(75_000).hex() for _ in range(30)] + [str(n) for n in range(3_000)]
+    driver = TopologyDriver(plan("key: k, after: 5ms, right_prefix: r_"), nodes=registry())
+    driver.feed("lefts", [{"k": k, "n": 1} for k in keys], times_ms=[1] * len(keys), end=False)
+    (store,) = driver.stores.values()
+    assert max(len(value or b"") for _, value in store.changes()) <= PART_BYTES_MAX
+    driver.commit()
+    store.abort()  # memory is void: what comes is read from the store
+    driver.feed("rights", [{"k": k, "n": 2} for k in keys[28:33]], times_ms=[1] * 5, end=False)
+    assert driver.items("j", "out") == [{"k": k, "n": 1, "r_n": 2} for k in keys[28:33]]

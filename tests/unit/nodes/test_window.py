@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from streamflow.nodes import registry
+from streamflow.operators.timers import StoreTimers
+from streamflow.sdk.errors import StateBroken
 from streamflow.testing.driver import TopologyDriver
 from tests.simulation.running import compiled
 
@@ -112,3 +114,62 @@ def test_a_running_value_is_given_at_intervals_where_it_changed() -> None:
 def test_what_changes_at_intervals_comes_again_when_its_window_closes() -> None:
     driver = ran([(1, "a", 1), (12, "a", 2), (14, "b", 1), (41, "c", 0)], "size: 20ms, emit: every, every: 10ms")
     assert sums(driver) == [("a", 1), ("a", 3), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "size: 10ms, emit: close",
+        "size: 10ms, emit: every, every: 5ms",
+        "shape: sliding, size: 10ms, emit: close",
+        "shape: session, gap: 10ms, emit: close",
+        "shape: unbounded, emit: update",
+    ],
+)
+def test_keys_of_two_spellings_are_two_groups_in_one_step_as_in_several(shape: str) -> None:
+    """0.0 and -0.0 are equal, and their bytes, which choose partitions and name groups, are not."""
+    topology = compiled(f"""
+workflow: w
+nodes:
+  start: {{type: event, topic: in, format: json}}
+  w: {{type: window, key: double(k), {shape}, fields: {{n: {{function: count}}}}}}
+connections: [start -> w]
+""")
+    whole, cut = (TopologyDriver(topology, nodes=registry(), step_rows=rows) for rows in (9, 1))
+    for driver in (whole, cut):
+        items = [{"k": k} for k in (0.0, -0.0, 0.0, 5.0)]
+        driver.feed("start", items, keys=[None] * 4, times_ms=[0, 1, 2, 100], end=False)
+    assert str(whole.items("w", "out")) == str(cut.items("w", "out"))
+
+
+def test_a_step_that_failed_leaves_no_values_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = ran([(1, "a", 1)], "shape: unbounded, emit: every, every: 10ms")
+    driver.commit()
+
+    def unreadable(*_: object) -> list[tuple[int, bytes]]:
+        raise StateBroken("a block cannot be read")
+
+    items = [{"k": "a", "n": 2}, {"k": "a", "n": 4}]
+    with monkeypatch.context() as patched:
+        patched.setattr(StoreTimers, "due", unreadable)
+        with pytest.raises(StateBroken):
+            driver.feed("start", items, keys=[None] * 2, times_ms=[12, 35], end=False)
+    for store in driver.stores.values():
+        store.abort()
+    driver.feed("start", [{"k": "b", "n": 0}], keys=[None], times_ms=[60], end=False)
+    assert sums(driver) == [("a", 1)]
+
+
+def test_what_is_taken_back_tells_spellings_apart_too() -> None:
+    topology = compiled("""
+workflow: w
+nodes:
+  start: {type: event, topic: in, format: json}
+  old: {type: filter, when: long(n) < 0}
+  new: {type: filter, when: long(n) > 0}
+  w: {type: window, key: double(k), shape: unbounded, emit: update, fields: {n: {function: count}}}
+connections: [start -> old -> w.gone, start -> new -> w.in]
+""")
+    driver = TopologyDriver(topology, nodes=registry())
+    driver.feed("start", [{"k": k, "n": 1} for k in (0.0, -0.0, 0.0)], keys=[None] * 3, end=False)
+    assert [i["n"] for i in driver.items("w", "out")] == [1, 1, 2]  # type: ignore[index, call-overload]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.types import LONG, STRING, Type, array_of, record_of
 from streamflow.operators.folds import Fold
-from streamflow.operators.open_windows import OpenWindows
+from streamflow.operators.open_windows import BLOCK_BYTES_MAX, OpenWindows
 from streamflow.operators.window_blocks import compact
 from streamflow.operators.window_rows import Folds, Keys
 from streamflow.sdk.errors import CodecError
@@ -163,3 +163,25 @@ def test_a_few_groups_do_not_hold_on_to_the_texts_of_all() -> None:
         kept.append(compact(rows))
         assert kept[-1].equals(rows)
     assert psutil.Process().memory_info().rss - before < 80 << 20
+
+
+def test_a_window_of_many_groups_is_kept_in_entries_that_fit_a_record() -> None:
+    store, windows = MemoryStore(), OpenWindows(FOLDS)
+    groups: list[Group] = [(1, f"{n:0>60}", None) for n in range(20_000)]
+    for times in range(3):
+        assert len(step(windows, store, groups)) == (20_000 if times else 0)
+        assert max(len(value) for _, value in store.scan()) <= BLOCK_BYTES_MAX
+    assert _states(store) <= 40_000
+    assert step(OpenWindows(FOLDS), store, groups[-3:]) == dict.fromkeys(groups[-3:], 3)
+
+
+def test_large_states_that_stand_together_are_cut_from_each_other() -> None:
+    store, windows = MemoryStore(), OpenWindows(FOLDS)
+    groups: list[Group] = [(1, f"{n:0>{200_000 if n < 9 else 4}}", None) for n in range(4_000)]
+    step(windows, store, groups)
+    assert max(len(value) for _, value in store.scan()) <= BLOCK_BYTES_MAX
+    assert [g for g, _ in closed(OpenWindows(FOLDS), store, 1)] == sorted(groups, key=_framed)
+
+
+def _framed(group: Group) -> tuple[int, str]:
+    return len(group[1]), group[1]

@@ -64,3 +64,21 @@ def test_what_a_copy_is_good_for(
     state.discard("test")
     assert asyncio.run(why_useless(state, cast(Log, Ends(start, end)), {NAME: AT}, topics, NOW_MS)) == ""
     state.close()
+
+
+def test_a_copy_that_was_brought_up_in_part_is_as_old_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion in the rest may have been due to go long before the part was read."""
+    state = RocksState([NAME], tmp_path / "0", b"")
+    state.open()
+    store = state.stores[NAME]
+    monkeypatch.setattr(rocks, "_now_ms", lambda: NOW_MS - 40 * HOUR_MS)
+    store.put(b"a", b"1")
+    store.commit(50)
+    monkeypatch.setattr(rocks, "_now_ms", lambda: NOW_MS - 20 * HOUR_MS)
+    store.restore([(b"b", b"1")], 60)
+    topics = {AT.topic: TopicInfo(name=AT.topic, partitions=1, incarnation="x", config={})}
+    why = asyncio.run(why_useless(state, cast(Log, Ends(0, 90)), {NAME: AT}, topics, NOW_MS))
+    assert "older than the deletions" in why
+    state.close()

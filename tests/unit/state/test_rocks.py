@@ -161,3 +161,15 @@ def test_more_stores_than_fit_are_refused(tmp_path: Path) -> None:
 def test_names_of_any_kind_stay_below_the_root(tmp_path: Path) -> None:
     path = folder_of(tmp_path, "..", "a/b", "0")
     assert path == tmp_path / "%2E%2E" / "a%2Fb" / "0"
+
+
+def test_what_a_kill_left_of_a_restore_is_never_written_to(opened: Open) -> None:
+    """A table that was taken in keeps its first name beside its new one, if the process dies before that is removed."""
+    folder, store = filled(opened)
+    (table,) = folder.path.glob("*.sst")
+    (folder.path / "restored.sst").hardlink_to(table)
+    more = pl.Series([b"x%09d" % i for i in range(30_000)])
+    store.restore_columns(more, more, 60_000)
+    folder.close()
+    folder, store = opened()
+    assert (store.changelog_offset, len(list(store.scan()))) == (60_000, 60_000)
