@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from streamflow.workflow.model import WorkflowDocument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS, _LAST_MS = (
+    (at.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1) for at in (datetime.min, datetime.max)
+)
 
 
 def state(
@@ -126,13 +129,32 @@ def _facts(partition: int, rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
     from streamflow.cli.values import text_or_base64
     from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO
 
-    for row in rows.iter_rows(named=True):
+    far = _far_times(rows)
+    near = rows.with_columns(rows[name].zip_with(ms.is_null(), rows[name].clear(1)) for name, ms in far.items())
+    for at, row in enumerate(near.iter_rows(named=True)):
+        row |= {name: when(ms[at]) for name, ms in far.items() if ms[at] is not None}
         key, first, end = (row.pop(name) for name in (STATE_KEY, STATE_FROM, STATE_TO))
         fact: dict[str, Any] = {"partition": partition, "key": text_or_base64(key)}
         if first is not None and end is not None:
             fact["window"] = {"start": when(first), "end": when(end)}
         fact |= {name[1:]: row.pop(name) for name in ("@execution", "@port") if name in row}
         yield fact | {"values": {name: _plain(name, value) for name, value in row.items()}}
+
+
+def _far_times(rows: pl.DataFrame) -> dict[str, pl.Series]:
+    """By column of times, where it has such: ms since 1970 of those that no calendar reaches, else null."""
+    import polars as pl
+
+    found: dict[str, pl.Series] = {}
+    for name, dtype in rows.schema.items():
+        if isinstance(dtype, pl.Datetime):
+            ms = rows.select(pl.col(name).dt.epoch("ms")).to_series()
+            far = (
+                ms.to_frame("ms").select(pl.when(~pl.col("ms").is_between(_FIRST_MS, _LAST_MS)).then("ms")).to_series()
+            )
+            if far.count():
+                found[name] = far
+    return found
 
 
 def _plain(name: str, value: object) -> object:

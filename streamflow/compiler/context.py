@@ -112,7 +112,8 @@ class InferenceContext:
         mend: str = "",
         severity: Literal["error", "warning"] = "error",
     ) -> None:
-        where = f"node {self.node.id!r}: " if not message.startswith(f"node {self.node.id!r}") else ""
+        named = f"node {self.node.written_id!r}"
+        where = f"{named}: " if not message.startswith(named) else ""
         self._add(
             [
                 Diagnostic(

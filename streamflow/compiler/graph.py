@@ -57,8 +57,17 @@ class GraphNode:
     def repartitions(self) -> bool:
         return isinstance(self.node, Repartitions)
 
+    @property
+    def written_id(self) -> str:
+        """The id that the user gave: that of the node which this one was put in for, if it was."""
+        return self.id.partition(".")[0]
+
     def place_of(self, param: str) -> Place:
-        """Where a parameter stands; `param` is a path such as `fields.total` or `by[0].value`."""
+        """Where a parameter stands; `param` is a path such as `fields.total` or `by[0].value`. A duration may stand
+        there by its short name: `quiet` for `quiet_ms`.
+        """
+        if param not in self.raw.values and param.removesuffix("_ms") in self.raw.values:
+            param = param.removesuffix("_ms")
         parts = (index or name for name, index in _PATH.findall(param))
         return self.raw.at(*(int(p) if p.isdigit() else p for p in parts)) if param else self.place
 

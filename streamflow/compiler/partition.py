@@ -31,7 +31,8 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                     Diagnostic(
                         place=node.place,
                         code=NO_KEY,
-                        message=f"node {node.id!r} ({node.kind}): port {port.name!r} takes rows by key, but has none.",
+                        message=f"node {node.written_id!r} ({node.kind.partition('.')[0]}): port {port.name!r} takes "
+                        "rows by key, but has none.",
                         mend="Set `key` to what makes two rows belong together.",
                     )
                 )
@@ -82,9 +83,8 @@ def _unequal(graph: Graph, node: GraphNode) -> list[Diagnostic]:
     """Inputs that meet by key must be in equal numbers of partitions."""
     keyed = {p.name for p in node.node.input_ports() if p.keyed}
     counts: dict[str, int | None] = {}
-    for edge in graph.into(node.id) if len(keyed) > 1 else ():
-        spreads = _nearest_repartition(graph, edge.source)
-        if edge.target_port in keyed and spreads is not None:
+    for edge in graph.into(node.id):
+        for spreads in _repartitions(graph, edge.source) if edge.target_port in keyed else ():
             assert isinstance(spreads.node, Repartitions)
             counts[spreads.id] = spreads.node.spread_over()
     if len(set(counts.values())) < 2:
@@ -124,7 +124,26 @@ def _meets(graph: Graph, node: GraphNode) -> bool:
     gives may meet others behind it.
     """
     keyed = {p.name for p in node.node.input_ports() if p.keyed}
-    return node.kind == "table" or len(keyed & {e.target_port for e in graph.into(node.id)}) > 1
+    wires = [e for e in graph.into(node.id) if e.target_port in keyed]
+    return (
+        node.kind == "table"
+        or len({e.target_port for e in wires}) > 1
+        or len(set[str]().union(*(_origins(graph, e.source) for e in wires))) > 1
+    )
+
+
+def _origins(graph: Graph, node: str) -> set[str]:
+    """The nodes, seen through those that pass rows on as they are, which put the rows of `node` where they are."""
+    here = graph.nodes[node]
+    if here.repartitions or here.is_trigger or not _passes_on(here):
+        return {node}
+    return set[str]().union(*(_origins(graph, e.source) for e in graph.into(node)))
+
+
+def _repartitions(graph: Graph, node: str) -> list[GraphNode]:
+    """The repartitions whose partitions the rows of `node` are in."""
+    found = (_nearest_repartition(graph, origin) for origin in sorted(_origins(graph, node)))
+    return [n for n in found if n is not None]
 
 
 def _nearest_repartition(graph: Graph, node: str) -> GraphNode | None:

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from streamflow.expressions import typecheck
-from streamflow.model.types import BOOL, Schema, Type
+from streamflow.model.types import BOOL, BYTES, Schema, Type, record_of
 from streamflow.operators.keys import can_be_key
 from streamflow.sdk.expression import Expression, Scope
 from streamflow.sdk.node import SchemaContext, Template
 
 CONTRADICTION = "SF250"  # parameters that do not go together
+NO_FIELD = "SF211"  # found by expressions
 UNKNOWN_FIELD = "SF251"
 WRONG_TYPE = "SF252"
 COLLISION = "SF253"  # two fields of one name
@@ -46,9 +47,27 @@ def check_template(ctx: SchemaContext, template: Template, *, param: str) -> Non
 
 def check_key(ctx: SchemaContext, expression: Expression | None, *, param: str = "key", port: str = "in") -> None:
     """A key is a scalar."""
-    if expression is None:
+    if expression is None or not check_known(ctx, expression, param=param, port=port):
         return
     report_key(ctx, ctx.typeof(expression, param=param, port=port), expression, param=param)
+
+
+def check_known(ctx: SchemaContext, key: Expression, *, param: str, port: str) -> bool:
+    """Whether items of a port have the fields that a key names, as far as deletions can be told from other items: what
+    a record without value leaves may be its key's bytes and nothing else.
+    """
+    if ctx.inputs.get(port) != record_of({"key": BYTES}):
+        return True
+    if all(f.code != NO_FIELD for f in typecheck(key, ctx.scope(port))[1]):
+        return True
+    ctx.report(
+        NO_FIELD,
+        f"items at port {port!r} have no fields for `{key.text}`: they are deletions, with the bytes of their record's "
+        "key as `key`.",
+        param=param,
+        mend="Set `key` on the event that they come from to the field which its topic has as key.",
+    )
+    return False
 
 
 def report_key(ctx: SchemaContext, kind: Type, expression: Expression, *, param: str) -> None:

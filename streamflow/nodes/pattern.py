@@ -87,6 +87,8 @@ class Pattern(Node):
             message = f"a pattern has 2 to {STEPS_MAX} steps; there are {len(self.steps)}."
             mend = "Take filter for one condition." if len(self.steps) < 2 else "Take several nodes."
             ctx.report(CONTRADICTION, message, param="steps", mend=mend)
+        if not self.steps:
+            return {}
         check_names(ctx, self.steps, param="steps")
         check_key(ctx, self.key)
         key_type = ctx.typeof(self.key, param="key")

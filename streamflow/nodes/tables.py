@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from streamflow.model.types import Field, Schema, Type
-from streamflow.nodes.checks import COLLISION, UNKNOWN_FIELD, WRONG_TYPE, is_field_name, nearest, report_key
+from streamflow.nodes.checks import (
+    COLLISION,
+    UNKNOWN_FIELD,
+    WRONG_TYPE,
+    check_known,
+    is_field_name,
+    nearest,
+    report_key,
+)
 from streamflow.operators.errors import label
 from streamflow.operators.table_rows import PortKey
 from streamflow.sdk.expression import Expression
@@ -37,6 +45,8 @@ def check_port_keys(
     for port, param in params.items():
         key = getattr(node, param)
         if port not in ctx.inputs or port in beside or not isinstance(key, Expression):
+            continue
+        if not check_known(ctx, key, param=param, port=port):
             continue
         kind = ctx.typeof(key, param=param, port=port)
         report_key(ctx, kind, key, param=param)

@@ -130,3 +130,18 @@ def test_what_is_asked_wrongly_is_told(shop: Cli, args: list[str], code: int, to
 
 def test_a_folder_of_state_for_state_in_memory_is_refused(shop: Cli) -> None:
     assert "Add --state rocksdb" in shop("run", "shop.yaml", "--state-dir", "x", code=2).stderr
+
+
+def test_times_that_no_calendar_reaches_are_numbers(cli: Cli) -> None:
+    (cli.folder / "shop.yaml").write_text("""\
+workflow: shop
+nodes:
+  orders: {type: event, topic: orders, format: json, time: long(at)}
+  once: {type: dedupe, key: string(k), within: 10ms}
+  out: {type: publish, topic: out}
+connections: [orders -> once -> out]
+""")
+    far = 2**60
+    cli("send", "orders", "--partitions", "1", input="".join(f'{{"k": "a", "at": {at}}}\n' for at in (far - 10, far)))
+    cli("run", "shop.yaml", "--until-end")
+    assert [r["values"] for r in rows(cli, "once")] == [{"passed": f"{at} ms"} for at in (far - 10, far)]

@@ -187,3 +187,68 @@ def test_items_of_a_topic_stay_where_its_producers_put_them_by_key(said: str, mo
     topology, found = compiled(text, "placed -> s")
     assert topology is not None, found
     assert bool(partitions_of(topology)) is moved
+
+
+@pytest.mark.parametrize(
+    ("second", "codes"),
+    [
+        ("repartition, key: item.id, partition_count: 5", ["SF203"]),
+        ("repartition, key: item.id, partition_count: 3", []),
+    ],
+)
+def test_what_meets_at_one_port_needs_equal_numbers_of_partitions(second: str, codes: list[str]) -> None:
+    """Else rows of one key would be in two tasks, each with a state of its own."""
+    nodes = f"""{HEAD}
+        a: {{type: repartition, key: item.id, partition_count: 3}}
+        b: {{type: {second}}}
+        p: {{type: no-op}}
+        fresh: {{type: seen, key: item.id}}"""
+    _, found = compiled(nodes, "placed -> a -> fresh -> out\nplaced -> b -> p -> fresh")
+    assert [f.code for f in found] == codes
+
+
+def test_two_topics_that_others_partition_by_a_key_meet_behind_a_repartition() -> None:
+    """They may have any numbers of partitions."""
+    nodes = """a: {type: event, topic: a, format: json, partitioned_by: item.id}
+        b: {type: event, topic: b, format: json, partitioned_by: item.id}
+        fresh: {type: seen, key: item.id}"""
+    topology, found = compiled(nodes, "a -> fresh\nb -> fresh")
+    assert topology is not None, found
+    assert list(partitions_of(topology)) == ["w.fresh.in.repartition"]
+
+
+@pytest.mark.parametrize("params", ["", "foreign_key: item.id"])
+def test_a_finding_names_the_node_that_the_user_wrote(params: str) -> None:
+    nodes = f"a: {{type: event, topic: a, format: json}}\n t: {{type: table_join, {params}}}"
+    _, found = compiled(nodes, "a -> t.left\na -> t.right")
+    assert [f.message.partition(": ")[0] for f in found if f.code == "SF233"] == ["node 't' (table_join)"] * 2
+
+
+def test_a_duration_in_its_short_form_is_where_its_finding_points() -> None:
+    nodes = "a: {type: event, topic: a, format: json}\n d: {type: debounce, key: string(k), quiet: 10s, at_most: 5s}"
+    _, found = compiled(nodes, "a -> d")
+    text = nodes.splitlines()[1].strip()
+    assert [(f.place.line, f.place.column) for f in found if f.code == "SF250"] == [(4, text.index("5s") + 3)]
+
+
+@pytest.mark.parametrize("taker", ["table, key: n", "publish, topic: out, key: n"])
+def test_deletions_without_the_field_of_a_key_say_where_to_name_it(taker: str, tmp_path: Path) -> None:
+    (tmp_path / "s.avsc").write_text('{"type":"record","name":"S","fields":[{"name":"n","type":"string"}]}')
+    nodes = f"a: {{type: event, topic: a, schema: {tmp_path / 's.avsc'}}}\n t: {{type: {taker}}}"
+    wires = "a -> t\na.gone -> t.gone"
+    _, found = compiled(nodes, wires)
+    told = [f for f in found if f.code == "SF211"]
+    assert len(told) == 1, found
+    assert "node 't'" in told[0].message
+    assert "Set `key` on the event" in told[0].mend
+    topology, found = compiled(nodes.replace("schema:", "key: n, schema:"), wires)
+    assert topology is not None, found
+
+
+@pytest.mark.parametrize("steps", ["{}", "{a: 'true'}"])
+def test_a_pattern_without_enough_steps_is_told(steps: str) -> None:
+    nodes = (
+        f"a: {{type: event, topic: a, format: json}}\n p: {{type: pattern, key: string(k), within: 1s, steps: {steps}}}"
+    )
+    _, found = compiled(nodes, "a -> p")
+    assert "SF250" in [f.code for f in found]
