@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from streamflow.expressions import problems
 from streamflow.nodes import checks
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.workflow.diagnostics import CODES, has_errors, in_order, render, to_json
@@ -58,4 +59,4 @@ def test_order_and_json() -> None:
 
 def test_every_code_of_nodes_has_a_rule() -> None:
     used = {v for k, v in vars(checks).items() if k.isupper() and isinstance(v, str) and v.startswith("SF")}
-    assert used <= CODES.keys()
+    assert used <= CODES.keys() | problems.CODES.keys()
