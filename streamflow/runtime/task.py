@@ -108,6 +108,7 @@ class Task:
         self._caught_up: set[TopicPartition] = set()  # inputs that had nothing more when they were last read
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
+        self._going_back = False  # positions are not yet those of the log again
         self._broke_at = -1  # commits there were when state on disk was found to be broken
         self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
@@ -119,7 +120,8 @@ class Task:
 
     @property
     def has_pending(self) -> bool:
-        return bool(self._pending.steps)
+        """Whether something that was read waits for its commit, or is about to be read again."""
+        return self._going_back or bool(self._pending.steps)
 
     async def start(self) -> None:
         """Take over: fence the predecessor, read committed offsets, restore stores, settle outside effects."""
@@ -133,6 +135,7 @@ class Task:
 
     async def _rewind(self) -> None:
         """Forget everything since the last commit; positions and stores are those of the log again."""
+        self._going_back = True
         await self._drop_prefetched()
         self._pending = _Pending()
         self._caught_up.clear()
@@ -156,6 +159,7 @@ class Task:
                     mend="Restore the topic, or start the workflow from the beginning with `streamflow reset`.",
                 )
             self._committed[at] = Committed(self.positions[at], known.metadata if known else "")
+        self._going_back = False
         await self._in_thread(self._after_commit)
 
     async def _restore_kept(self, committed: Mapping[TopicPartition, Committed]) -> None:

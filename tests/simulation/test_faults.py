@@ -12,7 +12,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from streamflow.logs.embedded import EmbeddedLog
-from streamflow.model.positions import TopicPartition
+from streamflow.model.positions import Committed, TopicPartition
 from streamflow.nodes import registry
 from streamflow.runtime import source_task
 from streamflow.runtime.deadletter import decode_dead_letters
@@ -182,6 +182,36 @@ def test_a_commit_of_unknown_outcome_does_not_stop_the_run(nth: int, kind: Any, 
         assert len(log.fired) == 3
         assert sum(task.metrics.recoveries for task in tasks_of(worker)) == 3
         await check(topology, inner, worker, tmp_path)
+
+    asyncio.run(with_log(tmp_path / "log", once))
+
+
+class TellingLog(FaultyLog):
+    """Notes, whenever a task asks after a fault where it stands, whether the task says that work waits."""
+
+    def __init__(self, inner: Log, faults: Sequence[Fault]) -> None:
+        super().__init__(inner, faults)
+        self.worker: EmbeddedWorker | None = None
+        self.waits: list[bool] = []
+
+    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Committed]:
+        if self.fired and self.worker is not None and self.worker.fleet is not None:
+            tasks = [task for task in self.worker.fleet.tasks() if isinstance(task, Task) and task.group == group]
+            self.waits += [task.has_pending for task in tasks if set(task.positions) == set(partitions)]
+        return await super().committed(group, partitions)
+
+
+def test_a_task_that_goes_back_has_work_until_it_knows_where_it_stands(tmp_path: Path) -> None:
+    """Else a run that ends with its inputs could end in between, and leave out what is to be read again."""
+    topology = compiled(WORKFLOW, tmp_path)
+
+    async def once(inner: EmbeddedLog) -> None:
+        await send(inner, "in", [{"n": n} for n in range(COUNT)], partitions=2, batch=4)
+        log = TellingLog(inner, [Fault("commit", 5, "unknown_before")])
+        log.worker = EmbeddedWorker(topology, log, nodes=registry(), until_end=True, threads=2)
+        await log.worker.run()
+        assert log.waits
+        assert all(log.waits)
 
     asyncio.run(with_log(tmp_path / "log", once))
 
