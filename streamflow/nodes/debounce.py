@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamflow.model.batch import TS, WM
-from streamflow.model.policies import Extent
 from streamflow.nodes.checks import CONTRADICTION, TIME_MS_MAX, check_key
 from streamflow.operators.debouncing import STORE, DebounceOperator
 from streamflow.operators.errors import label
@@ -51,13 +50,6 @@ class Debounce(Node):
     grace_ms: int = param(
         default=0, ge=0, le=TIME_MS_MAX, help="How far behind the watermark an item still takes part."
     )
-
-    def stores(self, extent: Extent) -> tuple[Store, ...]:
-        del extent
-        return self.spec.stores
-
-    def gives_several(self) -> bool:
-        return False
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamflow.model.batch import TS, WM
-from streamflow.model.policies import Extent
 from streamflow.nodes.checks import TIME_MS_MAX, check_key
 from streamflow.operators.deduping import STORE, DedupeOperator
 from streamflow.operators.errors import label
@@ -51,13 +50,6 @@ class Dedupe(Node):
         le=TIME_MS_MAX,
         help="How far behind the watermark an item is still compared. Left out: as far as `within`.",
     )
-
-    def stores(self, extent: Extent) -> tuple[Store, ...]:
-        del extent
-        return self.spec.stores
-
-    def gives_several(self) -> bool:
-        return False
 
     def scatters_executions(self) -> bool:
         return False  # items pass at once, or never

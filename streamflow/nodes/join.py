@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import TS, WM
-from streamflow.model.policies import Extent
 from streamflow.model.types import BOOL
 from streamflow.nodes.checks import COLLISION, TIME_MS_MAX, WRONG_TYPE, report_key
 from streamflow.nodes.join_checks import check_on, check_times
@@ -98,10 +97,6 @@ class Join(Node):
 
     def gives_several(self) -> bool:
         return True
-
-    def stores(self, extent: Extent) -> tuple[Store, ...]:
-        del extent
-        return self.spec.stores
 
     def keys(self) -> Mapping[Side, tuple[str, Expression | None]]:
         """(parameter, expression) of each side's key."""

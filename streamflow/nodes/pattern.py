@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from streamflow.model.batch import TS, WM
-from streamflow.model.policies import Extent
 from streamflow.model.types import Field, Schema, Type
 from streamflow.nodes.checks import (
     COLLISION,
@@ -75,10 +74,6 @@ class Pattern(Node):
 
     def gives_several(self) -> bool:
         return True
-
-    def stores(self, extent: Extent) -> tuple[Store, ...]:
-        del extent
-        return self.spec.stores
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

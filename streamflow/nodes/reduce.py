@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from streamflow.expressions.accumulate import accumulation
 from streamflow.model.batch import TS, WM
-from streamflow.model.policies import Extent
 from streamflow.model.types import Field, Type
 from streamflow.nodes.checks import COLLISION, TIME_MS_MAX, check_key, check_names, is_field_name
 from streamflow.operators.errors import label
@@ -62,15 +61,8 @@ class Reduce(Node):
     def makes_new_items(self) -> bool:
         return True
 
-    def gives_several(self) -> bool:
-        return False
-
     def scatters_executions(self) -> bool:
         return False  # items pass at once
-
-    def stores(self, extent: Extent) -> tuple[Store, ...]:
-        del extent
-        return self.spec.stores
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:

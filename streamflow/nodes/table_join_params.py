@@ -49,8 +49,5 @@ class TableJoinBase(Node):
     def makes_new_items(self) -> bool:
         return True
 
-    def gives_several(self) -> bool:
-        return False
-
     def scatters_executions(self) -> bool:
         return False

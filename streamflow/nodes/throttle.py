@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamflow.model.batch import TS, WM
-from streamflow.model.policies import Extent
 from streamflow.nodes.checks import TIME_MS_MAX, check_key
 from streamflow.operators.errors import label
 from streamflow.operators.keyed import KEY_VALUE
@@ -52,13 +51,6 @@ class Throttle(Node):
         le=TIME_MS_MAX,
         help="How far behind the watermark an item still counts. Left out: as far as `per`.",
     )
-
-    def stores(self, extent: Extent) -> tuple[Store, ...]:
-        del extent
-        return self.spec.stores
-
-    def gives_several(self) -> bool:
-        return False
 
     def scatters_executions(self) -> bool:
         return False  # items pass at once, or never

@@ -41,7 +41,7 @@ class KeyLists:
         for i, found in enumerate(self._store.get_many([_LISTS + name for name in names])):
             set_for = NEVER if found is None else int.from_bytes(found[:8], "big", signed=True)
             rings.append(NEVER if set_for <= rung_ms else set_for)
-            own = [] if found is None else _split(found)
+            own = [] if found is None else split_entry(found)
             values += own
             group += [i] * len(own)
         return Lists(names, values, group, rings)
@@ -73,7 +73,7 @@ class KeyLists:
         values: list[bytes] = []
         for name, value in entries:
             if name.startswith(_LISTS):
-                own = _split(value)
+                own = split_entry(value)
                 values += own
                 keys += [name[len(_LISTS) :]] * len(own)
         return keys, values
@@ -83,7 +83,8 @@ class KeyLists:
         return sorted({name for _, name in self._timers.due(watermark_ms)})
 
 
-def _split(entry: bytes) -> list[bytes]:
+def split_entry(entry: bytes) -> list[bytes]:
+    """The values of an entry: behind 8 bytes for its timer, each behind its length in 4."""
     values: list[bytes] = []
     at = 8
     while at < len(entry):

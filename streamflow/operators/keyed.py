@@ -18,6 +18,8 @@ import polars as pl
 from streamflow.model.batch import TS, WM, Batch
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.keys import key_bytes
+from streamflow.operators.window_rows import TIME_MS_MAX
+from streamflow.operators.windowing import groups_of, nth_of
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Result
 from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
@@ -25,7 +27,6 @@ from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 KEY_VALUE: Final = "key"  # the key among the expressions of a projection
-_TIME_MS_MAX: Final = 1 << 61  # sums of times below it fit 64 bits
 _SHIFT: Final = 1 << 63
 
 
@@ -51,7 +52,7 @@ class Arrived:
     @property
     def wm(self) -> Int64s:
         """Watermarks, with what is no time moved to where sums with durations fit."""
-        marks: Int64s = self.batch.frame[WM].clip(-2 * _TIME_MS_MAX, 2 * _TIME_MS_MAX).to_numpy()
+        marks: Int64s = self.batch.frame[WM].clip(-2 * TIME_MS_MAX, 2 * TIME_MS_MAX).to_numpy()
         return marks
 
     def result(self, *, absorbed: int = 0) -> Result:
@@ -68,7 +69,7 @@ def arriving(batch: Batch, projection: Projection, labels: Mapping[str, str], *,
     """
     batch, values, failed = evaluate(batch, projection, labels)
     failures = [failed]
-    fits = batch.frame[TS].is_between(-_TIME_MS_MAX, _TIME_MS_MAX).fill_null(False)
+    fits = batch.frame[TS].is_between(-TIME_MS_MAX, TIME_MS_MAX).fill_null(False)
     if not fits.all():
         message = "the event time is missing, or further from 1970 than can be counted with."
         failures.append(fail(batch.where(~fits), "does_not_fit", message))
@@ -90,14 +91,13 @@ def arriving(batch: Batch, projection: Projection, labels: Mapping[str, str], *,
 
 def by_key(keys: pl.Series) -> tuple[Int64s, list[bytes]]:
     """(number of each key, the distinct keys by number), numbered in order of first arrival."""
-    over = pl.DataFrame({"k": keys}).with_row_index("i").select(pl.col("i").first().over("k")).to_series()
-    first, group = np.unique(over.to_numpy(), return_inverse=True)
-    return group.astype(np.int64), keys.gather(first).to_list()
+    group, first = groups_of(keys.to_frame("k"), ["k"])
+    return group, keys.gather(first).to_list()
 
 
 def nth_of_key(group: Int64s) -> Int64s:
     """How many rows of its key stand before each row."""
-    return pl.DataFrame({"g": group}).select(pl.int_range(pl.len()).over("g")).to_series().to_numpy()
+    return nth_of(group).to_numpy()
 
 
 def timed_name(at: int, key: bytes) -> bytes:
@@ -107,13 +107,12 @@ def timed_name(at: int, key: bytes) -> bytes:
 
 def forget_below(store: StateStore, at: int) -> None:
     """Delete the entries of numbers below `at`, which `timed_name` named."""
-    for name in [name for name, _ in store.scan(b"", timed_name(at, b""))]:
-        store.delete(name)
+    store.delete_many([name for name, _ in store.scan(b"", timed_name(at, b""))])
 
 
 def clipped(watermark_ms: int) -> int:
     """A watermark with which durations can be counted."""
-    return max(min(watermark_ms, 2 * _TIME_MS_MAX), -2 * _TIME_MS_MAX)
+    return max(min(watermark_ms, 2 * TIME_MS_MAX), -2 * TIME_MS_MAX)
 
 
 def named_at(name: bytes) -> tuple[int, bytes]:

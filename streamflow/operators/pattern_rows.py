@@ -14,18 +14,13 @@ from streamflow.model.batch import (
     HEADERS,
     HEADERS_DTYPE,
     KEY,
-    OFFSET,
-    PARTITION,
-    PATH,
     ROW,
-    SOURCE,
-    TOPIC,
     TS,
     WM,
     Batch,
 )
 from streamflow.model.types import PAYLOAD, Schema, polars_dtype
-from streamflow.operators.window_rows import numbered, timed_path
+from streamflow.operators.window_rows import begun, numbered, timed_path
 from streamflow.sdk.operator import Context, StepTimes
 from streamflow.sdk.state import StateStore
 
@@ -82,15 +77,11 @@ class PatternRows:
             key,
             pl.Series(TS, [m.ts for m in over], dtype=pl.Int64),
             pl.Series(WM, due - 1, dtype=pl.Int64),
-            pl.lit(f"{ctx.workflow}.{ctx.node}/{ctx.partition}").alias(SOURCE),
-            number.alias(OFFSET),
             pl.concat_str(pl.lit(f"{ctx.node}#"), pl.lit(text), pl.lit("."), pl.lit(number.cast(pl.String))).alias(
                 EXECUTION
             ),
-            pl.lit("").alias(TOPIC),
-            pl.lit(ctx.partition, dtype=pl.Int32).alias(PARTITION),
             pl.lit(pl.Series([[]], dtype=HEADERS_DTYPE)).first().alias(HEADERS),
-            timed_path(due).alias(PATH),
+            *begun(number, timed_path(due), ctx),
         )
         whole = pl.Series([m.whole for m in over], dtype=pl.Boolean)
         ports = (("out", whole, self.whole), ("timeout", ~whole, self.part))

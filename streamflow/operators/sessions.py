@@ -23,6 +23,7 @@ from streamflow.model.types import LONG
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.group_keys import telling
+from streamflow.operators.key_lists import split_entry
 from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
 from streamflow.operators.timers import StoreTimers
 from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered, timed_path
@@ -83,10 +84,7 @@ class SessionOperator:
     def advance(self, times: StepTimes, ctx: Context) -> Result:
         """Sessions that closed come out, or those that changed; the state of closed ones goes."""
         changed, self._changed = self._changed, None
-        result = Result()
-        if changed is not None:
-            made, failed = self.rows.from_state(changed)
-            result = Result(outputs={"out": made}, failed=failed, emitted=len(made))
+        result = self.rows.emitted(changed)
         store = ctx.store(STORE)
         ringing = StoreTimers(store, prefix=_TIMERS).due(times.end_ms)
         if not ringing:
@@ -101,7 +99,7 @@ class SessionOperator:
         order = np.flatnonzero(over)
         order = order[np.lexsort((sessions[GROUP].to_numpy()[order], due[order]))]
         closed = sessions[pl.Series(order, dtype=pl.UInt32)]
-        made, failed = self.rows.from_state(
+        return self.rows.emitted(
             self._made(
                 closed,
                 times.crossing(due[order]),
@@ -111,7 +109,6 @@ class SessionOperator:
                 numbers=numbered(store, _NUMBER, len(order)),
             )
         )
-        return Result(outputs={"out": made}, failed=failed, emitted=len(made))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         values, _ = _unpacked([value for name, value in stores[STORE] if name.startswith(_GROUPS)])
@@ -214,12 +211,9 @@ def _unpacked(entries: Sequence[bytes | None]) -> tuple[list[bytes], list[int]]:
     values: list[bytes] = []
     group: list[int] = []
     for i, value in enumerate(entries):
-        at = 8
-        while value is not None and at < len(value):
-            size = int.from_bytes(value[at : at + 4], "big")
-            values.append(value[at + 4 : at + 4 + size])
-            group.append(i)
-            at += 4 + size
+        own = [] if value is None else split_entry(value)
+        values += own
+        group += [i] * len(own)
     return values, group
 
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from streamflow.model.batch import ROW, TS, WM, Batch
 from streamflow.model.types import LONG
-from streamflow.operators.errors import fail, join_failed
+from streamflow.operators.errors import join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.group_keys import telling
 from streamflow.operators.sliding_state import GROUP, NUMBER, WM_THEN, SlidingState, framed, kept
@@ -77,21 +77,13 @@ class SlidingOperator:
             self._changed = made
             failed = join_failed(failures)
             return Result(outputs=outputs, failed=failed, filtered=filtered, absorbed=int(fits.sum()))
-        outputs["out"] = made.rows
-        if made.bad is not None:
-            # A row whose result does not fit in one of its windows fails as a whole: it has one fate.
-            fails = made.rows.frame.filter(made.bad)[ROW].unique().implode()
-            failures.append(fail(batch.where(batch.frame[ROW].is_in(fails)), "overflow", made.message))
-            outputs["out"] = made.rows.where(~made.rows.frame[ROW].is_in(fails))
+        outputs["out"] = made.fitting(batch, failures)
         return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered)
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:
         """Windows that closed come out, or those that changed; rows that no window needs any more go."""
         changed, self._changed = self._changed, None
-        result = Result()
-        if changed is not None:
-            made, failed = self.rows.from_state(changed)
-            result = Result(outputs={"out": made}, failed=failed, emitted=len(made))
+        result = self.rows.emitted(changed)
         store = ctx.store(STORE)
         names = self._state.ringing(store, times.end_ms)
         if not names:
@@ -110,7 +102,7 @@ class SlidingOperator:
             return result
         windows = windows.where(which)
         due = self.rule.due(windows.start)
-        made, failed = self.rows.from_state(
+        return self.rows.emitted(
             self.rows.made(
                 closed,
                 start=windows.start,
@@ -122,7 +114,6 @@ class SlidingOperator:
                 numbers=numbered(store, _CLOSED, len(due)),
             )
         )
-        return Result(outputs={"out": made}, failed=failed, emitted=len(made))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Windows that have not been given."""

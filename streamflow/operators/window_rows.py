@@ -32,7 +32,7 @@ from streamflow.operators.explode import index_bytes
 from streamflow.operators.folding import Folding
 from streamflow.operators.keys import key_bytes
 from streamflow.sdk.expression import Projection
-from streamflow.sdk.operator import Context
+from streamflow.sdk.operator import Context, Result
 from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 Int64s = npt.NDArray[np.int64]
@@ -125,6 +125,14 @@ class Made:
     bad: pl.Series | None = None
     message: str = ""
 
+    def fitting(self, batch: Batch, failures: list[Batch | None]) -> Batch:
+        """The rows that may go out. One of `batch` of which a result does not fit fails as a whole: it has one fate."""
+        if self.bad is None:
+            return self.rows
+        fails = self.rows.frame.filter(self.bad)[ROW].unique().implode()
+        failures.append(fail(batch.where(batch.frame[ROW].is_in(fails)), "overflow", self.message))
+        return self.rows.where(~self.rows.frame[ROW].is_in(fails))
+
 
 @dataclass(frozen=True, slots=True)
 class WindowRows:
@@ -194,6 +202,13 @@ class WindowRows:
             if self.schema.field(name) is not None
         ]
         return pl.DataFrame([*named, *edges, *values]), bad, message
+
+    def emitted(self, made: Made | None) -> Result:
+        """What an operator gives when time, or the end of a step, brings rows out of its state."""
+        if made is None:
+            return Result()
+        rows, failed = self.from_state(made)
+        return Result(outputs={"out": rows}, failed=failed, emitted=len(rows))
 
     def from_state(self, made: Made) -> tuple[Batch, Batch | None]:
         """(rows, rows that failed), where no row that arrived stands for them: items of nothing but nulls fail."""

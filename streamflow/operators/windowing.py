@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from streamflow.model.batch import ROW, TS, WM, Batch
-from streamflow.operators.errors import fail, join_failed
+from streamflow.operators.errors import join_failed
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.group_keys import telling
 from streamflow.operators.group_states import GroupStates
@@ -100,21 +100,13 @@ class WindowOperator:
         if made is None:
             taken_rows = int(taken.sum())
             return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, absorbed=taken_rows)
-        outputs["out"] = made.rows
-        if made.bad is not None:
-            # A row whose result does not fit in one of its windows fails as a whole: it has one fate.
-            fails = made.rows.frame.filter(made.bad)[ROW].unique()
-            failures.append(fail(batch.where(batch.frame[ROW].is_in(fails.implode())), "overflow", made.message))
-            outputs["out"] = made.rows.where(~made.rows.frame[ROW].is_in(fails.implode()))
+        outputs["out"] = made.fitting(batch, failures)
         return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered)
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:
         """Windows that closed come out, or those that changed; the state of closed ones goes."""
         changed, self._changed = self._changed, None
-        result = Result()
-        if changed is not None:
-            made, failed = self.rows.from_state(changed)
-            result = Result(outputs={"out": made}, failed=failed, emitted=len(made))
+        result = self.rows.emitted(changed)
         if self.rule.size_ms is None:
             return result
         store = ctx.store(STORE)
@@ -127,7 +119,7 @@ class WindowOperator:
             return result
         ends, states = done
         due = ends + self.rule.grace_ms
-        closed, failed = self.rows.from_state(
+        return self.rows.emitted(
             self.rows.made(
                 states,
                 start=ends - self.rule.size_ms,
@@ -139,7 +131,6 @@ class WindowOperator:
                 numbers=numbered(store, _NUMBER, len(due)),
             )
         )
-        return Result(outputs={"out": closed}, failed=failed, emitted=len(closed))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         entries = [entry for entry in stores[STORE] if entry[0] != _NUMBER]
