@@ -12,7 +12,7 @@ import polars as pl
 from streamflow.model.batch import TS, Batch
 from streamflow.model.types import Schema
 from streamflow.operators.errors import join_failed
-from streamflow.operators.table_rows import NOTHING, Bools, Changes, Int64s, PortKey, TableState, Versions, child_rows
+from streamflow.operators.table_rows import NOTHING, Bools, Int64s, PortKey, TableState, Versions, child_rows
 from streamflow.operators.table_rows import gather as gathered
 from streamflow.sdk.operator import Context, Result
 
@@ -82,6 +82,3 @@ def _beside(versions: Versions) -> pl.Series:
     """Times of the rows of a side that the change left as they were; null elsewhere."""
     stayed = np.where(versions.before == versions.after, versions.after, NOTHING)
     return versions.times(stayed)
-
-
-__all__ = ["Changes", "TableJoinOperator"]

@@ -93,6 +93,3 @@ class CoalescedTableOperator(TableOperator):
         """What changed in this step; `times` plays no part."""
         given, self._given_ports = self._given_ports, {}
         return Result(outputs=given, emitted=sum(len(b) for b in given.values()))
-
-
-__all__ = ["CoalescedTableOperator", "TableOperator"]

@@ -36,9 +36,8 @@ class RocksStore(OverlaidStore):
             raise StateError(f"store {name!r} is number {number} of its task; {STORES_MAX} is the most there can be.")
         self._folder = folder
         self._offset_key, self._head, self._past = (bytes([2 * number + i]) for i in range(3))
-        self.as_of_ms = (
-            0  # when it was last known to hold all of its changelog; where it never was, when that was begun
-        )
+        # When it was last known to hold all of its changelog; where it never was, when that was begun.
+        self.as_of_ms = 0
         folder.stores.append(self)
 
     def opened(self) -> None:
