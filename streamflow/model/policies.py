@@ -36,4 +36,5 @@ class RunPolicy:
     commit_interval_ms: int = 100
     pending_bytes_max: int = 32 << 20  # commit earlier when this much output waits
     step_bytes_max: int = 2 << 20  # encoded input of one step of a task
+    input_wait_ms: int = 10_000  # the longest wait for rows of another input that are known to be on their way
     state: StateBackend = "memory"  # where tasks keep their stores

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from streamflow.expressions import typecheck
-from streamflow.model.batch import KEY, TS
+from streamflow.model.batch import KEY, TS, WM
 from streamflow.model.types import BOOL, BYTES, LONG, record_of
 from streamflow.nodes.checks import COLLISION, CONTRADICTION, check_key
 from streamflow.nodes.table_join_params import TableJoinBase
@@ -80,7 +80,7 @@ class ForeignRows(TableJoinBase):
             Store(name=STORE, help="The latest row of each key of the left table."),
             Store(name=NUMBERS, help="How many changes there were."),
         ),
-        needs=(KEY, TS),
+        needs=(KEY, TS, WM),
     )
 
     def gives_several(self) -> bool:
@@ -133,7 +133,7 @@ class ForeignMatches(TableJoinBase):
             Store(name=LEFT, help="Left rows by their foreign key."),
             Store(name=RIGHT, help="The latest row of each key of the right table."),
         ),
-        needs=(KEY, TS),
+        needs=(KEY, TS, WM),
     )
 
     def port_key(self, port: str) -> Expression | None:
@@ -184,7 +184,7 @@ class ForeignResult(TableJoinBase):
         inputs=(Port(name="in", keyed=True),),
         outputs=(Port(name="out"), Port(name="gone")),
         stores=(Store(name=RESULT, help="The joined row of each left key."),),
-        needs=(KEY, TS),
+        needs=(KEY, TS, WM),
     )
 
     def port_key(self, port: str) -> Expression | None:

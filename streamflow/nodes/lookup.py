@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from streamflow.model.batch import KEY, TS
+from streamflow.model.batch import KEY, TS, WM
 from streamflow.nodes.tables import (
     check_port_keys,
     check_records,
@@ -51,7 +51,7 @@ class Lookup(Node):
         ),
         outputs=(Port(name="out"),),
         stores=(Store(name=STORE, help="The latest row of each key of the table."),),
-        needs=(KEY, TS),
+        needs=(KEY, TS, WM),
         icon="search",
         example="named: {type: lookup, key: carrier, table_key: code, prefix: carrier_, join: left}",
     )

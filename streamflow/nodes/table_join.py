@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from streamflow.model.batch import KEY, TS
+from streamflow.model.batch import KEY, TS, WM
 from streamflow.model.types import Schema
 from streamflow.nodes.foreign_join import foreign_parts
 from streamflow.nodes.table_join_params import TableJoinBase
@@ -63,7 +63,7 @@ class TableJoin(TableJoinBase):
             Store(name="left", help="The latest row of each key of the left table."),
             Store(name="right", help="The latest row of each key of the right table."),
         ),
-        needs=(KEY, TS),
+        needs=(KEY, TS, WM),
         icon="merge",
         example="priced: {type: table_join, left_key: id, right_key: product, prefix: price_, join: left}",
     )

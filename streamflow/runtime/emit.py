@@ -85,17 +85,17 @@ class Emitter:
         value = orjson.dumps({"execution": execution, "task": self._partition, "of": tasks})
         return self._everywhere(self._repartitions, encode_marker(END, value, timestamp_ms))
 
-    def watermark(self, watermark_ms: int | None, timestamp_ms: int) -> Emitted:
+    def watermark(self, watermark_ms: int | None, timestamp_ms: int, *, more: bool) -> Emitted:
         """Markers that tell every consumer that needs it the event time of this task: a time, IDLE or END_OF_TIME.
 
-        None tells nothing.
+        None tells nothing. `more`: this task has more to read.
         """
         if watermark_ms is None:
             return Emitted()
         done = Emitted()
         for sink in self._timed:
             told = held_back(watermark_ms, self._behind_ms(sink.wire.node))
-            self._everywhere([sink], watermark_marker(self._partition, told, timestamp_ms), done)
+            self._everywhere([sink], watermark_marker(self._partition, told, timestamp_ms, more=more), done)
         return done
 
     def _everywhere(self, sinks: Sequence[SinkPlan], marker: NewBatch, done: Emitted | None = None) -> Emitted:
@@ -161,6 +161,7 @@ class Emitter:
             done.dead.append(Batch(failed, batch.schema))
 
 
-def watermark_marker(task: int, watermark_ms: int, timestamp_ms: int) -> NewBatch:
-    """`task`: partition of the task that says so; its stage is the one that writes the topic."""
-    return encode_marker(WATERMARK, orjson.dumps({"task": task, "watermark_ms": watermark_ms}), timestamp_ms)
+def watermark_marker(task: int, watermark_ms: int, timestamp_ms: int, *, more: bool = False) -> NewBatch:
+    """`task`: partition of the task that says so; its stage is the one that writes the topic. `more`: see `Marker`."""
+    value = orjson.dumps({"task": task, "watermark_ms": watermark_ms, "more": more})
+    return encode_marker(WATERMARK, value, timestamp_ms)

@@ -28,15 +28,20 @@ class TimeRule:
     idle_after_ms: int | None = None  # of a source; None: never idle
     by_clock: bool = False  # its rows have the time at which they are read, and time goes on without them
     upstream: tuple[int, ...] = ()
+    ends: bool = False  # of a source: it says END_OF_TIME whenever it has no more
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What upstream task `task` said at `position` (offset) of the input: its watermark, IDLE or END_OF_TIME."""
+    """What upstream task `task` said at `position` (offset) of the input: its watermark, IDLE or END_OF_TIME.
+
+    `more`: it had more to read when it said so.
+    """
 
     position: int
     task: int
     watermark_ms: int
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,8 @@ class InputTime:
     seen_ms: int | None = None  # `now_ms` of the last step with rows of it, or of the first step
     idle: bool = False
     tasks: Mapping[int, int] = field(default_factory=dict)  # last marker of each upstream task
+    busy: frozenset[int] = frozenset()  # upstream tasks that had more to read, or have not said anything
+    taken_ms: int = NO_WATERMARK  # greatest event time of its rows so far
 
     @property
     def counts_as_ms(self) -> int:
@@ -106,4 +113,4 @@ def start(rules: Sequence[TimeRule]) -> TaskTime:
 
 
 def start_input(rule: TimeRule) -> InputTime:
-    return InputTime(tasks=dict.fromkeys(rule.upstream, NO_WATERMARK))
+    return InputTime(tasks=dict.fromkeys(rule.upstream, NO_WATERMARK), busy=frozenset(rule.upstream))

@@ -17,7 +17,7 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, 
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.event_time import END_OF_TIME
-from streamflow.runtime.node_times import lowered, pieces, step_times
+from streamflow.runtime.node_times import lowered, pieces, step_times, times_of
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
@@ -103,51 +103,57 @@ class Graph:
         """Of all nodes, and of inputs whose rows enter by several ports."""
         return {node: NodeCounts() for node in (*(n.id for n in self._stage.nodes), *self._gone)}
 
-    def step(self, node: str, batch: Batch) -> StepOutput:
-        """Push rows that entered as output of `node` through the stage."""
+    def step(self, rows: Mapping[str, Batch]) -> StepOutput:
+        """Push rows through the stage. `rows`: by the node whose output they enter as; `@row` orders all of them."""
         if self._tap:
-            for (_, port), rows in entering(node, batch, self._gone.get(node)).items():
-                self._tap(node, port, rows)
+            for node, batch in rows.items():
+                for (_, port), entered in entering(node, batch, self._gone.get(node)).items():
+                    self._tap(node, port, entered)
         out = StepOutput()
         if self._timed:
-            *before, last = pieces(batch)
+            *before, last = pieces(rows)
             for piece in before:  # time began anew behind it
-                self._push(node, piece, out, end_ms=END_OF_TIME)
-            return self._push(node, last, out)
-        if not self._in_portions or batch.schema.kind != "any":
-            return self._push(node, batch, out)
+                self._push(piece, out, end_ms=END_OF_TIME)
+            return self._push(last, out)
+        if not self._in_portions or len(rows) > 1 or any(batch.schema.kind != "any" for batch in rows.values()):
+            return self._push(rows, out)
+        ((node, batch),) = rows.items()
         for portion in portions(batch):
-            self._push(node, portion, out)
+            self._push({node: portion}, out)
         out.records = {sink: joined(batches) for sink, batches in out.records.items()}
         out.dead = joined(out.dead)
         return out
 
     def advance(self) -> StepOutput:
         """Event time may have gone on without rows: operators that waited for it act."""
-        return self._push("", None, StepOutput()) if self._timed else StepOutput()
+        return self._push({}, StepOutput()) if self._timed else StepOutput()
 
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
         operator = self._operators.get(node)
         return self._behind.get(node, 0) + (operator.holds_ms if isinstance(operator, Timed) else 0)
 
-    def _push(self, node: str, batch: Batch | None, out: StepOutput, *, end_ms: int | None = None) -> StepOutput:
+    def _push(self, rows: Mapping[str, Batch], out: StepOutput, *, end_ms: int | None = None) -> StepOutput:
         """`end_ms`: event time behind the rows, where it is not what the contexts say."""
-        step = _Step(ports={} if batch is None else entering(node, batch, self._gone.get(node)), out=out)
-        if batch is not None and node in self._gone:
-            self._count_entering(self.counts[node], step)
+        step, times = _Step(out=out), times_of(rows) if self._timed else None
+        for node, batch in rows.items():
+            entered = entering(node, batch, self._gone.get(node))
+            if node in self._gone:
+                self._count_entering(self.counts[node], entered)
+            step.ports.update(entered)
         for plan in self._stage.nodes:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run(plan, inputs, step)
             if plan.id in self._timed:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
-                self._advance(plan, step_times(batch, end, self._behind.get(plan.id, 0)), step)
+                self._advance(plan, step_times(times, end, self._behind.get(plan.id, 0)), step)
                 self._show(plan, step)
         return out
 
-    def _count_entering(self, counts: NodeCounts, step: _Step) -> None:
-        for (_, port), rows in step.ports.items():
+    @staticmethod
+    def _count_entering(counts: NodeCounts, entered: Mapping[tuple[str, str], Batch]) -> None:
+        for (_, port), rows in entered.items():
             counts.ports[port] = counts.ports.get(port, 0) + len(rows)
             counts.rows_in += len(rows)
             counts.forwarded += len(rows)

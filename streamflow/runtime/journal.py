@@ -7,7 +7,7 @@ from besides offsets and stores: executions that are open, and event time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from streamflow.runtime.committed import InputState
 from streamflow.runtime.event_time import NO_WATERMARK, InputTime, TaskTime
 from streamflow.sdk.errors import CodecError
 
-VERSION: Final = 2
+VERSION: Final = 3
 STEPS_MAX: Final = 10_000  # of one commit
 INPUTS_MAX: Final = 1_000
 
@@ -55,6 +55,17 @@ class JournalRecord:
     inputs: tuple[TopicPartition, ...] = ()
     open: tuple[InputState, ...] = ()
     time: TaskTime | None = None
+
+    def together(self) -> Iterator[list[JournalStep]]:
+        """Entries that were one step, in the order processed."""
+        steps: list[JournalStep] = []
+        for step in self.steps:
+            if steps and not step.with_previous:
+                yield steps
+                steps = []
+            steps.append(step)
+        if steps:
+            yield steps
 
     def encode(self) -> bytes:
         """The record's value. Raises CodecError beyond STEPS_MAX, INPUTS_MAX or the size of a record."""
@@ -148,7 +159,11 @@ def _time_fields(time: TaskTime) -> dict[str, Any]:
                 "watermark_ms": known.watermark_ms,
                 "seen_ms": known.seen_ms,
                 "idle": known.idle,
-                "tasks": [{"task": task, "watermark_ms": said} for task, said in known.tasks.items()],
+                "tasks": [
+                    {"task": task, "watermark_ms": said, "more": task in known.busy}
+                    for task, said in known.tasks.items()
+                ],
+                "taken_ms": known.taken_ms,
             }
             for known in time.inputs
         ],
@@ -164,6 +179,8 @@ def _time(fields: Mapping[str, Any]) -> TaskTime:
                 seen_ms=known["seen_ms"],
                 idle=known["idle"],
                 tasks={said["task"]: said["watermark_ms"] for said in known["tasks"]},
+                busy=frozenset(said["task"] for said in known["tasks"] if said["more"]),
+                taken_ms=known["taken_ms"],
             )
             for known in fields["inputs"]
         ),
@@ -184,6 +201,7 @@ _SAID = _record(
     "The last marker of an upstream task.",
     ("task", "int", "Its partition."),
     ("watermark_ms", "long", "What it said."),
+    ("more", "boolean", "It had more to read then, or has not said anything."),
 )
 _INPUT_TIME = _record(
     "InputTime",
@@ -192,6 +210,7 @@ _INPUT_TIME = _record(
     ("seen_ms", ["null", "long"], "Clock reading of the last step that had rows of it."),
     ("idle", "boolean", "Not waited for until its next row."),
     ("tasks", _array(_SAID), "Upstream tasks, on internal topics."),
+    ("taken_ms", "long", f"Greatest event time of its rows so far; {NO_WATERMARK} before the first."),
 )
 _END = _record(
     "AnnouncedEnd",

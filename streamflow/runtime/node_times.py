@@ -7,7 +7,7 @@ task's time by what the nodes before it hold, and rows are shown with the waterm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -35,24 +35,47 @@ def lowered(batch: Batch, by_ms: int) -> Batch:
     """Rows with a watermark that is `by_ms` lower; what is no time stays what it is."""
     if not by_ms or WM not in batch.frame.columns:
         return batch
+    return batch.with_frame(batch.frame.with_columns(_lower(by_ms)))
+
+
+def _lower(by_ms: int) -> pl.Expr:
     # By comparison first, so that the subtraction cannot wrap.
     floor = pl.when(pl.col(WM) < NO_WATERMARK + by_ms).then(pl.lit(NO_WATERMARK)).otherwise(pl.col(WM) - by_ms)
-    return batch.with_frame(batch.frame.with_columns(pl.when(pl.col(WM) >= IDLE).then(pl.col(WM)).otherwise(floor)))
+    return pl.when(pl.col(WM) >= IDLE).then(pl.col(WM)).otherwise(floor)
 
 
-def pieces(batch: Batch) -> list[Batch]:
+def times_of(rows: Mapping[str, Batch]) -> pl.DataFrame:
+    """`@row` and `@wm` of all rows that enter a stage together, in their order."""
+    frames = [batch.frame.select(ROW, WM) for batch in rows.values()]
+    if not frames:
+        return pl.DataFrame(schema={ROW: pl.UInt32(), WM: pl.Int64()})
+    return frames[0] if len(frames) == 1 else pl.concat(frames).sort(ROW)
+
+
+def pieces(rows: Mapping[str, Batch]) -> list[Mapping[str, Batch]]:
     """Rows between which time never falls. It does where a bounded source had ended and goes on after all."""
-    marks = batch.frame[WM].to_numpy()
+    times = times_of(rows)
+    marks = times[WM].to_numpy()
     falls = np.flatnonzero(marks[1:] < marks[:-1]) + 1
     if not len(falls):
-        return [batch]
-    cuts = [0, *falls.tolist(), len(batch)]
-    return [batch.with_frame(batch.frame[a:b]) for a, b in pairwise(cuts)]
+        return [rows]
+    return cut(rows, times[ROW].to_numpy()[falls].tolist())
 
 
-def step_times(batch: Batch | None, end_ms: int, behind_ms: int) -> StepTimes:
+def cut(rows: Mapping[str, Batch], at: Sequence[int]) -> list[Mapping[str, Batch]]:
+    """Rows that enter together, cut before each of the given values of `@row`, which ascend."""
+    found: list[dict[str, Batch]] = [{} for _ in range(len(at) + 1)]
+    for node, batch in rows.items():
+        own = batch.frame[ROW].to_numpy()
+        edges = [0, *np.searchsorted(own, np.asarray(at, own.dtype)).tolist(), len(batch)]
+        for piece, (first, end) in zip(found, pairwise(edges), strict=True):
+            if end > first:
+                piece[node] = batch.with_frame(batch.frame[first:end])
+    return list(found)
+
+
+def step_times(times: pl.DataFrame | None, end_ms: int, behind_ms: int) -> StepTimes:
     """Time in one step as a node sees it. `end_ms` is the node's own already."""
-    if batch is None:
-        return StepTimes(np.empty(0, np.uint32), np.empty(0, np.int64), end_ms)
-    seen = lowered(batch, behind_ms).frame
+    assert times is not None
+    seen = times.with_columns(_lower(behind_ms)) if behind_ms else times
     return StepTimes(seen[ROW].to_numpy(), seen[WM].to_numpy(), end_ms)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
-from streamflow.codecs import CodecSpec, Decoded, Decoder, Marker, decoder
+from streamflow.codecs import CodecSpec, Decoder, decoder
 from streamflow.codecs.registry import SchemaRegistry
-from streamflow.model.batch import GONE, KEY, POSITION, ROW, TS, WM, Batch
-from streamflow.model.positions import TopicPartition
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, POSITION, ROW, TS, Batch
+from streamflow.model.positions import OffsetRange, TopicPartition
+from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
@@ -19,8 +21,9 @@ from streamflow.runtime.emit import Emitted, Emitter, SinkRows
 from streamflow.runtime.event_time import NO_WATERMARK
 from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.journal import JournalRecord, JournalStep
+from streamflow.runtime.pieces import Piece, pieces_of
 from streamflow.runtime.seed import Seeder, Segment
-from streamflow.runtime.stepped import Stepped, cut, located
+from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken
 from streamflow.runtime.task_clock import make_clock
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
@@ -111,15 +114,31 @@ class TaskProgram:
         time = None if self.time is None else self.time.time
         return replace(record, number=number, inputs=tuple(open), open=tuple(open.values()), time=time)
 
-    def watermarks(self, now_ms: int) -> tuple[Emitted, Emitted]:
-        """Markers of this task's event time for before and behind the rows of a commit, where it is news."""
-        before, behind = (None, None) if self.time is None else self.time.news()
-        return self.emitter.watermark(before, now_ms), self.emitter.watermark(behind, now_ms)
+    def watermarks(self, now_ms: int, *, more: bool) -> tuple[Emitted, Emitted]:
+        """Markers of this task's event time for before and behind the rows of a commit, where it is news.
 
-    def committed(self) -> None:
+        `more`: whether the task has more to read.
+        """
+        before, behind = (None, None) if self.time is None else self.time.news(more=more)
+        tell = self.emitter.watermark
+        return tell(before, now_ms, more=more), tell(behind, now_ms, more=more)
+
+    def committed(self, *, more: bool) -> None:
         """What `journal` and `watermarks` gave is on the log."""
         if self.time is not None:
-            self.time.committed()
+            self.time.committed(more=more)
+
+    @property
+    def merges(self) -> bool:
+        """Whether rows of several inputs are taken in the order of their event times.
+
+        Where one of them goes by the clock, that is the order in which they come.
+        """
+        return len(self.inputs) > 1 and self.time is not None and not self.time.by_clock
+
+    def taken_ms(self) -> dict[TopicPartition, int]:
+        """By input, the greatest event time of the rows that were taken."""
+        return {} if self.time is None else {at: known.taken_ms for at, known in self.time.known().items()}
 
     def quiet(
         self,
@@ -127,144 +146,149 @@ class TaskProgram:
         caught_up: Collection[TopicPartition],
         idle: Sequence[TopicPartition] | None = None,
         *,
-        first: int = 0,
+        here: tuple[TopicPartition, int],
     ) -> Stepped | None:
-        """A step without records: inputs that have been silent for too long are not waited for, or the clock has moved
-        time on. None: nothing changed.
+        """A step without records: inputs that have been silent for too long are not waited for, the clock has moved
+        time on, or stages behind wait to hear that there is nothing. None: nothing changed.
 
-        `first`: where the task stands on its first input. `idle`: the inputs that a journal says were held to be idle
+        `here`: where the task stands on its first input. `idle`: the inputs that a journal says were held to be idle
         then.
         """
-        if self.time is None or not (self.time.can_idle or self.time.by_clock or idle):
+        if self.time is None or not (self.time.can_idle or self.time.by_clock or self.time.must_tell or idle):
             return None
         ticks = idle is not None and not idle  # what a journal says of a step that has neither records nor idle inputs
         if not ticks:
-            _, idle = self.time.step(None, None, (), now_ms=now_ms, caught_up=caught_up, idle=idle)
+            _, idle = self.time.step((), now_ms=now_ms, caught_up=caught_up, idle=idle)
             ticks = not idle and self.time.must_tick(now_ms, caught_up)
         if ticks:
             self.time.tick(now_ms)
-        elif not idle:
+        elif not idle and not self.time.must_tell:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
-        done = Stepped(node=next(iter(self.inputs.values())).node, end_offset=0, idle=tuple(idle or ()))
-        self._absorb(self.graph.advance(), pl.Series(POSITION, [], dtype=pl.Int64), done, first=first)
+        done = Stepped(idle=tuple(idle or ()))
+        self._absorb(self.graph.advance(), Places((), here), done)
         return done
+
+    def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:
+        """What an input brings from offset `first` on, decoded, with keys and times."""
+        plan = self.inputs[at]
+        decoded = self._decoders[plan.node].decode(batches, first_offset=first)
+        frame = decoded.frame
+        if plan.by_clock and TS in frame.columns:
+            read_at = now_ms if self.time is None else self.time.read_at(at, now_ms)
+            frame = frame.with_columns(pl.lit(read_at, dtype=pl.Int64).alias(TS))
+        frame, failed = self.seeders[plan.node].keyed(frame)
+        return Arrived(
+            at=at, first=first, end_offset=decoded.end_offset, frame=frame, failed=failed, bad=decoded.bad,
+            markers=decoded.markers, batches=batches,
+        )  # fmt: skip
 
     def step(
         self,
-        at: TopicPartition,
-        batches: Sequence[RecordBatch],
+        arrived: Sequence[Arrived],
         *,
-        first: int,
-        limit: int | None,
         now_ms: int,
         caught_up: Collection[TopicPartition] = (),
         idle: Sequence[TopicPartition] | None = None,
     ) -> Stepped:
-        """Process records `first` (inclusive) to `limit` (exclusive; None: all) of one input partition.
+        """Process the next records of one input, or of several in their order.
 
         `caught_up`: other inputs that are known to hold no more at present. `idle`: the inputs that a journal says were
         held to be idle from this step on; None decides it.
         """
-        plan = self.inputs[at]
         self.clock.now_ms = now_ms
-        decoded = self._decoders[plan.node].decode(batches, first_offset=first)
-        if limit is not None and decoded.end_offset > limit:
-            decoded = cut(decoded, limit)
-        done = Stepped(
-            node=plan.node,
-            end_offset=decoded.end_offset,
-            rows_in=decoded.frame.height + len(decoded.bad),
-            markers=len(decoded.markers),
-        )
-        if plan.by_clock and TS in decoded.frame.columns:
-            read_at = now_ms if self.time is None else self.time.read_at(at, now_ms)
-            decoded = replace(decoded, frame=decoded.frame.with_columns(pl.lit(read_at, dtype=pl.Int64).alias(TS)))
-        positions = decoded.frame[POSITION]
-        self._bad(plan, decoded, done)
-
-        def watermarks(frame: pl.DataFrame, markers: Sequence[Marker]) -> pl.Series:
-            assert self.time is not None
-            marks, done.idle = self.time.step(at, frame, markers, now_ms=now_ms, caught_up=caught_up, idle=idle)
-            return marks
-
-        segments, failed = self.seeders[plan.node].seed(decoded, None if self.time is None else watermarks)
-        if failed is not None and len(failed):
-            self._dead(plan, failed, positions, done)
-        for segment in segments:
-            self._tell_time(segment, last=segment is segments[-1])
-            done.rows += len(segment.rows)
-            if len(segment.rows):
-                self._absorb(self.graph.step(plan.node, segment.rows), positions, done, first=first)
-            elif segment is segments[-1] and self.time is not None:
-                self._absorb(self.graph.advance(), positions, done, first=first)
-            if segment.ended:
-                self._absorb(self.graph.end(segment.ended), positions, done, ended_at=segment.at)
-                self._written(self.emitter.ends(segment.ended, now_ms, tasks=self._readers[plan.node]), done)
+        done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
+        for one in arrived:
+            self._unseeded(one, done)
+        marks: Sequence[pl.Series | None] = [None] * len(arrived)
+        if self.time is not None:
+            marks, done.idle = self.time.step(arrived, now_ms=now_ms, caught_up=caught_up, idle=idle)
+        segments: dict[str, list[Segment]] = {}
+        for one, taken, own in zip(arrived, done.taken, marks, strict=True):
+            segments[taken.node] = self.seeders[taken.node].segments(one.frame, one.markers, one.order, own)
+            taken.rows = one.frame.height
+        *before, last = pieces_of(segments)
+        for piece in before:
+            self._push(piece, places, done, last=False)
+        self._push(last, places, done, last=True)
         return done
 
-    def _tell_time(self, segment: Segment, *, last: bool) -> None:
-        """What operators may know of event time behind the rows of a segment, whatever follows in the same step."""
+    def _push(self, piece: Piece, places: Places, done: Stepped, *, last: bool) -> None:
+        """Rows through the graph, and the end of the execution that ends behind them."""
+        # What operators may know of event time behind these rows, whatever follows in the same step.
         if self.time is not None and last:
             self.clock.watermark_ms = self.time.time.watermark_ms
-        elif WM in segment.rows.frame.columns and len(segment.rows):
-            self.clock.watermark_ms = segment.rows.frame[WM][-1]
+        elif (known := piece.watermark_ms()) is not None:
+            self.clock.watermark_ms = known
+        if piece.rows:
+            self._absorb(self.graph.step(piece.rows), places, done)
+        elif last and self.time is not None:
+            self._absorb(self.graph.advance(), places, done)
+        if piece.ended:
+            at = next(at for at, plan in self.inputs.items() if plan.node == piece.node)
+            ended_at = Stop(at, piece.offset, "", (piece.rank, 0))
+            self._absorb(self.graph.end(piece.ended), places, done, ended_at=ended_at)
+            told = self.emitter.ends(piece.ended, self.clock.now_ms, tasks=self._readers[piece.node])
+            self._written(told, done)
 
     def take_counts(self) -> dict[str, NodeCounts]:
         return self.graph.take_counts()
 
-    def _bad(self, plan: InputPlan, decoded: Decoded, done: Stepped) -> None:
-        if not decoded.bad:
-            return
+    def _unseeded(self, arrived: Arrived, done: Stepped) -> None:
+        """What was taken of an input, and which records of it are no rows."""
+        plan, failed = self.inputs[arrived.at], arrived.failed
+        taken = Taken(
+            node=plan.node, at=arrived.at, range=OffsetRange(arrived.first, arrived.end_offset),
+            rows_in=arrived.records, markers=len(arrived.markers), batches=arrived.batches,
+        )  # fmt: skip
+        number = len(done.taken)
+        done.taken.append(taken)
+        lost = len(arrived.bad) + (0 if failed is None else len(failed))
         if plan.errors.on_error == "continue":
-            done.source_continued += len(decoded.bad)
+            taken.continued += lost
             return
-        done.bad.extend(decoded.bad)
-        done.source_dead += len(decoded.bad)
-        if plan.errors.on_error == "stop":
-            first = decoded.bad[0]
-            self._stop(first.offset, f"trigger {plan.node!r}: {first.code}: {first.message}", done)
-
-    def _dead(self, plan: InputPlan, failed: Batch, positions: pl.Series, done: Stepped) -> None:
-        if plan.errors.on_error == "continue":
-            done.source_continued += len(failed)
-            return
-        done.source_dead += len(failed)
-        if plan.errors.on_error == "stop":
+        taken.dead += lost
+        taken.bad.extend(arrived.bad)
+        if failed is not None and len(failed):
+            offsets = failed.frame[POSITION]
+            frame = failed.frame.with_columns(pl.lit(plan.node).alias(ERROR_NODE))
+            done.dead.append(FailedRows(failed.with_frame(frame), offsets, np.full(len(failed), number)))
             first = failed.frame.row(0, named=True)
-            text = f"trigger {plan.node!r}: {first['@error_code']}: {first['@error_message']}"
-            self._stop(positions[first[ROW]], text, done)
-        frame = failed.frame.with_columns(pl.lit(plan.node).alias("@error_node"))
-        done.dead.append(located(failed.with_frame(frame), positions))
+            self._stop_at_trigger(arrived, offsets[0], first[ERROR_CODE], first[ERROR_MESSAGE], done)
+        if arrived.bad:
+            bad = arrived.bad[0]
+            self._stop_at_trigger(arrived, bad.offset, bad.code, bad.message, done)
 
-    def _absorb(
-        self, out: StepOutput, positions: pl.Series, done: Stepped, *, ended_at: int = -1, first: int = 0
-    ) -> None:
-        """`ended_at`: offset of the marker that made rows come out of state, if it was one. `first`: the first offset
-        of the step, which is where a failure stops it that no record stands for.
-        """
+    def _stop_at_trigger(self, arrived: Arrived, offset: int, code: str, message: str, done: Stepped) -> None:
+        plan = self.inputs[arrived.at]
+        if plan.errors.on_error == "stop":
+            text = f"trigger {plan.node!r}: {code}: {message}"
+            self._stop(Stop(arrived.at, offset, text, (arrived.rank(offset), 0)), done)
 
-        def offset(row: int) -> int:
-            if ended_at >= 0:
-                return ended_at
-            at: int = positions[row] if row < len(positions) else first
-            return at
+    def _absorb(self, out: StepOutput, places: Places, done: Stepped, *, ended_at: Stop | None = None) -> None:
+        """`ended_at`: the marker that made rows come out of state, if it was one."""
+
+        def stop(row: int, text: str) -> None:
+            if ended_at is not None:
+                self._stop(replace(ended_at, text=text), done)
+            else:
+                self._stop(Stop(*places.of(row), text, (row, 1) if row < len(places) else (0, -1)), done)
 
         if out.stop_row is not None:
-            self._stop(offset(out.stop_row), out.stop_text, done)
+            stop(out.stop_row, out.stop_text)
         emitted = self.emitter.emit(out.records)
         self._written(emitted, done)
         for rows in emitted.dead:
-            self._stop_unwritten(rows, offset, done)
+            self._stop_unwritten(rows, stop)
         for rows in (*out.dead, *emitted.dead):
-            done.dead.append(located(rows, positions))
+            done.dead.append(places.located(rows))
 
-    def _stop_unwritten(self, rows: Batch, offset: Callable[[int], int], done: Stepped) -> None:
+    def _stop_unwritten(self, rows: Batch, stop: Callable[[int, str], None]) -> None:
         """Rows that their topic cannot hold are dead-lettered, unless their node's policy is to stop."""
         first = rows.frame.sort(ROW).row(0, named=True)
-        node = next((n for n in self.stage.nodes if n.id == first["@error_node"]), None)
+        node = next((n for n in self.stage.nodes if n.id == first[ERROR_NODE]), None)
         if node is not None and node.errors.on_error == "stop":
-            self._stop(offset(first[ROW]), f"node {node.id!r}: {first['@error_code']}: {first['@error_message']}", done)
+            stop(first[ROW], f"node {node.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}")
 
     def _written(self, emitted: Emitted, done: Stepped) -> None:
         for to, batches in emitted.writes.items():
@@ -275,9 +299,9 @@ class TaskProgram:
             total.markers += count.markers
             total.dead_lettered += count.dead_lettered
 
-    def _stop(self, offset: int, text: str, done: Stepped) -> None:
-        if done.stop_offset is None or offset < done.stop_offset:
-            done.stop_offset, done.stop_text = offset, text
+    def _stop(self, stop: Stop, done: Stepped) -> None:
+        if done.stop is None or stop.rank < done.stop.rank:
+            done.stop = stop
 
 
 def _codec(plan: InputPlan) -> CodecSpec:

@@ -14,10 +14,10 @@ from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.deadletter import DeadLetter, encode_dead_letters
 from streamflow.runtime.emit import Emitted, SinkRows, Writes
 from streamflow.runtime.graph import NodeCounts
-from streamflow.runtime.journal import JournalRecord, JournalStep
+from streamflow.runtime.journal import JournalRecord
 from streamflow.runtime.ledger import LedgerRecord, SinkCounts, SourceCounts
 from streamflow.runtime.ledger import NodeCounts as LedgerNode
-from streamflow.runtime.stepped import FailedRows, Stepped
+from streamflow.runtime.stepped import FailedRows, Stepped, Taken
 from streamflow.sdk.log import NewBatch, RecordBatch
 from streamflow.topology.plan import StagePlan, Topology
 
@@ -39,23 +39,13 @@ def _dead_topic(stage: StagePlan) -> TopicPartition:
     return TopicPartition(stage.dead_letter, 0)
 
 
-def dead_letters(
-    topology: Topology,
-    stage: StagePlan,
-    done: Sequence[Stepped],
-    fetched: Mapping[int, tuple[TopicPartition, Sequence[RecordBatch]]],
-) -> DeadWrites:
-    """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
-
-    `fetched`: record batches by index of the step that they were read for.
-    """
+def dead_letters(topology: Topology, stage: StagePlan, done: Sequence[Stepped]) -> DeadWrites:
+    """Dead letters of a commit's steps, with the records that the rows came from byte for byte."""
     letters: list[DeadLetter] = []
-    for index, step in enumerate(done):
-        if step.bad or step.dead:
-            at, batches = fetched[index]
-            letters += [_undecodable(topology, stage, step, at, bad) for bad in step.bad]
-            for failed in step.dead:
-                letters += _failed(topology, stage, failed, at, batches)
+    for step in done:
+        letters += [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.bad]
+        for failed in step.dead:
+            letters += _failed(topology, stage, failed, step.taken)
     return _encoded(stage, letters)
 
 
@@ -80,15 +70,15 @@ def _encoded(stage: StagePlan, letters: Sequence[DeadLetter]) -> DeadWrites:
     return DeadWrites({_dead_topic(stage): encode_dead_letters(letters)}, len(letters))
 
 
-def _undecodable(topology: Topology, stage: StagePlan, step: Stepped, at: TopicPartition, bad: BadRecord) -> DeadLetter:
+def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRecord) -> DeadLetter:
     return DeadLetter(
         workflow=topology.workflow,
         stage=stage.id,
-        node=step.node,
+        node=taken.node,
         code=bad.code,
         message=bad.message,
-        topic=at.topic,
-        partition=at.partition,
+        topic=taken.at.topic,
+        partition=taken.at.partition,
         offset=bad.offset,
         timestamp_ms=bad.timestamp_ms,
         key=bad.key,
@@ -97,20 +87,23 @@ def _undecodable(topology: Topology, stage: StagePlan, step: Stepped, at: TopicP
     )
 
 
-def _failed(
-    topology: Topology, stage: StagePlan, failed: FailedRows, at: TopicPartition, batches: Sequence[RecordBatch]
-) -> list[DeadLetter]:
+def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Sequence[Taken]) -> list[DeadLetter]:
     frame, n = failed.rows.frame, len(failed.rows)
-    originals = _originals(batches, set(failed.offsets.drop_nulls().to_list()))
+    offsets, inputs = failed.offsets.to_list(), failed.inputs.tolist()
+    places = list(zip(inputs, offsets, strict=True))
+    originals = {
+        number: _originals(one.batches, {o for i, o in places if i == number and o is not None})
+        for number, one in enumerate(taken)
+    }
     nulls = [None] * n
     executions = frame[EXECUTION].to_list() if EXECUTION in frame.columns else nulls
     keys = frame[KEY].to_list() if KEY in frame.columns else nulls
     times = frame[TS].to_list() if TS in frame.columns else nulls
     items = _items(failed.rows, failed.offsets)
     letters = []
-    rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), failed.offsets.to_list(), strict=True)
-    for i, ((node, code, message), offset) in enumerate(rows):
-        record = originals.get(offset)
+    rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), offsets, inputs, strict=True)
+    for i, ((node, code, message), offset, number) in enumerate(rows):
+        record = originals.get(number, {}).get(offset)
         letters.append(
             DeadLetter(
                 workflow=topology.workflow,
@@ -119,8 +112,8 @@ def _failed(
                 code=code,
                 message=message,
                 execution=executions[i],
-                topic=at.topic if record is not None else "",
-                partition=at.partition if record is not None else -1,
+                topic=taken[number].at.topic if record is not None else "",
+                partition=taken[number].at.partition if record is not None else -1,
                 offset=record.offset if record is not None else -1,
                 timestamp_ms=record.timestamp_ms if record is not None else (times[i] or 0),
                 key=record.key if record is not None else keys[i],
@@ -168,7 +161,7 @@ def commit_records(
     ledger = LedgerRecord(
         stage=stage.id,
         partition=partition,
-        sources=_sources(steps, done),
+        sources=_sources(done),
         nodes=tuple(_node(n, c) for n, c in counts.items() if c.rows_in or c.emitted or c.failed_from_state),
         sinks=_sinks([*(made.sinks for made in done), *(emitted.counts for emitted in told)]),
         dead_letters=dead.count,
@@ -205,22 +198,20 @@ def _one(value: bytes, timestamp_ms: int) -> NewBatch:
     return from_records([Record(offset=0, timestamp_ms=timestamp_ms, key=None, value=value, headers=headers)])
 
 
-def _sources(steps: Sequence[JournalStep], done: Sequence[Stepped]) -> tuple[SourceCounts, ...]:
-    """Steps of one input after each other become one range."""
+def _sources(done: Sequence[Stepped]) -> tuple[SourceCounts, ...]:
+    """What steps took of one input after each other becomes one range."""
     merged: dict[TopicPartition, SourceCounts] = {}
-    for step, made in zip(steps, done, strict=True):
-        if step.range.first == step.range.end:
-            continue  # a step without records
-        before = merged.get(step.at)
-        counts = (made.rows_in + made.markers, made.rows, made.markers, made.source_dead, made.source_continued)
+    for made in (taken for step in done for taken in step.taken):
+        before = merged.get(made.at)
+        counts = (made.rows_in + made.markers, made.rows, made.markers, made.dead, made.continued)
         if before is not None:
             old = (before.records, before.rows, before.markers, before.dead_lettered, before.continued)
             counts = tuple(a + b for a, b in zip(old, counts, strict=True))  # type: ignore[assignment]
         records, rows, markers, dead, continued = counts
-        merged[step.at] = SourceCounts(
+        merged[made.at] = SourceCounts(
             node=made.node,
-            at=step.at,
-            range=OffsetRange(before.range.first if before else step.range.first, step.range.end),
+            at=made.at,
+            range=OffsetRange(before.range.first if before else made.range.first, made.range.end),
             records=records,
             rows=rows,
             markers=markers,

@@ -5,14 +5,14 @@ Rows enter in segments: a marker on an internal topic ends one segment and begin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
 import polars as pl
 
-from streamflow.codecs import Decoded, Marker
+from streamflow.codecs import Marker
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import (
     ERROR_CODE,
@@ -41,7 +41,6 @@ from streamflow.sdk.expression import ITEM_ERROR_CODES, ITEM_ERROR_TEXTS, Expres
 from streamflow.topology.plan import InputPlan
 
 BEGIN, END, WATERMARK = "begin", "end", "watermark"
-Watermarks = Callable[[pl.DataFrame, Sequence[Marker]], pl.Series]  # rows and the markers among them -> `@wm`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +67,8 @@ class Seeder:
         self._keep = {kept_column(plan.node, f): f for f in plan.keep}
         self.state = InputState()
 
-    def seed(self, decoded: Decoded, watermarks: Watermarks | None = None) -> tuple[list[Segment], Batch | None]:
-        """Segments in order of arrival, and rows whose key or time failed. `@row` counts rows of `decoded.frame`.
-
-        `watermarks` is called once with all rows that go on, before anything may filter them.
-        """
-        frame = decoded.frame.with_row_index(ROW)
+    def keyed(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Batch | None]:
+        """Decoded rows with their keys and event times, and those whose key or time failed; `@position` tells which."""
         if self._envelope:
             frame = frame.rename(self._envelope)
         failed: Batch | None = None
@@ -81,13 +76,21 @@ class Seeder:
             frame, failed = self._keys_and_times(frame, self._projection)
         if self._plan.gone is not None:
             frame, failed = self._tombstones(frame, self._plan.gone, failed)
-        if watermarks is not None:
-            marks = watermarks(frame, decoded.markers)
-            if WM in self._needs:
-                frame = frame.with_columns(marks.alias(WM))
-        cuts = [m for m in decoded.markers if m.type in (BEGIN, END)]
+        return frame, failed
+
+    def segments(
+        self, frame: pl.DataFrame, markers: Sequence[Marker], order: pl.Series | None, watermarks: pl.Series | None
+    ) -> list[Segment]:
+        """Rows of `keyed` in segments, in order of arrival. `order`: their `@row`; None numbers them.
+
+        `watermarks`: `@wm` of each, where event time is kept.
+        """
+        frame = frame.with_row_index(ROW) if order is None else frame.with_columns(order.alias(ROW))
+        if watermarks is not None and WM in self._needs:
+            frame = frame.with_columns(watermarks.alias(WM))
+        cuts = [m for m in markers if m.type in (BEGIN, END)]
         if not cuts:
-            return [Segment(self._reserve(frame))], failed
+            return [Segment(self._reserve(frame))]
         segments: list[Segment] = []
         positions, first = frame[POSITION].to_numpy(), 0
         for marker in cuts:
@@ -102,7 +105,7 @@ class Seeder:
             elif self.state.execution == ended:
                 self.state.execution = ""
         segments.append(Segment(self._reserve(frame.slice(first))))
-        return segments, failed
+        return segments
 
     def _ended(self, told: dict[str, object]) -> str:
         """The execution that a marker ends here; "" until every upstream task has announced it."""
@@ -177,7 +180,7 @@ class Seeder:
             return frame, failed
         text = MESSAGE.format(schema.fields[0].type.kind)
         lost = frame.filter(wrong).with_columns(pl.lit(CODE).alias(ERROR_CODE), pl.lit(text).alias(ERROR_MESSAGE))
-        both = lost if failed is None else pl.concat([failed.frame, lost], how="diagonal").sort(ROW)
+        both = lost if failed is None else pl.concat([failed.frame, lost], how="diagonal").sort(POSITION)
         return frame.filter(~wrong), Batch(both, self._plan.schema)
 
 

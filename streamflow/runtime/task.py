@@ -18,6 +18,8 @@ from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.runtime.arrived import Arrived
+from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked
 from streamflow.runtime.journal import JournalRecord, JournalStep
@@ -31,7 +33,7 @@ from streamflow.topology.plan import StorePlan, Topology
 
 _REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
 _T = TypeVar("_T")
-Fetched = tuple[TopicPartition, list[RecordBatch]]
+Fetched = Mapping[TopicPartition, Sequence[RecordBatch]]  # what came, by input
 
 
 @dataclass(slots=True)
@@ -72,7 +74,6 @@ class _Pending:
 
     steps: list[JournalStep] = field(default_factory=list)
     done: list[Stepped] = field(default_factory=list)
-    fetched: dict[int, tuple[TopicPartition, Sequence[RecordBatch]]] = field(default_factory=dict)  # by step
     size_bytes: int = 0
     since_s: float = 0.0
 
@@ -105,7 +106,8 @@ class Task:
         self._pending = _Pending()
         self._committed: dict[TopicPartition, Committed] = {}
         self._number = 0  # of the last commit that kept something besides offsets and stores
-        self._caught_up: set[TopicPartition] = set()  # inputs that had nothing more when they were last read
+        self._caught_up: dict[TopicPartition, int] = {}  # inputs that had nothing more when last read: since when, ms
+        self._buffers = Buffers(list(program.inputs))
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
         self._going_back = False  # positions are not yet those of the log again
@@ -120,8 +122,8 @@ class Task:
 
     @property
     def has_pending(self) -> bool:
-        """Whether something that was read waits for its commit, or is about to be read again."""
-        return self._going_back or bool(self._pending.steps)
+        """Whether something that was read waits for its turn or its commit, or is about to be read again."""
+        return self._going_back or bool(self._pending.steps) or bool(self._buffers)
 
     async def start(self) -> None:
         """Take over: fence the predecessor, read committed offsets, restore stores, settle outside effects."""
@@ -139,6 +141,7 @@ class Task:
         await self._drop_prefetched()
         self._pending = _Pending()
         self._caught_up.clear()
+        self._buffers.clear()
         self._program.take_counts()
         await self._in_thread(self._program.state.mend)
         await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
@@ -209,24 +212,44 @@ class Task:
         return await self.take(await self.fetch())
 
     async def fetch(self) -> Fetched | None:
-        """Record batches of one input, to be handed to `take`; inputs in turn. None: all are at their end."""
+        """Record batches of one input, to be handed to `take`; inputs in turn. None: all are at their end.
+
+        Where inputs are merged: those of all inputs of which nothing is held; perhaps none, where rows wait.
+        """
         if self.halted is not None:
             return None
         inputs = list(self._program.inputs)
+        if self._merges:
+            found = {at: await self._look(at) for at in inputs if at not in self._buffers}
+            came = {at: batches for at, batches in found.items() if batches}
+            return came if came or self._buffers else None
         for i in range(len(inputs)):
             at = inputs[(self._turn + i) % len(inputs)]
             # Before a halt only the failing input goes on, up to the failure: rows of others might fail as well, and
             # two inputs that send each other back would never come to an end.
             if self._stop_at is not None and (at != self._stop_at[0] or self.positions[at] >= self._stop_at[1]):
                 continue
-            batches = await self._read(at)
-            if not batches:
-                self._caught_up.add(at)
-            else:
-                self._caught_up.discard(at)
+            if batches := await self._look(at):
                 self._turn = (self._turn + i + 1) % len(inputs)
-                return at, batches
+                return {at: batches}
         return None
+
+    @property
+    def _merges(self) -> bool:
+        """Whether rows of all inputs are taken in one order. Not before a halt, when one of them goes on alone."""
+        return self._program.merges and self._stop_at is None
+
+    async def _look(self, at: TopicPartition) -> list[RecordBatch]:
+        """What an input has from where it was read to; and begin to read on."""
+        batches = await self._read(at)
+        if batches:
+            self._caught_up.pop(at, None)
+            after = batches[-1].last_offset + 1
+            reading = self._inputs.read(at, after, size_bytes_max=self._policy.step_bytes_max)
+            self._prefetched[at] = (after, asyncio.ensure_future(reading))
+        else:
+            self._caught_up.setdefault(at, self._clock_ms())
+        return batches
 
     async def take(self, fetched: Fetched | None) -> bool:
         """Process what was fetched last, and commit when it is time. False: there was nothing."""
@@ -240,19 +263,18 @@ class Task:
             return True
 
     async def _take(self, fetched: Fetched | None) -> bool:
-        if fetched is not None:
-            await self._step(*fetched)
-        elif self._stop_at is None:
+        moved = fetched is not None and await self._step(fetched)
+        if not moved and self._stop_at is None:
             await self._quiet(self._clock_ms())
-        if self._pending.steps and self._due(idle=fetched is None):
+        if self._pending.steps and self._due(idle=not moved):
             await self.commit()
-        elif fetched is None:
+        elif not moved:
             await self.refresh()
         if self._stop_at is not None and self.halted is None and not self._pending.steps:
             where, offset, text = self._stop_at
             if self.positions[where] >= offset:
                 self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
-        return fetched is not None
+        return moved
 
     def _due(self, *, idle: bool) -> bool:
         waited_ms = (time.monotonic() - self._pending.since_s) * 1000
@@ -260,63 +282,110 @@ class Task:
         return full or waited_ms >= self._policy.commit_interval_ms or (idle and self._stop_at is not None)
 
     async def _read(self, at: TopicPartition) -> list[RecordBatch]:
-        begun = self._prefetched.pop(at, None)
-        if begun is not None and begun[0] == self.positions[at]:
+        begun, here = self._prefetched.pop(at, None), self._buffers.end_offset(at, self.positions[at])
+        if begun is not None and begun[0] == here:
             batches = await begun[1]
             if batches:
                 return batches
-        return await self._inputs.read(at, self.positions[at], size_bytes_max=self._policy.step_bytes_max)
+        return await self._inputs.read(at, here, size_bytes_max=self._policy.step_bytes_max)
 
-    async def _step(self, at: TopicPartition, batches: list[RecordBatch]) -> None:
-        first = self.positions[at]
-        limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
+    async def _step(self, fetched: Fetched) -> bool:
+        """Process what came, or what is next of all that is held. False: it has to wait."""
+        if not self._merges:
+            ((at, batches),) = fetched.items()
+            limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
+            await self.process({at: batches}, until={at: limit}, now_ms=self._clock_ms())
+            return True
         now_ms = self._clock_ms()
-        after = batches[-1].last_offset + 1
-        reading = self._inputs.read(at, after, size_bytes_max=self._policy.step_bytes_max)
-        self._prefetched[at] = (after, asyncio.ensure_future(reading))
-        await self.process(at, batches, first=first, limit=limit, now_ms=now_ms)
+        more = {at: self._may_bring(at, now_ms) for at in self._program.inputs}
+        held, program = self._buffers, self._program
+
+        def next() -> list[Arrived]:
+            for at, batches in fetched.items():
+                held.add(program.arrived(at, batches, first=self.positions[at], now_ms=now_ms))
+            return held.take(more, program.taken_ms())
+
+        return await self._process(next, now_ms=now_ms)
+
+    def _may_bring(self, at: TopicPartition, now_ms: int) -> bool:
+        """Whether an input has to be waited for: the log has more of it, or will have, as others have said.
+
+        Who said so may be gone: nobody waits longer than `input_wait_ms`.
+        """
+        since_ms = self._caught_up.get(at)
+        if since_ms is None:
+            return True
+        clock = self._program.time
+        waits = clock is not None and clock.on_the_way(at)
+        return waits and now_ms - since_ms < self._policy.input_wait_ms
 
     async def process(
         self,
-        at: TopicPartition,
-        batches: Sequence[RecordBatch],
+        came: Fetched,
         *,
-        first: int,
-        limit: int | None,
+        until: Mapping[TopicPartition, int | None],
         now_ms: int,
         idle: Sequence[TopicPartition] | None = None,
     ) -> None:
-        """One step, in a thread; its outputs wait for the next commit. `idle`: what a journal says of idle inputs."""
+        """One step of everything that came, up to offset `until` (None: all) of each input; its outputs wait for the
+        next commit. `idle`: what a journal says of idle inputs.
+        """
+        program, held = self._program, Buffers(list(self._program.inputs))
+
+        def next() -> list[Arrived]:
+            found = [program.arrived(at, b, first=self.positions[at], now_ms=now_ms) for at, b in came.items()]
+            found = [one if (end := until[one.at]) is None else one.split(end)[0] for one in found]
+            if len(found) == 1:
+                return found
+            for one in found:
+                held.add(one)
+            return held.take_all(program.taken_ms())
+
+        await self._process(next, now_ms=now_ms, idle=idle)
+
+    async def _process(
+        self, next: Callable[[], list[Arrived]], *, now_ms: int, idle: Sequence[TopicPartition] | None = None
+    ) -> bool:
+        """A step, in a thread. False: `next` gave nothing."""
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
         if self.metrics.span is None:
             self.metrics.span = Span.begin()
-        done = await self._in_thread(
-            lambda: self._program.step(
-                at, batches, first=first, limit=limit, now_ms=now_ms, caught_up=self._caught_up, idle=idle
-            )
-        )
-        if await self._stopped(at, done):
-            return
-        pending = self._pending
-        pending.steps.append(
-            JournalStep(at=at, range=OffsetRange(first, done.end_offset), now_ms=now_ms, idle=done.idle)
-        )
-        pending.done.append(done)
-        if done.bad or done.dead:
-            pending.fetched[len(pending.done) - 1] = (at, batches)
-        pending.size_bytes += done.size_bytes
-        self.positions[at] = done.end_offset
+
+        def step() -> Stepped | None:
+            arrived = next()
+            if not arrived:
+                return None
+            return self._program.step(arrived, now_ms=now_ms, caught_up=self._caught_up, idle=idle)
+
+        done = await self._in_thread(step)
+        if done is None:
+            return False
+        if await self._stopped(done):
+            return True
+        for number, taken in enumerate(done.taken):
+            self._pending.steps.append(
+                JournalStep(
+                    at=taken.at, range=taken.range, now_ms=now_ms, with_previous=number > 0,
+                    idle=done.idle if number == 0 else (),
+                )
+            )  # fmt: skip
+            if not done.failed:
+                taken.batches = ()
+            self.positions[taken.at] = taken.range.end
+        self._pending.done.append(done)
+        self._pending.size_bytes += done.size_bytes
+        return True
 
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
         clock = self._program.time
-        if clock is None or not (clock.can_idle or clock.by_clock or idle):
+        if clock is None or not (clock.can_idle or clock.by_clock or clock.must_tell or idle):
             return
         at = next(iter(self._program.inputs))
         here = self.positions[at]
-        done = await self._in_thread(lambda: self._program.quiet(now_ms, self._caught_up, idle, first=here))
-        if done is None or await self._stopped(at, done):
+        done = await self._in_thread(lambda: self._program.quiet(now_ms, self._caught_up, idle, here=(at, here)))
+        if done is None or await self._stopped(done):
             return
         if not self._pending.steps:
             self._pending.since_s = time.monotonic()
@@ -324,11 +393,11 @@ class Task:
         self._pending.done.append(done)
         self._pending.size_bytes += done.size_bytes
 
-    async def _stopped(self, at: TopicPartition, done: Stepped) -> bool:
+    async def _stopped(self, done: Stepped) -> bool:
         """Whether a row failed that stops the workflow: then nothing of the step counts."""
-        if done.stop_offset is not None:
+        if done.stop is not None:
             # Begin again from the last commit and go exactly up to the failing record.
-            self._stop_at = (at, done.stop_offset, done.stop_text)
+            self._stop_at = (done.stop.at, done.stop.offset, done.stop.text)
             await self._rewind()
             return True
         return False
@@ -353,9 +422,10 @@ class Task:
         assert self._producer is not None, "start() comes first"
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
-        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, pending.fetched)
+        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done)
         now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
-        before, behind = program.watermarks(now_ms)
+        more = await self._has_more()
+        before, behind = program.watermarks(now_ms, more=more)
         journal = program.journal(pending.steps, self._number + 1)
         records = commit_records(self.stage, journal, pending.done, program.take_counts(), (before, behind), dead)
         # Those of silent inputs as well: Kafka lets each expire by itself, and a task that has lost some of its
@@ -373,7 +443,7 @@ class Task:
         self._committed.update(offsets)
         self._refreshed_s = time.monotonic()
         self._number = journal.number
-        program.committed()
+        program.committed(more=more)
         self.metrics.commits += 1
         if self.metrics.span is not None:
             self.metrics.span.go_on()
@@ -399,16 +469,32 @@ class Task:
         # Not in our own pool: a step of a dropped task may hold its threads.
         await asyncio.to_thread(self._program.state.close)
 
+    async def _has_more(self) -> bool:
+        """Whether this task has more to read than what it is about to commit: stages behind it may wait for that."""
+        if self._program.time is None or not self._program.time.tells:
+            return False
+        if self._buffers or any(map(self._program.time.on_the_way, self._program.inputs)):
+            return True
+        for at in self._program.inputs:
+            begun = self._prefetched.get(at)
+            if begun is not None:
+                await asyncio.wait([begun[1]])
+                if begun[1].cancelled() or begun[1].exception() is not None or begun[1].result():
+                    return True  # who reads on sees what is wrong
+            elif at not in self._caught_up:
+                return True
+        return False
+
     async def replay(self, record: JournalRecord) -> None:
         """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit."""
-        for step in record.steps:
-            first, idle = self.positions[step.at], step.idle
-            if step.range.first == step.range.end:
-                await self._quiet(step.now_ms, idle)
-            while first < step.range.end:
-                batches = await self._read_until(step.at, first, step.range.end)
-                await self.process(step.at, batches, first=first, limit=step.range.end, now_ms=step.now_ms, idle=idle)
-                first, idle = self.positions[step.at], ()
+        for steps in record.together():
+            first = steps[0]
+            if first.range.first == first.range.end:
+                await self._quiet(first.now_ms, first.idle)
+            else:
+                came = {s.at: await self._read_until(s.at, s.range.first, s.range.end) for s in steps}
+                until: dict[TopicPartition, int | None] = {s.at: s.range.end for s in steps}
+                await self.process(came, until=until, now_ms=first.now_ms, idle=first.idle)
         await self.commit()
 
     async def _read_until(self, at: TopicPartition, first: int, end: int) -> list[RecordBatch]:
@@ -428,7 +514,8 @@ class Task:
 
     async def wait(self, timeout_ms: int) -> None:
         """Until something new is on an input, or the time is over."""
-        await self._inputs.wait(self.positions, timeout_ms=timeout_ms)
+        ends = {at: self._buffers.end_offset(at, position) for at, position in self.positions.items()}
+        await self._inputs.wait(ends, timeout_ms=timeout_ms)
 
     async def _close_hooks(self) -> None:
         hooks = self._program.graph.hooks()

@@ -11,6 +11,7 @@ import polars as pl
 from streamflow.codecs import Marker as Record
 from streamflow.model.batch import POSITION, TS
 from streamflow.model.positions import TopicPartition
+from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.event_time import (
     END_OF_TIME,
     IDLE,
@@ -30,14 +31,15 @@ from streamflow.sdk.log import TopicInfo
 from streamflow.topology.plan import InputPlan, StagePlan, Topology
 
 TICK_MS: Final = 1_000  # how often the clock moves time on inputs without records
-_NO_ROWS = pl.Series(TS, [], dtype=pl.Int64)
+_NO_ROWS, _NO_ORDER = pl.Series(TS, [], dtype=pl.Int64), pl.Series("@row", [], dtype=pl.UInt32)
 
 
 class TaskClock:
     """Carries event time from step to step. `rules`: the task's inputs, in a fixed order."""
 
-    def __init__(self, rules: Mapping[TopicPartition, TimeRule]) -> None:
-        self._inputs, self._rules = tuple(rules), tuple(rules.values())
+    def __init__(self, rules: Mapping[TopicPartition, TimeRule], *, tells: bool = False) -> None:
+        """`tells`: whether a stage behind this one wants to know whether there is more to come."""
+        self._inputs, self._rules, self.tells = tuple(rules), tuple(rules.values()), tells
         self.can_idle = any(rule.idle_after_ms is not None for rule in self._rules)
         self.by_clock = any(rule.by_clock for rule in self._rules)
         self.restore({}, NO_WATERMARK)
@@ -46,51 +48,64 @@ class TaskClock:
         """Go back to what was committed; inputs that are not in `known` begin anew, time as a whole never does."""
         inputs = tuple(known.get(at) or start_input(rule) for at, rule in zip(self._inputs, self._rules, strict=True))
         self.time = TaskTime(watermark_ms=watermark_ms, inputs=inputs)
-        self.committed()
+        self.committed(more=None)
 
-    def committed(self) -> None:
-        """What `news` gave was told."""
-        self._told_ms, self._anew_ms = self.time.said_ms, NO_WATERMARK
+    def committed(self, *, more: bool | None) -> None:
+        """What `news` gave was told; None: nobody knows whether somebody heard of more to read."""
+        self._told_ms, self._anew_ms, self._told_more = self.time.said_ms, NO_WATERMARK, more
 
-    def news(self) -> tuple[int | None, int | None]:
+    @property
+    def must_tell(self) -> bool:
+        """Whether stages behind wait to hear for the first time that there is nothing to wait for."""
+        return self.tells and self._told_more is None
+
+    def news(self, *, more: bool) -> tuple[int | None, int | None]:
         """What this task's markers are to say before and behind the rows of a commit; None where that is no news.
 
         Before them there is something to say only when time begins anew after the end of time: or all rows were late.
+        `more`: whether it has more to read now, which is told too.
         """
         before = None if self._anew_ms == NO_WATERMARK else self._anew_ms
         known = self._told_ms if before is None else before
-        return before, self.time.said_ms if self.time.said_ms not in (known, NO_WATERMARK) else None
+        new = self.time.said_ms not in (known, NO_WATERMARK) or (self.tells and more != self._told_more)
+        return before, self.time.said_ms if new else None
+
+    def on_the_way(self, at: TopicPartition) -> bool:
+        """Whether rows of an input are known to come that are not on the log yet."""
+        i = self._inputs.index(at)
+        known, rule = self.time.inputs[i], self._rules[i]
+        return not known.idle and (bool(known.busy) or (rule.ends and known.watermark_ms != END_OF_TIME))
 
     def step(
         self,
-        at: TopicPartition | None,
-        frame: pl.DataFrame | None,
-        markers: Sequence[Record],
+        arrived: Sequence[Arrived],
         *,
         now_ms: int,
         caught_up: Collection[TopicPartition],
         idle: Sequence[TopicPartition] | None,
-    ) -> tuple[pl.Series, tuple[TopicPartition, ...]]:
-        """`@wm` of the rows in `frame`, which are the next of input `at`, and the inputs held to be idle from now on.
+    ) -> tuple[list[pl.Series], tuple[TopicPartition, ...]]:
+        """`@wm` of the rows that have arrived on each input, and the inputs held to be idle from now on.
 
-        `at` is None for a step without records. `caught_up`: inputs known to hold no more at present. `idle`: the
-        inputs that a journal says were held to be idle; None decides it by `now_ms`.
+        `caught_up`: inputs known to hold no more at present. `idle`: the inputs that a journal says were held to be
+        idle; None decides it by `now_ms`.
         """
+        of = {one.at: one for one in arrived}
         rows = [
-            StepRows(ts=_NO_ROWS, caught_up=place in caught_up)
-            if place != at or frame is None
-            else StepRows(
-                ts=frame[TS], positions=frame[POSITION], markers=_watermarks(markers), caught_up=False
-            )
+            StepRows(
+                ts=of[place].frame[TS], order=of[place].order, positions=of[place].frame[POSITION],
+                markers=_watermarks(of[place].markers), caught_up=False,
+            ) if place in of
+            else StepRows(ts=_NO_ROWS, order=_NO_ORDER, caught_up=place in caught_up)
             for place in self._inputs
         ]  # fmt: skip
         decisions = None if idle is None else [IdleDecision(self._inputs.index(place)) for place in idle]
         done = advance(self._rules, self.time, rows, now_ms=now_ms, decisions=decisions)
         self.time = done.after
-        marks = _NO_ROWS if at is None else done.watermarks[self._inputs.index(at)]
+        marks = [done.watermarks[self._inputs.index(one.at)] for one in arrived]
         if self._told_ms == END_OF_TIME and self._anew_ms == NO_WATERMARK:
-            known = [ms for ms in (marks.min(), self.time.watermark_ms) if isinstance(ms, int) and ms != END_OF_TIME]
-            self._anew_ms = known[0] if known else NO_WATERMARK
+            seen = [ms for own in marks if isinstance(ms := own.filter(own != END_OF_TIME).min(), int)]
+            known = [*seen, *([self.time.watermark_ms] if self.time.watermark_ms != END_OF_TIME else [])]
+            self._anew_ms = min(known, default=NO_WATERMARK)
         return marks, tuple(self._inputs[decision.input] for decision in done.decisions)
 
     def read_at(self, at: TopicPartition, now_ms: int) -> int:
@@ -139,10 +154,26 @@ def make_clock(
                 idle_after_ms=plan.idle_after_ms,
                 by_clock=plan.by_clock,
                 upstream=upstream.get(plan.topic, ()) if plan.internal else (),
+                ends=plan.internal and plan.topic not in upstream,
             )
             for at, plan in inputs.items()
-        }
+        },
+        tells=_leads_to_several(stage, topology),
     )
+
+
+def _leads_to_several(stage: StagePlan, topology: Topology) -> bool:
+    """Whether a stage with several inputs stands behind this one, on topics that tell time."""
+    topics, seen = [sink.topic for sink in stage.sinks if sink.watermarks], set[str]()
+    while topics:
+        for reader in topology.stages:
+            if reader.id not in seen and any(i.topic == topics[-1] and i.internal for i in reader.inputs):
+                if len(reader.inputs) > 1:
+                    return True
+                seen.add(reader.id)
+                topics[:0] = [sink.topic for sink in reader.sinks if sink.watermarks]
+        topics.pop()
+    return False
 
 
 def _watermarks(markers: Sequence[Record]) -> list[Marker]:
@@ -150,5 +181,5 @@ def _watermarks(markers: Sequence[Record]) -> list[Marker]:
     for marker in markers:
         if marker.type == WATERMARK:
             told = orjson.loads(marker.value)
-            found.append(Marker(marker.offset, told["task"], told["watermark_ms"]))
+            found.append(Marker(marker.offset, told["task"], told["watermark_ms"], told.get("more", False)))
     return found

@@ -120,9 +120,9 @@ def _decide(
 def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _Trace:
     count = len(step.ts)
     order = np.arange(count) if step.order is None else step.order.to_numpy().astype(np.int64)
-    own, tasks = before.watermark_ms, before.tasks
+    own, tasks, busy = before.watermark_ms, before.tasks, before.busy
     if rule.upstream:
-        at, value, tasks = _marked(before, step, order)
+        at, value, tasks, busy = _marked(before, step, order)
         by_row = np.zeros(len(at), np.bool_)
     else:
         at, value, by_row = _sourced(rule, before, step, order)
@@ -133,6 +133,8 @@ def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _T
         seen_ms=now_ms if count or before.seen_ms is None else before.seen_ms,
         idle=before.idle and not len(value),
         tasks=tasks,
+        busy=busy,
+        taken_ms=max(before.taken_ms, _latest(step.ts)),
     )
     return _Trace(order, at, value, by_row, before.counts_as_ms, after)
 
@@ -158,18 +160,24 @@ def _sourced(rule: TimeRule, before: InputTime, step: StepRows, order: Int64s) -
     return np.concatenate(at), np.concatenate(value), np.concatenate(by_row)
 
 
-def _marked(before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, Int64s, dict[int, int]]:
-    """Ranks from which markers change the input's watermark, the watermarks, and what each task said last.
+def _latest(ts: pl.Series) -> int:
+    latest = ts.max()
+    return latest if isinstance(latest, int) else NO_WATERMARK
+
+
+def _marked(before: InputTime, step: StepRows, order: Int64s) -> tuple[Int64s, Int64s, dict[int, int], frozenset[int]]:
+    """Ranks from which markers change the input's watermark, the watermarks, what each task said last, who is busy.
 
     A task that has never said anything holds the watermark back; one that is not among the rule's joins on its first
     marker, as it does when an upstream stage gets more partitions.
     """
-    tasks, at, value = dict(before.tasks), [], []
+    tasks, busy, at, value = dict(before.tasks), set(before.busy), [], []
     for marker in step.markers:  # one per upstream task and commit: few
         tasks[marker.task] = marker.watermark_ms
+        (busy.add if marker.more else busy.discard)(marker.task)
         at.append(_behind(order, _rows_before(step, marker.position)))
         value.append(min(tasks.values()))
-    return np.array(at, np.int64), np.array(value, np.int64), tasks
+    return np.array(at, np.int64), np.array(value, np.int64), tasks, frozenset(busy)
 
 
 def _rows_before(step: StepRows, position: int) -> int:

@@ -156,7 +156,7 @@ class TopologyDriver:
                 part = part.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
             part = part.drop(ROW, strict=False).with_row_index(ROW)
             self.clock.watermark_ms = marks[-1]
-            out = self._graphs[stage.id].step(entry.node, Batch(part, entry.schema))
+            out = self._graphs[stage.id].step({entry.node: Batch(part, entry.schema)})
             self._flow(stage, out, marks[-1])
 
     def _time(self, stage: StagePlan, entry: InputPlan, watermark_ms: int) -> int:

@@ -43,6 +43,12 @@ class PoliciesForm:
     commit_interval_ms: int = param(default=100, ge=1, le=RETRY_TOTAL_MS_MAX, help="Time between commits of a task.")
     pending_bytes_max: int = param(default=32 << 20, ge=1, help="Commit earlier when this much output waits.")
     step_bytes_max: int = param(default=2 << 20, ge=1, help="Encoded input of one step of a task.")
+    input_wait_ms: int = param(
+        default=10_000,
+        ge=0,
+        help="Where inputs are taken in the order of their event times: the longest wait for rows that another stage "
+        "is known to be about to give.",
+    )
     state: StateBackend = param(
         default="memory",
         help="Where tasks keep their state: in memory, or on disk, where it may be larger than memory and is still "
@@ -57,6 +63,7 @@ class PoliciesForm:
             commit_interval_ms=self.commit_interval_ms,
             pending_bytes_max=self.pending_bytes_max,
             step_bytes_max=self.step_bytes_max,
+            input_wait_ms=self.input_wait_ms,
             state=self.state,
         )
         return WorkflowPolicies(

@@ -99,8 +99,8 @@ def test_bounds_are_kept_both_ways() -> None:
 
 def test_another_version_is_told() -> None:
     value = JournalRecord(stage="s", partition=0, steps=()).encode()
-    with pytest.raises(CodecError, match="version 3"):
-        JournalRecord.decode(b"\x06" + value[1:])
+    with pytest.raises(CodecError, match="version 4"):
+        JournalRecord.decode(b"\x08" + value[1:])
 
 
 def test_the_schema_file_is_the_schema() -> None:
