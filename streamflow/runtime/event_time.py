@@ -90,6 +90,7 @@ class TaskTime:
 
     watermark_ms: int = NO_WATERMARK
     inputs: tuple[InputTime, ...]
+    told_more: bool | None = None  # what stages behind heard last of whether there is more to read; None: nothing yet
 
     @property
     def said_ms(self) -> int:

@@ -135,7 +135,7 @@ class Graph:
 
     def _push(self, rows: Mapping[str, Batch], out: StepOutput, *, end_ms: int | None = None) -> StepOutput:
         """`end_ms`: event time behind the rows, where it is not what the contexts say."""
-        step, times = _Step(out=out), times_of(rows) if self._timed else None
+        step, times = _Step(out=out), times_of(rows if self._timed else {})
         for node, batch in rows.items():
             entered = entering(node, batch, self._gone.get(node))
             if node in self._gone:

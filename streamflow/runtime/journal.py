@@ -154,6 +154,7 @@ def _open(fields: Mapping[str, Any]) -> InputState:
 def _time_fields(time: TaskTime) -> dict[str, Any]:
     return {
         "watermark_ms": time.watermark_ms,
+        "told_more": time.told_more,
         "inputs": [
             {
                 "watermark_ms": known.watermark_ms,
@@ -173,6 +174,7 @@ def _time_fields(time: TaskTime) -> dict[str, Any]:
 def _time(fields: Mapping[str, Any]) -> TaskTime:
     return TaskTime(
         watermark_ms=fields["watermark_ms"],
+        told_more=fields["told_more"],
         inputs=tuple(
             InputTime(
                 watermark_ms=known["watermark_ms"],
@@ -263,6 +265,7 @@ SCHEMA: Final = _record(
                 "TaskTime",
                 "Event time after the commit.",
                 ("watermark_ms", "long", "The task's watermark."),
+                ("told_more", ["null", "boolean"], "What its markers said last of whether it has more to read."),
                 ("inputs", _array(_INPUT_TIME), "The first of `inputs`, in their order."),
             ),
         ],

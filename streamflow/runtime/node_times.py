@@ -74,8 +74,7 @@ def cut(rows: Mapping[str, Batch], at: Sequence[int]) -> list[Mapping[str, Batch
     return list(found)
 
 
-def step_times(times: pl.DataFrame | None, end_ms: int, behind_ms: int) -> StepTimes:
-    """Time in one step as a node sees it. `end_ms` is the node's own already."""
-    assert times is not None
+def step_times(times: pl.DataFrame, end_ms: int, behind_ms: int) -> StepTimes:
+    """Time in one step as a node sees it: `times_of` its rows. `end_ms` is the node's own already."""
     seen = times.with_columns(_lower(behind_ms)) if behind_ms else times
     return StepTimes(seen[ROW].to_numpy(), seen[WM].to_numpy(), end_ms)

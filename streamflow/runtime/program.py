@@ -18,7 +18,6 @@ from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.context import StepClock
 from streamflow.runtime.emit import Emitted, Emitter, SinkRows
-from streamflow.runtime.event_time import NO_WATERMARK
 from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.pieces import Piece, pieces_of
@@ -101,17 +100,15 @@ class TaskProgram:
         if self.time is not None:
             time = record.time if record is not None and known else None
             times = dict(zip(record.inputs, time.inputs, strict=True)) if record is not None and time else {}
-            self.time.restore(
-                {at: told for at, told in times.items() if at in known}, time.watermark_ms if time else NO_WATERMARK
-            )
+            self.time.restore({at: told for at, told in times.items() if at in known}, time)
 
-    def journal(self, steps: Sequence[JournalStep], number: int) -> JournalRecord:
-        """The record of a commit; `number` is taken where something is to be kept."""
+    def journal(self, steps: Sequence[JournalStep], number: int, *, more: bool) -> JournalRecord:
+        """The record of a commit; `number` is taken where something is to be kept. `more`: see `watermarks`."""
         open = {at: self.seeders[plan.node].state for at, plan in self.inputs.items()}
         record = JournalRecord(stage=self.stage.id, partition=self.partition, steps=tuple(steps))
         if self.time is None and all(state == InputState() for state in open.values()):
             return record
-        time = None if self.time is None else self.time.time
+        time = None if self.time is None else self.time.committing(more=more)
         return replace(record, number=number, inputs=tuple(open), open=tuple(open.values()), time=time)
 
     def watermarks(self, now_ms: int, *, more: bool) -> tuple[Emitted, Emitted]:
@@ -123,10 +120,10 @@ class TaskProgram:
         tell = self.emitter.watermark
         return tell(before, now_ms, more=more), tell(behind, now_ms, more=more)
 
-    def committed(self, *, more: bool) -> None:
+    def committed(self, journal: JournalRecord) -> None:
         """What `journal` and `watermarks` gave is on the log."""
-        if self.time is not None:
-            self.time.committed(more=more)
+        if self.time is not None and journal.time is not None:
+            self.time.committed(journal.time)
 
     @property
     def merges(self) -> bool:
@@ -147,14 +144,15 @@ class TaskProgram:
         idle: Sequence[TopicPartition] | None = None,
         *,
         here: tuple[TopicPartition, int],
+        tell: bool = False,
     ) -> Stepped | None:
         """A step without records: inputs that have been silent for too long are not waited for, the clock has moved
-        time on, or stages behind wait to hear that there is nothing. None: nothing changed.
+        time on, or there is something to `tell` stages behind. None: nothing changed.
 
         `here`: where the task stands on its first input. `idle`: the inputs that a journal says were held to be idle
         then.
         """
-        if self.time is None or not (self.time.can_idle or self.time.by_clock or self.time.must_tell or idle):
+        if self.time is None or not (self.time.can_idle or self.time.by_clock or tell or idle):
             return None
         ticks = idle is not None and not idle  # what a journal says of a step that has neither records nor idle inputs
         if not ticks:
@@ -162,7 +160,7 @@ class TaskProgram:
             ticks = not idle and self.time.must_tick(now_ms, caught_up)
         if ticks:
             self.time.tick(now_ms)
-        elif not idle and not self.time.must_tell:
+        elif not idle and not tell:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
         done = Stepped(idle=tuple(idle or ()))

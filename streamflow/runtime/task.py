@@ -380,11 +380,16 @@ class Task:
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
         clock = self._program.time
-        if clock is None or not (clock.can_idle or clock.by_clock or clock.must_tell or idle):
+        # Who heard of more to come is told when there is none after all.
+        tell = clock is not None and clock.tells and clock.time.told_more is not False and not self._pending.steps
+        tell = tell and idle is None and not await self._has_more()
+        if clock is None or not (clock.can_idle or clock.by_clock or tell or idle):
             return
         at = next(iter(self._program.inputs))
         here = self.positions[at]
-        done = await self._in_thread(lambda: self._program.quiet(now_ms, self._caught_up, idle, here=(at, here)))
+        done = await self._in_thread(
+            lambda: self._program.quiet(now_ms, self._caught_up, idle, here=(at, here), tell=tell)
+        )
         if done is None or await self._stopped(done):
             return
         if not self._pending.steps:
@@ -426,7 +431,7 @@ class Task:
         now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
         more = await self._has_more()
         before, behind = program.watermarks(now_ms, more=more)
-        journal = program.journal(pending.steps, self._number + 1)
+        journal = program.journal(pending.steps, self._number + 1, more=more)
         records = commit_records(self.stage, journal, pending.done, program.take_counts(), (before, behind), dead)
         # Those of silent inputs as well: Kafka lets each expire by itself, and a task that has lost some of its
         # positions would begin those inputs anew.
@@ -443,7 +448,7 @@ class Task:
         self._committed.update(offsets)
         self._refreshed_s = time.monotonic()
         self._number = journal.number
-        program.committed(more=more)
+        program.committed(journal)
         self.metrics.commits += 1
         if self.metrics.span is not None:
             self.metrics.span.go_on()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -42,22 +43,21 @@ class TaskClock:
         self._inputs, self._rules, self.tells = tuple(rules), tuple(rules.values()), tells
         self.can_idle = any(rule.idle_after_ms is not None for rule in self._rules)
         self.by_clock = any(rule.by_clock for rule in self._rules)
-        self.restore({}, NO_WATERMARK)
+        self.restore({}, None)
 
-    def restore(self, known: Mapping[TopicPartition, InputTime], watermark_ms: int) -> None:
+    def restore(self, known: Mapping[TopicPartition, InputTime], time: TaskTime | None) -> None:
         """Go back to what was committed; inputs that are not in `known` begin anew, time as a whole never does."""
         inputs = tuple(known.get(at) or start_input(rule) for at, rule in zip(self._inputs, self._rules, strict=True))
-        self.time = TaskTime(watermark_ms=watermark_ms, inputs=inputs)
-        self.committed(more=None)
+        self.time = TaskTime(inputs=inputs) if time is None else replace(time, inputs=inputs)
+        self.committed(self.time)
 
-    def committed(self, *, more: bool | None) -> None:
-        """What `news` gave was told; None: nobody knows whether somebody heard of more to read."""
-        self._told_ms, self._anew_ms, self._told_more = self.time.said_ms, NO_WATERMARK, more
+    def committing(self, *, more: bool) -> TaskTime:
+        """Time to go on from behind a commit that tells whether there is `more` to read."""
+        return replace(self.time, told_more=more) if self.tells else self.time
 
-    @property
-    def must_tell(self) -> bool:
-        """Whether stages behind wait to hear for the first time that there is nothing to wait for."""
-        return self.tells and self._told_more is None
+    def committed(self, time: TaskTime) -> None:
+        """What `news` gave was told, and `time` kept."""
+        self.time, self._told_ms, self._anew_ms = time, time.said_ms, NO_WATERMARK
 
     def news(self, *, more: bool) -> tuple[int | None, int | None]:
         """What this task's markers are to say before and behind the rows of a commit; None where that is no news.
@@ -67,7 +67,7 @@ class TaskClock:
         """
         before = None if self._anew_ms == NO_WATERMARK else self._anew_ms
         known = self._told_ms if before is None else before
-        new = self.time.said_ms not in (known, NO_WATERMARK) or (self.tells and more != self._told_more)
+        new = self.time.said_ms not in (known, NO_WATERMARK) or (self.tells and more != self.time.told_more)
         return before, self.time.said_ms if new else None
 
     def on_the_way(self, at: TopicPartition) -> bool:

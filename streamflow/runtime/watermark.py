@@ -59,7 +59,7 @@ def advance(
     return StepTime(
         watermarks=tuple(pl.Series("@wm", least[trace.order], dtype=pl.Int64()) for trace in traces),
         decisions=tuple(decisions),
-        after=TaskTime(watermark_ms=int(least[-1]), inputs=after),
+        after=replace(before, watermark_ms=int(least[-1]), inputs=after),
     )
 
 
