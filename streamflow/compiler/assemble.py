@@ -10,6 +10,7 @@ from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
+from streamflow.compiler.partition import lying_alike
 from streamflow.model.types import Schema
 from streamflow.sdk.node import Store
 from streamflow.sdk.params import to_json
@@ -81,11 +82,18 @@ class _Assembler:
                 for n in group.nodes
                 for s in self._stores(n)
             ),
+            together=self._together(group),
             needs=self.envelopes.needs[group.id],
             dead_letter=names.dead_letter_topic(self.workflow),
             ledger=names.ledger_topic(self.workflow, group.id),
             journal=names.journal_topic(self.workflow, group.id),
         )
+
+    def _together(self, group: Group) -> tuple[str, ...]:
+        """Topics that meet by key where they lie."""
+        graph = self.typed.graph
+        triggers = {t for n in group.nodes for t in lying_alike(graph, graph.nodes[n])}
+        return tuple(sorted(i.topic for i in map(self._input, group.inputs) if i.node in triggers))
 
     def _graph_node(self, node: str) -> GraphNode:
         return self.typed.graph.nodes[node]

@@ -2,7 +2,8 @@
 
 Only what cannot be seen to be partitioned right already is repartitioned: rows that come, through nodes that change
 neither items nor keys, from a repartition by the same expression. Where others come to a node by a repartition of so
-many partitions, the one put in for the rest has as many.
+many partitions, the one put in for the rest has as many. Topics that are all said to be partitioned by the key of the
+node where they meet are taken where they lie; that they have equally many partitions is checked when a worker begins.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def _pairs(graph: Graph, node: GraphNode) -> list[tuple[Port, Port | None]]:
 
 def _all_partitioned(graph: Graph, node: GraphNode, port: Port) -> bool:
     """Whether all rows of a port are where its key puts them."""
-    key = node.node.port_key(port.name)
+    key, meets = node.node.port_key(port.name), _meets(graph, node) and not lying_alike(graph, node)
     return key is not None and all(
-        _partitioned_by(graph, e.source, key.text, meets=_meets(graph, node))
+        _partitioned_by(graph, e.source, key.text, meets=meets)
         for e in graph.into(node.id)
         if e.target_port == port.name
     )
@@ -130,6 +131,21 @@ def _meets(graph: Graph, node: GraphNode) -> bool:
         or len({e.target_port for e in wires}) > 1
         or len(set[str]().union(*(_origins(graph, e.source) for e in wires))) > 1
     )
+
+
+def lying_alike(graph: Graph, node: GraphNode) -> tuple[str, ...]:
+    """The triggers whose topics meet at a node where they lie, since all are said to be partitioned by its key."""
+    keys = {p.name: node.node.port_key(p.name) for p in node.node.input_ports() if p.keyed}
+    origins: set[str] = set()
+    for edge in graph.into(node.id) if node.kind != "table" else ():
+        if edge.target_port in keys:
+            key, found = keys[edge.target_port], _origins(graph, edge.source)
+            if key is None or not all(graph.nodes[n].is_trigger for n in found):
+                return ()
+            if not _partitioned_by(graph, edge.source, key.text, meets=False):
+                return ()
+            origins |= found
+    return tuple(sorted(origins)) if len(origins) > 1 else ()
 
 
 def _origins(graph: Graph, node: str) -> set[str]:

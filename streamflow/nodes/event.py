@@ -51,7 +51,8 @@ class Event(Node):
     partitioned_by: Expression | None = param(
         default=None,
         help="What producers of the topic partition it by, if they all do. A node with that key then takes the items "
-        "where they are, without a repartition; what lies elsewhere would be another item's group to it.",
+        "where they are, without a repartition; what lies elsewhere would be another item's group to it. Topics that "
+        "meet at a node are taken where they are if this is said of each; their producers choose partitions alike.",
     )
     time: Expression | None = param(
         default=None, help="Event time: a timestamp, or a long of ms since 1970. Left out: the record's timestamp."

@@ -17,7 +17,7 @@ _SHOWN_AFTER_S_MAX, _LOOK_AGAIN_S = 30.0, 0.1
 
 
 class TopicMismatch(LogError):
-    """A topic of ours exists with another number of partitions than the topology needs."""
+    """A topic exists with another number of partitions than the topology needs."""
 
     code = "SF509"
 
@@ -74,6 +74,7 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
         if topic.name not in existing:
             await _create(log, topic, counts[topic.name])
     for stage in topology.stages:
+        _check_together(stage, counts)
         width = stage_width(stage, counts)
         for name in (stage.ledger, stage.journal, *(s.changelog for s in stage.stores)):
             if name and counts[name] != width:
@@ -84,6 +85,17 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
     topics = await _all_topics(topology, log)
     _check_settings(topology, topics)
     return topics
+
+
+def _check_together(stage: StagePlan, counts: Mapping[str, int]) -> None:
+    """Topics that meet where they lie have equally many partitions, or equal keys would lie apart."""
+    if len({counts[name] for name in stage.together}) > 1:
+        told = " and ".join(f"{name!r} has {counts[name]}" for name in stage.together)
+        raise TopicMismatch(
+            f"stage {stage.id!r} takes topics by key where they lie, as `partitioned_by` says, but they have unequal "
+            f"numbers of partitions: {told}.",
+            mend="Leave `partitioned_by` out at one of them: then both are repartitioned by the workflow.",
+        )
 
 
 async def _all_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:

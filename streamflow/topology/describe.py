@@ -65,6 +65,8 @@ def _stage(topology: Topology, stage: StagePlan, names: _SchemaNames) -> Iterato
     yield f"stage {stage.id}   (group {stage.group(topology.workflow)})"
     for entry in stage.inputs:
         yield from _input(entry, names)
+    if stage.together:
+        yield f"  takes  {' and '.join(stage.together)} by key where they lie: they need equally many partitions"
     if stage.needs:
         yield f"  makes  {' '.join(stage.needs)}"
     width = max((len(n.id) for n in stage.nodes), default=0)

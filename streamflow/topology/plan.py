@@ -127,6 +127,7 @@ class StagePlan:
     nodes: tuple[NodePlan, ...] = ()
     sinks: tuple[SinkPlan, ...] = ()
     stores: tuple[StorePlan, ...] = ()
+    together: tuple[str, ...] = ()  # topics of users that meet by key where they lie: of equally many partitions
     needs: tuple[str, ...] = ()  # reserved columns to make at the source, besides @row
     dead_letter: str = ""  # topics
     ledger: str = ""
