@@ -27,9 +27,9 @@ class Lookup(Node):
     """Give each item the fields of the table's row that has its key at that moment.
 
     The table comes in as changes: items at `table` replace the row with their key, items at `gone` take it away. They
-    give nothing; only items at `in` do, one each. Which changes come before an item is decided by the order in which
-    the inputs are read; of what arrives as one, the table changes first. A change that comes later changes nothing
-    about items that have gone.
+    give nothing; only items at `in` do, one each. An item finds the changes whose event times lie before its own; of
+    those with one time, input by input, and of what arrives as one, the table changes first. A change that comes later
+    changes nothing about items that have gone.
 
     inner: items without a row are filtered. left: they stay, with nulls. An item with a null key has no row. Changes
     with a null key are filtered.

@@ -117,6 +117,22 @@ MUTATIONS: tuple[Mutation, ...] = (
     # 4. Replay.
     Mutation(
         "12.4",
+        "a row is taken although the log has more of another input",
+        "streamflow/runtime/buffers.py",
+        "more=more or held is not None",
+        "more=False",
+        ("tests/simulation/test_input_order.py::test_a_replay_from_the_start_gives_the_rows_of_the_live_run",),
+    ),
+    Mutation(
+        "12.4",
+        "a row is taken although a task before has more to give to another input",
+        "streamflow/runtime/task.py",
+        "waits = clock is not None and clock.on_the_way(at)",
+        "waits = False",
+        ("tests/simulation/test_input_order.py::test_behind_a_repartition_too_whatever_fails",),
+    ),
+    Mutation(
+        "12.4",
         "a replay reads the clock instead of the journal",
         "streamflow/runtime/task.py",
         "first=first, limit=step.range.end, now_ms=step.now_ms, idle=idle)",
