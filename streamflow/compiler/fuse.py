@@ -89,6 +89,8 @@ def _components(graph: Graph) -> list[set[str]]:
         if not node.is_trigger:
             root(node_id)
     for edge in graph.edges:
+        if graph.nodes[edge.target].node.is_global():
+            continue  # rows go to those who look into it, beside the stages
         start = graph.nodes[edge.source]
         leaves = edge.port != "error" and (start.is_trigger or start.repartitions)
         parent[root(_ENTRY + edge.source if leaves else edge.source)] = root(edge.target)

@@ -209,8 +209,8 @@ def _sources(steps: Sequence[JournalStep], done: Sequence[Stepped]) -> tuple[Sou
     """Steps of one input after each other become one range."""
     merged: dict[TopicPartition, SourceCounts] = {}
     for step, made in zip(steps, done, strict=True):
-        if step.range.first == step.range.end:
-            continue  # a step without records
+        if step.range.first == step.range.end or not made.counted:
+            continue  # a step without records, or with those of a global table that are counted elsewhere
         before = merged.get(step.at)
         counts = (made.rows_in + made.markers, made.rows, made.markers, made.source_dead, made.source_continued)
         if before is not None:

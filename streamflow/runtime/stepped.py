@@ -38,6 +38,7 @@ class Stepped:
     bad: list[BadRecord] = field(default_factory=list)  # records that did not decode
     stop_offset: int | None = None  # the first record that must not be committed
     stop_text: str = ""
+    counted: bool = True  # False: another task gives account of these records, or this one has already
 
     @property
     def size_bytes(self) -> int:

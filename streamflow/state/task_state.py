@@ -47,8 +47,11 @@ class MemoryState:
     """Stores that begin empty."""
 
     def __init__(self, names: Iterable[StoreName]) -> None:
-        self._names = tuple(names)
-        self.stores: dict[StoreName, TransactionalStore] = {name: MemoryStore("/".join(name)) for name in self._names}
+        self._stores = {name: MemoryStore("/".join(name)) for name in names}
+
+    @property
+    def stores(self) -> Mapping[StoreName, TransactionalStore]:
+        return self._stores
 
     def open(self) -> None:
         """They are open."""
@@ -57,7 +60,8 @@ class MemoryState:
         """Memory does not break."""
 
     def discard(self, why: str) -> None:
-        """Nothing was kept."""
+        for store in self._stores.values():
+            store.clear()
 
     def as_of_ms(self, name: StoreName) -> int:
         return 0

@@ -92,6 +92,16 @@ class NodePlan:
     keep: tuple[str, ...] = ()  # fields of `out` kept as @nodes.<id>.<field>
     extent: Extent = "item"
     stores: tuple[str, ...] = ()
+    table: str = ""  # the global table that it looks into: node id of one of the stage's `tables`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePlan:
+    """A global table: each task of the stage keeps a copy, which it reads from all partitions of a topic."""
+
+    input: InputPlan
+    node: NodePlan  # the table, fed by the input
+    needs: tuple[str, ...] = ()  # as of a stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +137,7 @@ class StagePlan:
     nodes: tuple[NodePlan, ...] = ()
     sinks: tuple[SinkPlan, ...] = ()
     stores: tuple[StorePlan, ...] = ()
+    tables: tuple[TablePlan, ...] = ()  # that its nodes look into
     needs: tuple[str, ...] = ()  # reserved columns to make at the source, besides @row
     dead_letter: str = ""  # topics
     ledger: str = ""
