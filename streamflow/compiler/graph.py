@@ -123,7 +123,9 @@ class Graph:
         while ready:
             ready.sort(key=rank.__getitem__, reverse=True)
             done.append(node := ready.pop())
-            behind = [e.target for e in self.out_of(node)] + [n for n, table in self.references.items() if table == node]
+            behind = [e.target for e in self.out_of(node)] + [
+                n for n, table in self.references.items() if table == node
+            ]
             for target in behind:
                 waiting[target] -= 1
                 if waiting[target] == 0:

@@ -37,3 +37,4 @@ class RunPolicy:
     pending_bytes_max: int = 32 << 20  # commit earlier when this much output waits
     step_bytes_max: int = 2 << 20  # encoded input of one step of a task
     state: StateBackend = "memory"  # where tasks keep their stores
+    standbys: int = 0  # workers beside its own that keep a task's state up to date, on Kafka

@@ -51,6 +51,7 @@ class Lookup(LookupBase):
         icon="search",
         example="named: {type: lookup, key: carrier, table_key: code, prefix: carrier_, join: left}",
     )
+
     def port_key(self, port: str) -> Expression | None:
         found: Expression = getattr(self, self.key_params()[port])
         return found

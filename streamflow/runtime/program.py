@@ -24,6 +24,7 @@ from streamflow.runtime.stepped import Stepped, cut, located
 from streamflow.runtime.task_clock import make_clock
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
+from streamflow.state.task_state import TaskState
 from streamflow.topology.plan import InputPlan, StagePlan, StorePlan, TablePlan, Topology
 
 
@@ -44,15 +45,16 @@ class TaskProgram:
         files_folder: str = "",
         state_folder: str = "",
         every_partition: bool = False,
+        state: TaskState | None = None,
     ) -> None:
         """`files_folder`: where files are written instead of beside the workflow file (a replay). `state_folder`: below
         which state is kept on disk; none keeps it in memory. `every_partition`: it reads all of its inputs, not only
-        those of its own number (the copy of a global table).
+        those of its own number (the copy of a global table). `state`: its stores, where they are there already.
         """
         self.stage, self.partition, self.tasks = stage, partition, tasks
         self.clock = StepClock()
         self.topics = topics
-        self.state = make_state(topology, stage, partition, topics, state_folder)
+        self.state = state or make_state(topology, stage, partition, topics, state_folder)
         self.stores = self.state.stores
         # Copies of global tables, each a program of its own; nodes that look into one share its store.
         self.tables = {
@@ -80,9 +82,7 @@ class TaskProgram:
                 at = TopicPartition(plan.topic, number)
                 self.inputs[at] = plan
                 source = f"{plan.topic}#{topics[plan.topic].incarnation}/{number}"
-                self.seeders[at] = Seeder(
-                    plan, stage.needs, source=source, partition=number, vars=dict(topology.vars)
-                )
+                self.seeders[at] = Seeder(plan, stage.needs, source=source, partition=number, vars=dict(topology.vars))
             if count == 0 or plan not in self.inputs.values():
                 continue
             wanted = {*reserved, *((TS,) if stage.timed else ())}

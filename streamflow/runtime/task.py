@@ -48,6 +48,7 @@ class TaskMetrics:
     commits: int = 0
     recoveries: int = 0
     restoring: int = 0  # offsets of changelogs left to read before it can begin
+    restored: int = 0  # those that it has read
     span: Span | None = None  # from the first record taken to the end of the last commit
 
 
@@ -150,7 +151,8 @@ class Task:
         self._caught_up.clear()
         self._program.take_counts()
         await self._in_thread(self._program.state.mend)
-        await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
+        read = await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
+        self.metrics.restored += read
         committed = await self._log.committed(self.group, list(self._program.inputs))
         await self._restore_kept(committed)
         for at, plan in self._program.inputs.items():

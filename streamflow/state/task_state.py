@@ -38,6 +38,10 @@ class TaskState(Protocol):
         """When a store was last known to hold all of its changelog (ms since 1970); 0: nothing was kept."""
         ...
 
+    def caught_up(self, name: StoreName, now_ms: int) -> None:
+        """A store holds all of its changelog, now."""
+        ...
+
     def close(self) -> None:
         """Harmless when it is not open."""
         ...
@@ -48,6 +52,7 @@ class MemoryState:
 
     def __init__(self, names: Iterable[StoreName]) -> None:
         self._stores = {name: MemoryStore("/".join(name)) for name in names}
+        self._as_of_ms: dict[StoreName, int] = {}
 
     @property
     def stores(self) -> Mapping[StoreName, TransactionalStore]:
@@ -62,9 +67,13 @@ class MemoryState:
     def discard(self, why: str) -> None:
         for store in self._stores.values():
             store.clear()
+        self._as_of_ms.clear()
 
     def as_of_ms(self, name: StoreName) -> int:
-        return 0
+        return self._as_of_ms.get(name, 0)
+
+    def caught_up(self, name: StoreName, now_ms: int) -> None:
+        self._as_of_ms[name] = now_ms
 
     def close(self) -> None:
         """The memory goes with the task."""
@@ -95,6 +104,9 @@ class RocksState:
 
     def as_of_ms(self, name: StoreName) -> int:
         return self._stores[name].as_of_ms
+
+    def caught_up(self, name: StoreName, now_ms: int) -> None:
+        self._stores[name].caught_up(now_ms)
 
     def close(self) -> None:
         self._folder.close()

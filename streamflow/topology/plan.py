@@ -151,6 +151,15 @@ class StagePlan:
     def group(self, workflow: str) -> str:
         return f"{workflow}.{self.id}"
 
+    def is_group(self, workflow: str, name: str) -> bool:
+        """Whether a group is that of this stage's tasks, or of their standbys."""
+        stem = f"{self.group(workflow)}.standby-"
+        return name == self.group(workflow) or (name.startswith(stem) and name.removeprefix(stem).isdecimal())
+
+    def standby_group(self, workflow: str, number: int) -> str:
+        """The group that keeps how far standby `number` of each of its tasks has read the changelogs."""
+        return f"{self.group(workflow)}.standby-{number}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
