@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from streamflow.expressions import typecheck
 from streamflow.nodes.checks import CONTRADICTION
 from streamflow.nodes.lookup_params import LookupBase
-from streamflow.sdk.expression import Expression
+from streamflow.nodes.tables import check_port_keys
+from streamflow.sdk.expression import Expression, Scope
 from streamflow.sdk.node import NodeSpec, Port, SchemaContext, Schemas, param
 
 
@@ -25,23 +27,27 @@ class GlobalLookup(LookupBase):
         outputs=(Port(name="out"),),
         icon="search",
     )
-    global_key: Expression = param(help="The key of the table.")
+    global_key: str = param(help="The key of the table, an expression over its rows.")  # evaluated there, not here
 
     def gives_several(self) -> bool:
         return False
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
-        if self.table_key is not None and self.table_key.text != self.global_key.text:
+        if self.table_key is not None and self.table_key.text != self.global_key:
             ctx.report(
                 CONTRADICTION,
-                f"the table is kept by `{self.global_key.text}`, and cannot be looked into by `{self.table_key.text}`.",
+                f"the table is kept by `{self.global_key}`, and cannot be looked into by `{self.table_key.text}`.",
                 param="table_key",
                 mend="Leave `table_key` out, or set it as `key` of the table.",
             )
         return super(GlobalLookup, self).output_schemas(ctx)
 
-    def key_params(self) -> dict[str, str]:
-        return {"table": "global_key", "in": "key"}
+    def check_keys(self, ctx: SchemaContext) -> None:
+        key = Expression(self.global_key)
+        kind, findings = typecheck(key, Scope(item=ctx.inputs["table"], vars=ctx.vars))
+        # What else the key may name is known where the table is: then nothing is compared.
+        first = None if findings else (key, kind, "table")
+        check_port_keys(ctx, self.key_params(), self, first=first)
 
-    def fed_params(self) -> dict[str, str]:
+    def key_params(self) -> dict[str, str]:
         return {"in": "key"}

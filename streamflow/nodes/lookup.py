@@ -61,7 +61,7 @@ class Lookup(LookupBase):
         if port != "table" or key is None:
             return None
         params: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return GlobalLookup(**params, global_key=key)
+        return GlobalLookup(**params, global_key=key.text)
 
     def key_params(self) -> dict[str, str]:
         """The parameter that holds the key, by port, in the order of changes at one place."""

@@ -36,7 +36,7 @@ class LookupBase(Node):
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs or "table" not in ctx.inputs:
             return {}
-        check_port_keys(ctx, self.key_params(), self)
+        self.check_keys(ctx)
         if not check_records(ctx, ("in", "table")):
             return {}
         table, stream = ctx.inputs["table"], ctx.inputs["in"]
@@ -48,7 +48,7 @@ class LookupBase(Node):
 
     def operator(self, ctx: BuildContext) -> Operator:
         table = ctx.inputs["table"]
-        keys = port_keys(ctx, self.fed_params(), self)
+        keys = port_keys(ctx, self.key_params(), self)
         return LookupOperator(
             keys, TableState(table, STORE), self.taken(table), ctx.outputs["out"], self.join == "left"
         )
@@ -57,10 +57,10 @@ class LookupBase(Node):
         """Fields of the table, and what they are called in the result."""
         return taken_fields(table, self.prefix, self.fields)
 
-    def key_params(self) -> dict[str, str]:
-        """The parameter that holds the key, by port, in the order of changes at one place."""
-        raise NotImplementedError
+    def check_keys(self, ctx: SchemaContext) -> None:
+        """Keys of all sides are scalars that can be equal."""
+        check_port_keys(ctx, self.key_params(), self)
 
-    def fed_params(self) -> dict[str, str]:
-        """The same of the ports by which rows come."""
-        return self.key_params()
+    def key_params(self) -> dict[str, str]:
+        """The parameter that holds the key, by port that is fed, in the order of changes at one place."""
+        raise NotImplementedError

@@ -59,7 +59,7 @@ class TaskProgram:
         # Copies of global tables, each a program of its own; nodes that look into one share its store.
         self.tables = {
             table.node.id: TaskProgram(
-                topology, _copying(stage, table), partition=partition, tasks=tasks, topics=topics, nodes=nodes,
+                topology, copying(stage, table), partition=partition, tasks=tasks, topics=topics, nodes=nodes,
                 functions=functions, registry=registry, state_folder=state_folder, every_partition=True,
             )
             for table in stage.tables
@@ -295,7 +295,7 @@ class TaskProgram:
             done.stop_offset, done.stop_text = offset, text
 
 
-def _copying(stage: StagePlan, table: TablePlan) -> StagePlan:
+def copying(stage: StagePlan, table: TablePlan) -> StagePlan:
     """What keeps a copy of a global table for a task of a stage. `~` is in no name of a stage."""
     return StagePlan(
         id=f"{stage.id}~{table.node.id}",

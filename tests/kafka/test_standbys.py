@@ -24,7 +24,7 @@ CHANGELOGS = {"sevens.rows", "sevens.counts"}
 @pytest.fixture
 def ground(quick_kafka: KafkaServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ground]:
     name = f"standby-{request.node.callspec.params['state']}-{request.node.callspec.params['standbys']}"
-    made = Ground(tmp_path, quick_kafka.bootstrap, name, HALF, session_timeout_s=3).make()
+    made = Ground(tmp_path, quick_kafka.bootstrap, name, HALF, session_timeout_s=15).make()
     yield made
     made.stop()
 
@@ -37,7 +37,7 @@ def standbys(ground: Ground) -> dict[tuple[str, int], tuple[int, int]]:
 
 def wait_until_level(ground: Ground) -> dict[tuple[str, int], int]:
     """Positions of all standbys, when each has all there is; all input is done."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         ground.check_alive()
         assert time.monotonic() < deadline, ground.said()
