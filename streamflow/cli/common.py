@@ -51,6 +51,15 @@ StateDirOption = Annotated[
         show_default=".streamflow/state",
     ),
 ]
+StandbysOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=16,
+        help="So many other workers keep each task's state up to date, on Kafka. Default: what the workflow says.",
+    ),
+]
 FileArgument = Annotated[
     Path,
     typer.Argument(

@@ -56,7 +56,7 @@ async def _reset(topology: Topology, address: str, outputs: bool, yes: bool) -> 
             existing, known = await log.topics(), await log.groups()
             kinds = _INTERNAL | {"sink"} if outputs else _INTERNAL
             gone = [t.name for t in topology.topics if t.kind in kinds and t.name in existing]
-            groups = [g for g in (s.group(topology.workflow) for s in topology.stages) if g in known]
+            groups = [g for s in topology.stages for g in known if s.is_group(topology.workflow, g)]
             if (gone or groups) and not yes:
                 _ask(gone, groups)
             for name in gone:

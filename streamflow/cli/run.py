@@ -21,6 +21,7 @@ from streamflow.cli.common import (
     FileArgument,
     JsonOption,
     LogOption,
+    StandbysOption,
     StateChoice,
     StateDirOption,
     StateOption,
@@ -66,6 +67,7 @@ def run(
     ] = None,
     state: StateOption = None,
     state_dir: StateDirOption = None,
+    standbys: StandbysOption = None,
     guarantee: Annotated[_Guarantee | None, typer.Option(help="Default: what the workflow says.")] = None,
     metrics: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
@@ -83,7 +85,7 @@ def run(
     document, topology = compile_file(file)
     if guarantee is not None:
         topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
-    topology = with_state(topology, state, state_dir)
+    topology = with_standbys(with_state(topology, state, state_dir), standbys, log)
     # Functions of the workflow may print; with --json, stdout belongs to the facts.
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         report = run_async(
@@ -197,14 +199,32 @@ async def _run_processes(
     from streamflow.workers.processes import Processes
     from streamflow.workers.progress import RunReport
 
+    if topology.run.standbys and topology.run.state == "rocksdb":
+        fail(
+            f"{count} workers of one run keep state in one folder, and standbys need one for each worker.",
+            mend="Start `streamflow worker` so often, each with a --state-dir of its own; or set standbys to 0.",
+            code=2,
+        )
     async with writable_log(address) as log:
         tasks = task_count(topology, await ensure_topics(topology, log))
     command = [sys.executable, "-m", "streamflow.cli.main", "run", str(file), "--log", address, "--workers", "1"]
     command += ["--guarantee", topology.run.guarantee, *(["--until-end"] if until_end else [])]
+    command += ["--standbys", str(topology.run.standbys)]
     command += ["--state", topology.run.state, *(["--state-dir", str(state_dir)] if state_dir else [])]
     processes = Processes(command, count, tasks=tasks if until_end else None, on_progress=show)
     with stopped_by_signals(processes.stop, duration):
         return RunReport(progress=await processes.run())
+
+
+def with_standbys(topology: Topology, standbys: int | None, address: str) -> Topology:
+    """The topology with what `--standbys` says; leaves with 2 where there are no other workers."""
+    if standbys and not address.startswith("kafka://"):
+        fail(
+            "--standbys are other workers, and on the embedded log there is one process.",
+            mend="Leave it out, or give --log kafka://HOST:PORT.",
+            code=2,
+        )
+    return topology if standbys is None else replace(topology, run=replace(topology.run, standbys=standbys))
 
 
 def with_state(topology: Topology, state: StateChoice | None, state_dir: Path | None) -> Topology:
@@ -262,9 +282,10 @@ class Figures:
         self._last = (now, progress.rows_in)
         self.write(facts(progress, None))
         restoring = f"  restoring state: {progress.restoring:,} records left" if progress.restoring else ""
+        standbys = f"  standbys {progress.standbys}, {progress.standby_lag:,} behind" if progress.standbys else ""
         self._line.show(
             f"{progress.seconds:6.1f} s  {progress.rows_in:>13,} in  {progress.rows_out:>13,} out  "
-            f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}{restoring}"
+            f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}{restoring}{standbys}"
         )
 
     def end(self) -> None:
@@ -299,6 +320,9 @@ def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
         "commits": progress.commits,
         "lag": progress.lag,
         "restoring": progress.restoring,
+        "restored": progress.restored,
+        "standbys": progress.standbys,
+        "standby_lag": progress.standby_lag,
         "records_per_s": round(progress.rows_in / max(progress.seconds, 1e-9), 1),
         # From the first record taken to the end of the last commit, without start and end of the process.
         "active_seconds": round(progress.last_s - progress.first_s, 4),

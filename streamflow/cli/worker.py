@@ -10,6 +10,7 @@ import typer
 from streamflow.cli.common import (
     FileArgument,
     LogOption,
+    StandbysOption,
     StateDirOption,
     StateOption,
     compile_file,
@@ -19,7 +20,7 @@ from streamflow.cli.common import (
 )
 from streamflow.cli.logs import configure
 from streamflow.cli.output import fail, note
-from streamflow.cli.run import Figures, facts, stopped_by_signals, with_state
+from streamflow.cli.run import Figures, facts, stopped_by_signals, with_standbys, with_state
 
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
@@ -39,6 +40,7 @@ def worker(
     ] = 10.0,
     state: StateOption = None,
     state_dir: StateDirOption = None,
+    standbys: StandbysOption = None,
     metrics: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
     ] = None,
@@ -51,7 +53,7 @@ def worker(
     document, topology = compile_file(file)
     if not log.startswith("kafka://"):
         fail(f"a worker runs on Kafka; {log!r} is a folder.", mend="Use `streamflow run` for the embedded log.", code=2)
-    topology = with_state(topology, state, state_dir)
+    topology = with_standbys(with_state(topology, state, state_dir), standbys, log)
     report = run_async(_work(document, topology, log, threads, session_timeout, metrics, state_dir))
     if report is not None and report.halted is not None:
         fail(report.halted.message, error=report.halted.code, mend=report.halted.mend)

@@ -2,6 +2,7 @@
 
 resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
 expand       nodes that stand for several become these
+global_tables  wires from tables that every task has become references
 partition    repartitions before keyed ports that need them
 extents      how far an execution reaches at each node; whole-set nodes checked
 typecheck    schemas of all wires, types of all expressions
@@ -21,6 +22,7 @@ from streamflow.compiler.envelope import envelope
 from streamflow.compiler.expand import expand
 from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
+from streamflow.compiler.global_tables import refer_to_global_tables
 from streamflow.compiler.name_topics import name_topics
 from streamflow.compiler.partition import partition
 from streamflow.compiler.resolve import resolve
@@ -41,7 +43,9 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     """
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
-    graph, found = partition(expand(graph), registry)
+    graph, found = refer_to_global_tables(expand(graph))
+    findings += found
+    graph, found = partition(graph, registry)
     findings += found
     reach, found = extents(graph)
     findings += found

@@ -21,6 +21,7 @@ from streamflow.topology.plan import (
     SinkPlan,
     StagePlan,
     StorePlan,
+    TablePlan,
     TopicPlan,
     Topology,
     Wire,
@@ -83,6 +84,7 @@ class _Assembler:
                 for s in self._stores(n)
             ),
             together=self._together(group),
+            tables=tuple(self._table(t) for t in dict.fromkeys(self._tables(group))),
             needs=self.envelopes.needs[group.id],
             dead_letter=names.dead_letter_topic(self.workflow),
             ledger=names.ledger_topic(self.workflow, group.id),
@@ -144,6 +146,16 @@ class _Assembler:
             errors=entry.errors,
         )
 
+    def _tables(self, group: Group) -> list[str]:
+        """Global tables that nodes of a stage look into."""
+        references = self.typed.graph.references
+        return [references[n] for n in group.nodes if n in references]
+
+    def _table(self, table: str) -> TablePlan:
+        trigger = self.typed.graph.into(table)[0].source
+        node = replace(self._node(table), keep=())
+        return TablePlan(input=self._input(trigger), node=node, needs=self.envelopes.needs[table])
+
     def _wired(self, node: str, port: str) -> bool:
         return any(e.port == port for e in self.typed.graph.out_of(node))
 
@@ -158,7 +170,7 @@ class _Assembler:
             id=node_id,
             kind=node.kind,
             params=to_json(node.node),
-            inputs={p: types.inputs[p] for p in ordered},
+            inputs={p: types.inputs[p] for p in (*ordered, *(p for p in types.inputs if p not in ordered))},
             outputs={
                 port: schema
                 for port, schema in types.outputs.items()
@@ -170,6 +182,7 @@ class _Assembler:
             keep=() if node.repartitions else self.envelopes.keep.get(node_id, ()),
             extent=types.extent,
             stores=tuple(s.name for s in self._stores(node_id)),
+            table=self.typed.graph.references.get(node_id, ""),
         )
 
     def _sink(self, node_id: str, *, rekeyed: bool) -> SinkPlan | None:

@@ -21,6 +21,7 @@ NO_LOOP = "SF234"
 DISABLED_PORT = "SF235"
 NO_SCHEMA = "SF236"
 SPREAD_KEYS = "SF237"
+GLOBAL_TABLE = "SF238"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -42,4 +43,5 @@ CODES: dict[str, str] = {
     DISABLED_PORT: "A disabled node passes on one input by one output.",
     NO_SCHEMA: "A node kind must say what its outputs hold.",
     SPREAD_KEYS: "A node that takes rows by key may not stand behind a repartition that spreads them otherwise.",
+    GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
 }

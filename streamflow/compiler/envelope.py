@@ -64,7 +64,7 @@ _CARRIED: Mapping[str, Type] = {
 class Envelopes:
     """What each stage makes, each node keeps, and each internal topic carries."""
 
-    needs: Mapping[str, tuple[str, ...]]  # by stage
+    needs: Mapping[str, tuple[str, ...]]  # by stage, and by global table
     keep: Mapping[str, tuple[str, ...]]  # by node: fields
     carried: Mapping[str, tuple[EnvelopeField, ...]]  # by node whose rows enter a stage through an internal topic
     timed: frozenset[str] = frozenset()  # of those nodes, the ones behind whose topic something reads the watermark
@@ -88,6 +88,8 @@ def envelope(typed: TypedGraph, groups: Groups) -> Envelopes:
             if not group.source and (graph.nodes[entry].repartitions or graph.nodes[entry].reads_source):
                 carried[entry] = _carried(typed, entry, [demands[n] for n in graph.descendants(entry)])
     needs = {g.id: _needs(typed, g, demands, carried) for g in groups.stages}
+    for table in set(graph.references.values()):
+        needs[table] = tuple(sorted(c for c in demands[table].columns if c != ROW and not c.startswith("@nodes.")))
     timed = frozenset(e for e in carried if any(WM in demands[n].columns for n in graph.descendants(e)))
     keep: dict[str, set[str]] = {}
     for demand in demands.values():

@@ -37,4 +37,4 @@ def expand(graph: Graph) -> Graph:
             Edge(source=ids[a], port=port, target=ids[b], target_port=to, place=node.place)
             for a, port, b, to in parts.wires
         ]
-    return Graph(nodes=nodes, edges=tuple(edges), broken=frozenset(broken))
+    return replace(graph, nodes=nodes, edges=tuple(edges), broken=frozenset(broken))

@@ -89,6 +89,8 @@ def _components(graph: Graph) -> list[set[str]]:
         if not node.is_trigger:
             root(node_id)
     for edge in graph.edges:
+        if graph.nodes[edge.target].node.is_global():
+            continue  # rows go to those who look into it, beside the stages
         start = graph.nodes[edge.source]
         leaves = edge.port != "error" and (start.is_trigger or start.repartitions)
         parent[root(_ENTRY + edge.source if leaves else edge.source)] = root(edge.target)
@@ -155,4 +157,24 @@ def _read_once(typed: TypedGraph, group: Group) -> list[Diagnostic]:
                     mend=f"Use {other!r} for both: a trigger may have any number of connections.",
                 )
             )
+    for node_id in group.nodes:
+        table = typed.graph.references.get(node_id, "")
+        topic = _topic_of(typed, table) if table else ""
+        other = readers.setdefault(topic, table) if topic else table
+        if other != table:
+            findings.append(
+                Diagnostic(
+                    place=typed.graph.nodes[table].place,
+                    code=TOPIC_READ_TWICE,
+                    message=f"{other!r} and global table {table!r} both read topic {topic!r} into the same stage.",
+                    mend=f"Use one global table for both; or put a `repartition` before {node_id!r}, which then begins "
+                    "a stage.",
+                )
+            )
     return findings
+
+
+def _topic_of(typed: TypedGraph, table: str) -> str:
+    """The topic of a global table; "" where it is not known."""
+    reads = (typed.types[e.source].read for e in typed.graph.into(table) if e.source in typed.types)
+    return next((read.topic for read in reads if read is not None), "")

@@ -89,11 +89,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes and edges in document order; edges join ports that exist. `broken`: an edge into the node was in error."""
+    """Nodes and edges in document order; edges join ports that exist. `broken`: an edge into the node was in error.
+
+    `references`: node that looks into a global table -> that table; no rows flow between them.
+    """
 
     nodes: Mapping[str, GraphNode]
     edges: tuple[Edge, ...]
     broken: frozenset[str] = frozenset()
+    references: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _into(self) -> Mapping[str, tuple[Edge, ...]]:
@@ -112,17 +116,20 @@ class Graph:
     @cached_property
     def order(self) -> tuple[str, ...]:
         """Topological order; of nodes that could come next, the first in the document does."""
-        waiting = {n: len(self.into(n)) for n in self.nodes}
+        waiting = {n: len(self.into(n)) + (n in self.references) for n in self.nodes}
         rank = {n: i for i, n in enumerate(self.nodes)}
         ready = [n for n, count in waiting.items() if count == 0]
         done: list[str] = []
         while ready:
             ready.sort(key=rank.__getitem__, reverse=True)
             done.append(node := ready.pop())
-            for edge in self.out_of(node):
-                waiting[edge.target] -= 1
-                if waiting[edge.target] == 0:
-                    ready.append(edge.target)
+            behind = [e.target for e in self.out_of(node)] + [
+                n for n, table in self.references.items() if table == node
+            ]
+            for target in behind:
+                waiting[target] -= 1
+                if waiting[target] == 0:
+                    ready.append(target)
         return tuple(done)
 
     def descendants(self, node: str) -> frozenset[str]:

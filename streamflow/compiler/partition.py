@@ -49,12 +49,14 @@ def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnos
                     edges = _through(edges, node, between.id, port.name, "in", "out")
                     if beside is not None:
                         edges = _through(edges, node, between.id, beside.name, "gone", "gone")
-    made = Graph(nodes=nodes, edges=tuple(edges), broken=frozenset(broken))
+    made = replace(graph, nodes=nodes, edges=tuple(edges), broken=frozenset(broken))
     return made, [*findings, *(f for n in graph.nodes.values() for f in _unequal(made, n))]
 
 
 def _pairs(graph: Graph, node: GraphNode) -> list[tuple[Port, Port | None]]:
     """Connected keyed ports, each with the one that goes beside it, if that is connected."""
+    if node.node.is_global():
+        return []  # whoever keeps it reads all partitions
     wired = {e.target_port for e in graph.into(node.id)}
     ports = [p for p in node.node.input_ports() if p.keyed and p.name in wired]
     beside = {p.beside: p for p in ports if p.beside}

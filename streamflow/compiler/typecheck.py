@@ -114,8 +114,18 @@ class _Checker:
                 self.tainted.add(node.id)
             by_port.setdefault(edge.target_port, []).append(edge)
         joined = {port: self._join(node, port, edges) for port, edges in by_port.items()}
+        if node.id in self.graph.references:
+            joined["table"] = self._referred(node)
         known = {port: schema for port, schema in joined.items() if schema is not None}
         return known if len(known) == len(joined) else None
+
+    def _referred(self, node: GraphNode) -> Schema | None:
+        """Schema of the rows of the global table that a node looks into."""
+        table = self.graph.references[node.id]
+        if table in self.tainted:
+            self.tainted.add(node.id)
+        types = self.types.get(table)
+        return None if types is None else types.outputs.get("out")
 
     def _join(self, node: GraphNode, port: str, edges: list[Edge]) -> Schema | None:
         schemas = [self.types[e.source].outputs[e.port] for e in edges]

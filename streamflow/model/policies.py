@@ -38,3 +38,4 @@ class RunPolicy:
     step_bytes_max: int = 2 << 20  # encoded input of one step of a task
     input_wait_ms: int = 10_000  # the longest wait for rows of another input that are known to be on their way
     state: StateBackend = "memory"  # where tasks keep their stores
+    standbys: int = 0  # workers beside its own that keep a task's state up to date, on Kafka

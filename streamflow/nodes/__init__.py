@@ -11,6 +11,7 @@ from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.foreign_join import ForeignMatches, ForeignResult, ForeignRows
 from streamflow.nodes.function import Code, Function
+from streamflow.nodes.global_lookup import GlobalLookup
 from streamflow.nodes.if_ import If
 from streamflow.nodes.join import Join
 from streamflow.nodes.limit import Limit
@@ -76,7 +77,7 @@ BUILTIN: tuple[type[Node], ...] = (
 
 
 # What the compiler makes of others.
-PARTS: tuple[type[Node], ...] = (ForeignRows, ForeignMatches, ForeignResult)
+PARTS: tuple[type[Node], ...] = (ForeignRows, ForeignMatches, ForeignResult, GlobalLookup)
 
 
 def registry() -> NodeRegistry:

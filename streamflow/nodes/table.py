@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from streamflow.model.batch import KEY, TS, WM
 from streamflow.model.policies import Extent
+from streamflow.nodes.checks import CONTRADICTION
 from streamflow.nodes.tables import check_port_keys, first_given, port_keys
 from streamflow.operators.table_latest import STORE, CoalescedTableOperator, TableOperator
 from streamflow.operators.table_rows import TableState
@@ -27,6 +28,14 @@ class Table(Node):
     The later item in order of arrival wins, also where its event time is earlier than that of the one it replaces:
     a topic is the history of its table, and its order is what all of its readers agree on. Items with a null key, and
     deletions of what is not there, are filtered.
+
+    `scope: global`: each task that looks into the table (`lookup`) has all of it, read from all partitions of its
+    topic, so what looks up need not be partitioned as the table is, nor by what it looks up. Such a table stands
+    directly behind a trigger that reads a topic, and gives no changes: it can be connected to port `table` of lookups
+    only. A task reads the table to the end of its topic before it begins, and goes on reading as it works; how far it
+    had read is journaled, so a replay finds the same rows for as long as the topic has all records: where compaction
+    or retention took some away since, a replay may find a later row, or none. Keep such topics compacted, and the
+    table small enough for each task to hold it.
     """
 
     spec: ClassVar = NodeSpec(
@@ -53,6 +62,14 @@ class Table(Node):
         "a commit.",
     )
 
+    scope: Literal["partition", "global"] = param(
+        default="partition",
+        help="partition: each task has the keys of its partition. global: each task that looks into it has all keys.",
+    )
+
+    def is_global(self) -> bool:
+        return self.scope == "global"
+
     def port_key(self, port: str) -> Expression | None:
         found: Expression = getattr(self, self._params()[port])
         return found
@@ -70,6 +87,13 @@ class Table(Node):
         if "in" not in ctx.inputs:
             return {}
         check_port_keys(ctx, self._params(), self)
+        if self.is_global() and self.emit == "coalesced":
+            ctx.report(
+                CONTRADICTION,
+                "a global table gives no changes, and so none that are coalesced.",
+                param="emit",
+                mend="Leave out `emit`, or `scope`.",
+            )
         return {"out": ctx.inputs["in"], "gone": ctx.inputs["in"]}
 
     def operator(self, ctx: BuildContext) -> Operator:

@@ -114,7 +114,7 @@ def kept_schemas(topology: Topology, upto: NodePlan) -> Mapping[str, Schema]:
             schema = node.outputs.get("out") or next(iter(node.outputs.values()), None)
             if node.keep and schema is not None and node.id != upto.id:
                 kept[node.id] = schema
-        for entry in other.inputs:
+        for entry in (*other.inputs, *(table.input for table in other.tables)):
             if entry.keep:
                 kept[entry.node] = entry.schema
     return kept
@@ -173,7 +173,7 @@ def build_graph(
             node=plan.id,
             partition=partition,
             clock=clock,
-            stores={name: store for (node_id, name), store in stores.items() if node_id == plan.id},
+            stores={name: store for (node_id, name), store in stores.items() if node_id == (plan.table or plan.id)},
             behind_ms=lies_behind[plan.id],
         )
     one = frozenset(one_to_one)

@@ -70,11 +70,13 @@ async def restore_all(
     log: Log,
     changelogs: Mapping[StoreName, TopicPartition],
     tell: Callable[[int], None],
-) -> None:
-    """Bring all stores up to their changelogs. `tell` is given how many offsets are left; long work is logged.
+) -> int:
+    """Bring all stores up to their changelogs; gives how many offsets were read for that. `tell` is given how many are
+    left; long work is logged.
 
     Raises StateError.
     """
+    read = 0
     for name, at in changelogs.items():
         store = state.stores[name]
         store.abort()
@@ -90,8 +92,10 @@ async def restore_all(
 
         end = await restore(store, log, at, progress)
         tell(0)
+        read += end - first
         if end > first:
             seconds = time.monotonic() - begun_s
             rate = round((end - first) / max(seconds, 1e-9))
             _log.info("state_restored", task=task, changelog=str(at), first=first, end=end,
                       seconds=round(seconds, 3), offsets_per_s=rate)  # fmt: skip
+    return read

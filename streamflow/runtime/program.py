@@ -26,7 +26,8 @@ from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken
 from streamflow.runtime.task_clock import make_clock
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
-from streamflow.topology.plan import InputPlan, StagePlan, Topology
+from streamflow.state.task_state import TaskState
+from streamflow.topology.plan import InputPlan, StagePlan, StorePlan, TablePlan, Topology
 
 
 class TaskProgram:
@@ -45,33 +46,47 @@ class TaskProgram:
         registry: SchemaRegistry | None = None,
         files_folder: str = "",
         state_folder: str = "",
+        every_partition: bool = False,
+        state: TaskState | None = None,
     ) -> None:
         """`files_folder`: where files are written instead of beside the workflow file (a replay). `state_folder`: below
-        which state is kept on disk; none keeps it in memory.
+        which state is kept on disk; none keeps it in memory. `every_partition`: it reads all of its inputs, not only
+        those of its own number (the copy of a global table). `state`: its stores, where they are there already.
         """
-        self.stage, self.partition = stage, partition
+        self.stage, self.partition, self.tasks = stage, partition, tasks
         self.clock = StepClock()
         self.topics = topics
-        self.state = make_state(topology, stage, partition, topics, state_folder)
+        self.state = state or make_state(topology, stage, partition, topics, state_folder)
         self.stores = self.state.stores
+        # Copies of global tables, each a program of its own; nodes that look into one share its store.
+        self.tables = {
+            table.node.id: TaskProgram(
+                topology, copying(stage, table), partition=partition, tasks=tasks, topics=topics, nodes=nodes,
+                functions=functions, registry=registry, state_folder=state_folder, every_partition=True,
+            )
+            for table in stage.tables
+        }  # fmt: skip
+        known = {**self.stores}
+        for table in self.tables.values():
+            known.update(table.stores)
         written = {s.topic: topics[s.topic].partitions for s in stage.sinks}
         self.graph = build_graph(
-            topology, stage, nodes, self.stores, self.clock,
+            topology, stage, nodes, known, self.clock,
             partition=partition, functions=functions or {}, files_folder=files_folder, topic_partitions=written,
         )  # fmt: skip
-        self.seeders: dict[str, Seeder] = {}
+        self.seeders: dict[TopicPartition, Seeder] = {}
         self._decoders: dict[str, Decoder] = {}
         self.inputs: dict[TopicPartition, InputPlan] = {}
         reserved = [c for c in stage.needs if c in (KEY, TS, "@headers")]
         for plan in stage.inputs:
-            if plan.source or partition >= topics[plan.topic].partitions:
+            count = 0 if plan.source else topics[plan.topic].partitions
+            for number in range(count) if every_partition else range(partition, min(partition + 1, count)):
+                at = TopicPartition(plan.topic, number)
+                self.inputs[at] = plan
+                source = f"{plan.topic}#{topics[plan.topic].incarnation}/{number}"
+                self.seeders[at] = Seeder(plan, stage.needs, source=source, partition=number, vars=dict(topology.vars))
+            if count == 0 or plan not in self.inputs.values():
                 continue
-            at = TopicPartition(plan.topic, partition)
-            self.inputs[at] = plan
-            source = f"{plan.topic}#{topics[plan.topic].incarnation}/{partition}"
-            self.seeders[plan.node] = Seeder(
-                plan, stage.needs, source=source, partition=partition, vars=dict(topology.vars)
-            )
             wanted = {*reserved, *((TS,) if stage.timed else ())}
             if plan.gone is not None and not plan.internal:
                 wanted |= {GONE, KEY, TS}
@@ -94,9 +109,9 @@ class TaskProgram:
     def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:
         """Go on from what a commit kept in its journal record; inputs that are not in `known` begin anew."""
         states = dict(zip(record.inputs, record.open, strict=True)) if record is not None else {}
-        for at, plan in self.inputs.items():
+        for at in self.inputs:
             state = states.get(at) if at in known else None
-            self.seeders[plan.node].state = state or InputState()
+            self.seeders[at].state = state or InputState()
         if self.time is not None:
             time = record.time if record is not None and known else None
             times = dict(zip(record.inputs, time.inputs, strict=True)) if record is not None and time else {}
@@ -104,7 +119,7 @@ class TaskProgram:
 
     def journal(self, steps: Sequence[JournalStep], number: int, *, more: bool) -> JournalRecord:
         """The record of a commit; `number` is taken where something is to be kept. `more`: see `watermarks`."""
-        open = {at: self.seeders[plan.node].state for at, plan in self.inputs.items()}
+        open = {at: self.seeders[at].state for at in self.inputs}
         record = JournalRecord(stage=self.stage.id, partition=self.partition, steps=tuple(steps))
         if self.time is None and all(state == InputState() for state in open.values()):
             return record
@@ -175,7 +190,7 @@ class TaskProgram:
         if plan.by_clock and TS in frame.columns:
             read_at = now_ms if self.time is None else self.time.read_at(at, now_ms)
             frame = frame.with_columns(pl.lit(read_at, dtype=pl.Int64).alias(TS))
-        frame, failed = self.seeders[plan.node].keyed(frame)
+        frame, failed = self.seeders[at].keyed(frame)
         return Arrived(
             at=at, first=first, end_offset=decoded.end_offset, frame=frame, failed=failed, bad=decoded.bad,
             markers=decoded.markers, batches=batches,
@@ -203,7 +218,7 @@ class TaskProgram:
             marks, done.idle = self.time.step(arrived, now_ms=now_ms, caught_up=caught_up, idle=idle)
         segments: dict[str, list[Segment]] = {}
         for one, taken, own in zip(arrived, done.taken, marks, strict=True):
-            segments[taken.node] = self.seeders[taken.node].segments(one.frame, one.markers, one.order, own)
+            segments[taken.node] = self.seeders[one.at].segments(one.frame, one.markers, one.order, own)
             taken.rows = one.frame.height
         *before, last = pieces_of(segments)
         for piece in before:
@@ -223,7 +238,7 @@ class TaskProgram:
         elif last and self.time is not None:
             self._absorb(self.graph.advance(), places, done)
         if piece.ended:
-            at = next(at for at, plan in self.inputs.items() if plan.node == piece.node)
+            at = next(taken.at for taken in done.taken if taken.node == piece.node)
             ended_at = Stop(at, piece.offset, "", (piece.rank, 0))
             self._absorb(self.graph.end(piece.ended), places, done, ended_at=ended_at)
             told = self.emitter.ends(piece.ended, self.clock.now_ms, tasks=self._readers[piece.node])
@@ -300,6 +315,17 @@ class TaskProgram:
     def _stop(self, stop: Stop, done: Stepped) -> None:
         if done.stop is None or stop.rank < done.stop.rank:
             done.stop = stop
+
+
+def copying(stage: StagePlan, table: TablePlan) -> StagePlan:
+    """What keeps a copy of a global table for a task of a stage. `~` is in no name of a stage."""
+    return StagePlan(
+        id=f"{stage.id}~{table.node.id}",
+        inputs=(table.input,),
+        nodes=(table.node,),
+        stores=tuple(StorePlan(node=table.node.id, name=name, changelog="") for name in table.node.stores),
+        needs=table.needs,
+    )
 
 
 def _codec(plan: InputPlan) -> CodecSpec:

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
@@ -22,15 +22,19 @@ from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked
+from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.records import commit_records, dead_letters
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.transaction import Transaction
+from streamflow.sdk.crash import crash_point
 from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, StateBroken, StateError, Stopped, StreamflowError
 from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.topology.plan import StorePlan, Topology
 
+_TABLE_READ_BYTES_MIN = 64 << 10
+_UNWRITTEN_MAX = 1_000  # steps of global tables that wait to be journaled
 _REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
 _T = TypeVar("_T")
 Fetched = Mapping[TopicPartition, Sequence[RecordBatch]]  # what came, by input
@@ -46,6 +50,7 @@ class TaskMetrics:
     commits: int = 0
     recoveries: int = 0
     restoring: int = 0  # offsets of changelogs left to read before it can begin
+    restored: int = 0  # those that it has read
     span: Span | None = None  # from the first record taken to the end of the last commit
 
 
@@ -114,6 +119,10 @@ class Task:
         self._broke_at = -1  # commits there were when state on disk was found to be broken
         self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
+        self._tables = GlobalTables(program)
+        self._unwritten: list[JournalStep] = []  # of tables, to be journaled before the next step that looks into them
+        self._table_stop: Stopped | None = None
+        self._looked_s = 0.0  # when the topics of tables were read last
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
 
     @property
@@ -130,6 +139,7 @@ class Task:
         self._producer = await self._log.producer(self.transactional_id)
         program = self._program
         await self._in_thread(program.state.open)
+        await self._in_thread(self._tables.open)
         why = await why_useless(program.state, self._log, self._changelogs, program.topics, self._clock_ms())
         if why:
             await self._in_thread(program.state.discard, why)
@@ -139,12 +149,13 @@ class Task:
         """Forget everything since the last commit; positions and stores are those of the log again."""
         self._going_back = True
         await self._drop_prefetched()
-        self._pending = _Pending()
+        self._pending, self._unwritten = _Pending(), []
         self._caught_up.clear()
         self._buffers.clear()
         self._program.take_counts()
         await self._in_thread(self._program.state.mend)
-        await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
+        read = await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
+        self.metrics.restored += read
         committed = await self._log.committed(self.group, list(self._program.inputs))
         await self._restore_kept(committed)
         for at, plan in self._program.inputs.items():
@@ -162,8 +173,69 @@ class Task:
                     mend="Restore the topic, or start the workflow from the beginning with `streamflow reset`.",
                 )
             self._committed[at] = Committed(self.positions[at], known.metadata if known else "")
+        if self._tables:
+            await self._fill_tables()
         self._going_back = False
         await self._in_thread(self._after_commit)
+
+    async def _fill_tables(self) -> None:
+        """Read global tables from the beginning to the end. In a replay the journal tells what is read, and when."""
+        tables = self._tables
+        await self._in_thread(tables.empty)
+        committed = await self._log.committed(self.group, tables.counting)
+        await tables.begin(self._inputs, committed)
+        self._committed.update({at: known for at, known in tables.offsets().items() if at in committed})
+        self._table_stop = None
+        for at in tables.positions if self._inputs is self._log else ():
+            while self._table_stop is None:
+                size_bytes_max = self._policy.step_bytes_max
+                batches = await self._inputs.read(at, tables.positions[at], size_bytes_max=size_bytes_max)
+                if not batches:
+                    break
+                await self._take_in(at, batches, batches[-1].last_offset + 1, self._clock_ms())
+                crash_point("table-part")
+
+    async def _look_at_tables(self) -> bool:
+        """Read on in all global tables. False: nothing was there."""
+        self._looked_s, positions = time.monotonic(), dict(self._tables.positions)
+        size_bytes_max = max(_TABLE_READ_BYTES_MIN, self._policy.step_bytes_max // len(positions))
+        reads = (self._inputs.read(at, first, size_bytes_max=size_bytes_max) for at, first in positions.items())
+        found = [(at, batches) for at, batches in zip(positions, await asyncio.gather(*reads), strict=True) if batches]
+        for at, batches in found:
+            if self._table_stop is None:
+                await self._take_in(at, batches, batches[-1].last_offset + 1, self._clock_ms())
+        return bool(found)
+
+    async def _take_in(self, at: TopicPartition, batches: Sequence[RecordBatch], end: int, now_ms: int) -> None:
+        """Records of a global table, as steps of the journal."""
+        tables = self._tables
+        for limit, counted in list(tables.parts(at, end)):
+            first = tables.positions[at]
+            done = await self._in_thread(
+                lambda limit=limit, counted=counted: tables.step(
+                    at, batches, limit=limit, now_ms=now_ms, counted=counted
+                )
+            )
+            if counted and done.stop is not None:
+                self._table_stop = Stopped(f"{done.stop.text} (record {at} offset {done.stop.offset}).")
+                return
+            end_offset = tables.positions[at]
+            step = JournalStep(at=at, range=OffsetRange(first, end_offset), now_ms=now_ms)
+            last = self._unwritten[-1] if self._unwritten else None
+            if not counted and last is not None and last.at == at and last.range.end == first:
+                self._unwritten[-1] = replace(last, range=OffsetRange(last.range.first, end_offset))
+            elif not counted:
+                self._unwritten.append(step)
+            if counted or len(self._unwritten) >= _UNWRITTEN_MAX:
+                self._write_table_steps()
+            if counted:
+                self._add(done, now_ms)
+
+    def _write_table_steps(self) -> None:
+        """What follows looks into global tables as they are now."""
+        unwritten, self._unwritten = self._unwritten, []
+        if unwritten:
+            self._add(Stepped(), unwritten[-1].now_ms, read=unwritten)
 
     async def _restore_kept(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Open executions and event time, from the journal record that the committed offsets name."""
@@ -218,6 +290,8 @@ class Task:
         """
         if self.halted is not None:
             return None
+        if self._table_stop is not None:
+            return None
         inputs = list(self._program.inputs)
         if self._merges:
             found = {at: await self._look(at) for at in inputs if at not in self._buffers}
@@ -263,8 +337,17 @@ class Task:
             return True
 
     async def _take(self, fetched: Fetched | None) -> bool:
-        moved = fetched is not None and await self._step(fetched)
-        if not moved and self._stop_at is None:
+        moved = False
+        if self._tables and self._table_stop is None and (fetched is None or self._must_look()):
+            moved = await self._look_at_tables()
+        if self._table_stop is not None:
+            if self._pending.steps:
+                await self.commit()
+            self.halted = self._table_stop
+            return False
+        stepped = fetched is not None and await self._step(fetched)
+        moved = moved or stepped
+        if not stepped and self._stop_at is None:
             await self._quiet(self._clock_ms())
         if self._pending.steps and self._due(idle=not moved):
             await self.commit()
@@ -275,6 +358,9 @@ class Task:
             if self.positions[where] >= offset:
                 self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
         return moved
+
+    def _must_look(self) -> bool:
+        return (time.monotonic() - self._looked_s) * 1000 >= self._policy.commit_interval_ms
 
     def _due(self, *, idle: bool) -> bool:
         waited_ms = (time.monotonic() - self._pending.since_s) * 1000
@@ -347,8 +433,6 @@ class Task:
         self, next: Callable[[], list[Arrived]], *, now_ms: int, idle: Sequence[TopicPartition] | None = None
     ) -> bool:
         """A step, in a thread. False: `next` gave nothing."""
-        if not self._pending.steps:
-            self._pending.since_s = time.monotonic()
         if self.metrics.span is None:
             self.metrics.span = Span.begin()
 
@@ -363,19 +447,27 @@ class Task:
             return False
         if await self._stopped(done):
             return True
+        self._write_table_steps()
+        self._add(done, now_ms)
+        for taken in done.taken:
+            self.positions[taken.at] = taken.range.end
+        return True
+
+    def _add(self, done: Stepped, now_ms: int, *, read: Sequence[JournalStep] = ()) -> None:
+        """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing."""
+        pending = self._pending
+        if not pending.steps:
+            pending.since_s = time.monotonic()
         for number, taken in enumerate(done.taken):
-            self._pending.steps.append(
-                JournalStep(
-                    at=taken.at, range=taken.range, now_ms=now_ms, with_previous=number > 0,
-                    idle=done.idle if number == 0 else (),
-                )
-            )  # fmt: skip
+            idle = done.idle if number == 0 else ()
+            pending.steps.append(
+                JournalStep(at=taken.at, range=taken.range, now_ms=now_ms, with_previous=number > 0, idle=idle)
+            )
             if not done.failed:
                 taken.batches = ()
-            self.positions[taken.at] = taken.range.end
-        self._pending.done.append(done)
-        self._pending.size_bytes += done.size_bytes
-        return True
+        pending.steps.extend(read)
+        pending.done.append(done)
+        pending.size_bytes += done.size_bytes
 
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
@@ -392,11 +484,9 @@ class Task:
         )
         if done is None or await self._stopped(done):
             return
-        if not self._pending.steps:
-            self._pending.since_s = time.monotonic()
-        self._pending.steps.append(JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle))
-        self._pending.done.append(done)
-        self._pending.size_bytes += done.size_bytes
+        self._write_table_steps()
+        quiet = JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle)
+        self._add(done, now_ms, read=[quiet])
 
     async def _stopped(self, done: Stepped) -> bool:
         """Whether a row failed that stops the workflow: then nothing of the step counts."""
@@ -432,10 +522,12 @@ class Task:
         more = await self._has_more()
         before, behind = program.watermarks(now_ms, more=more)
         journal = program.journal(pending.steps, self._number + 1, more=more)
-        records = commit_records(self.stage, journal, pending.done, program.take_counts(), (before, behind), dead)
+        counts = program.take_counts() | self._tables.take_counts()
+        records = commit_records(self.stage, journal, pending.done, counts, (before, behind), dead)
         # Those of silent inputs as well: Kafka lets each expire by itself, and a task that has lost some of its
         # positions would begin those inputs anew.
         offsets = {at: Committed(self.positions[at], link(journal.number)) for at in program.inputs}
+        offsets |= self._tables.offsets()
         transaction = Transaction(self._producer, self.group)
         await transaction.run(
             outputs=[before.writes, *(done.writes for done in pending.done), behind.writes],
@@ -473,6 +565,7 @@ class Task:
             self._producer = None
         # Not in our own pool: a step of a dropped task may hold its threads.
         await asyncio.to_thread(self._program.state.close)
+        await asyncio.to_thread(self._tables.close)
 
     async def _has_more(self) -> bool:
         """Whether this task has more to read than what it is about to commit: stages behind it may wait for that."""
@@ -494,13 +587,22 @@ class Task:
         """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit."""
         for steps in record.together():
             first = steps[0]
-            if first.range.first == first.range.end:
+            if first.at in self._tables:
+                await self._replay_table(first)
+            elif first.range.first == first.range.end:
                 await self._quiet(first.now_ms, first.idle)
             else:
                 came = {s.at: await self._read_until(s.at, s.range.first, s.range.end) for s in steps}
                 until: dict[TopicPartition, int | None] = {s.at: s.range.end for s in steps}
                 await self.process(came, until=until, now_ms=first.now_ms, idle=first.idle)
         await self.commit()
+
+    async def _replay_table(self, step: JournalStep) -> None:
+        tables = self._tables
+        tables.positions[step.at] = step.range.first  # a task that was started again read it again
+        while (first := tables.positions[step.at]) < step.range.end:
+            batches = await self._read_until(step.at, first, step.range.end)
+            await self._take_in(step.at, batches, step.range.end, step.now_ms)
 
     async def _read_until(self, at: TopicPartition, first: int, end: int) -> list[RecordBatch]:
         """A step's batches, however many reads they take now: what a node keeps may be cut as its steps were."""
@@ -513,14 +615,14 @@ class Task:
     async def lag(self) -> int:
         """Records committed on the inputs that this task has not read."""
         behind = 0
-        for at, position in self.positions.items():
+        for at, position in (*self.positions.items(), *self._tables.positions.items()):
             behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
 
     async def wait(self, timeout_ms: int) -> None:
         """Until something new is on an input, or the time is over."""
         ends = {at: self._buffers.end_offset(at, position) for at, position in self.positions.items()}
-        await self._inputs.wait(ends, timeout_ms=timeout_ms)
+        await self._inputs.wait({**ends, **self._tables.positions}, timeout_ms=timeout_ms)
 
     async def _close_hooks(self) -> None:
         hooks = self._program.graph.hooks()

@@ -3,7 +3,8 @@
 `STREAMFLOW_CRASH_AT=after-outputs:3` kills this process with SIGKILL the third time it passes that point. Unset, a
 point costs one comparison. The names are those of docs/semantics: before-begin, after-outputs, after-changelog,
 after-offsets, before-frame, after-frame, before-store, after-store. On Kafka before-end-txn and after-end-txn stand
-where the embedded log has its frame. restored-part is passed while a store is restored.
+where the embedded log has its frame. restored-part is passed while a store is restored, table-part while
+a global table is read before a task begins.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ POINTS = (
     "after-store",
 )
 RESTORE_POINTS = ("restored-part",)
+TABLE_POINTS = ("table-part",)
 KAFKA_POINTS = ("before-end-txn", "after-end-txn")
 _at, _, _nth = os.environ.get("STREAMFLOW_CRASH_AT", "").partition(":")
 _left = int(_nth or "1")

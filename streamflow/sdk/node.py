@@ -311,6 +311,17 @@ class Node:
         """The nodes that it stands for; None for a node that does its work itself."""
         return None
 
+    def is_global(self) -> bool:
+        """Whether it is a table that each task which looks into it keeps whole: it takes no part in a stage itself."""
+        return False
+
+    def looking_into(self, port: str, table: Node) -> Node | None:
+        """The node that takes its place where a global table is connected to `port`; None where the port needs the
+        changes of a table, which a global one does not give.
+        """
+        del port, table
+        return None
+
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         """Stores used where executions have this extent; kinds that need them only sometimes override it."""
         del extent

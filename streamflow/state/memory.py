@@ -55,6 +55,12 @@ class MemoryStore(OverlaidStore):
         base = self._base
         return len(base) + sum((value is not None) - (key in base) for key, value in self._overlay.items())
 
+    def clear(self) -> None:
+        """Be as it was when it was made."""
+        self.abort()
+        self._base, self._base_order, self._base_size = {}, LazyOrder(), 0
+        self._changelog_offset = 0
+
     def close(self) -> None:
         """Let the memory go."""
         self.abort()

@@ -39,7 +39,7 @@ async def restore(store: TransactionalStore, log: Log, at: TopicPartition, progr
         )
     while position < end:
         batches, reached = await _read(log, at, max(position, start), end)
-        await asyncio.to_thread(_apply, store, batches, position, reached)
+        await asyncio.to_thread(take_in, store, batches, position, reached)
         crash_point("restored-part")
         position = reached
         progress(position, end)
@@ -59,6 +59,7 @@ async def _read(log: Log, at: TopicPartition, position: int, end: int) -> tuple[
     return found, position
 
 
-def _apply(store: TransactionalStore, batches: Sequence[RecordBatch], from_offset: int, end: int) -> None:
+def take_in(store: TransactionalStore, batches: Sequence[RecordBatch], from_offset: int, end: int) -> None:
+    """Bring a store from one offset of its changelog to another by the batches between them. Raises StateError."""
     keys, values = decode_columns(batches, from_offset=from_offset)
     store.restore_columns(keys, values, end)

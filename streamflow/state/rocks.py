@@ -21,6 +21,7 @@ from streamflow.state.rocks_folder import RocksFolder, options
 
 STORES_MAX: Final = 127
 _AT = struct.Struct(">qq")  # changelog offset, when it was reached (ms since 1970)
+_CAUGHT_UP_MS = 60_000
 _FILE_ENTRIES_MIN = 20_000  # so many at once go past the write-ahead log, as a file that is sorted already
 
 
@@ -46,6 +47,11 @@ class RocksStore(OverlaidStore):
         with self._folder.working() as db:
             found = db.get(self._offset_key)
         self._changelog_offset, self.as_of_ms = (0, 0) if found is None else _AT.unpack(found)
+
+    def caught_up(self, now_ms: int) -> None:
+        """It holds all of its changelog at `now_ms`; written down where what is written is old."""
+        if now_ms - self.as_of_ms >= _CAUGHT_UP_MS:
+            self._write({}, self._changelog_offset, now_ms)
 
     def close(self) -> None:
         """Let the overlay go; the base is closed with its folder."""

@@ -38,6 +38,10 @@ class TaskState(Protocol):
         """When a store was last known to hold all of its changelog (ms since 1970); 0: nothing was kept."""
         ...
 
+    def caught_up(self, name: StoreName, now_ms: int) -> None:
+        """A store holds all of its changelog, now."""
+        ...
+
     def close(self) -> None:
         """Harmless when it is not open."""
         ...
@@ -47,8 +51,12 @@ class MemoryState:
     """Stores that begin empty."""
 
     def __init__(self, names: Iterable[StoreName]) -> None:
-        self._names = tuple(names)
-        self.stores: dict[StoreName, TransactionalStore] = {name: MemoryStore("/".join(name)) for name in self._names}
+        self._stores = {name: MemoryStore("/".join(name)) for name in names}
+        self._as_of_ms: dict[StoreName, int] = {}
+
+    @property
+    def stores(self) -> Mapping[StoreName, TransactionalStore]:
+        return self._stores
 
     def open(self) -> None:
         """They are open."""
@@ -57,10 +65,15 @@ class MemoryState:
         """Memory does not break."""
 
     def discard(self, why: str) -> None:
-        """Nothing was kept."""
+        for store in self._stores.values():
+            store.clear()
+        self._as_of_ms.clear()
 
     def as_of_ms(self, name: StoreName) -> int:
-        return 0
+        return self._as_of_ms.get(name, 0)
+
+    def caught_up(self, name: StoreName, now_ms: int) -> None:
+        self._as_of_ms[name] = now_ms
 
     def close(self) -> None:
         """The memory goes with the task."""
@@ -91,6 +104,9 @@ class RocksState:
 
     def as_of_ms(self, name: StoreName) -> int:
         return self._stores[name].as_of_ms
+
+    def caught_up(self, name: StoreName, now_ms: int) -> None:
+        self._stores[name].caught_up(now_ms)
 
     def close(self) -> None:
         self._folder.close()

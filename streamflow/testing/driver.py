@@ -31,6 +31,7 @@ from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
+from streamflow.runtime.program import copying
 from streamflow.runtime.tombstones import read_keys
 from streamflow.runtime.watermark import SourceWatermark
 from streamflow.sdk.errors import Stopped, UsageError
@@ -38,7 +39,7 @@ from streamflow.sdk.registry import NodeRegistry
 from streamflow.sdk.state import TransactionalStore
 from streamflow.state.memory import MemoryStore
 from streamflow.testing.items import frame_from_items, items_from_frame
-from streamflow.topology.plan import InputPlan, StagePlan, Topology
+from streamflow.topology.plan import InputPlan, StagePlan, TablePlan, Topology
 
 
 class TopologyDriver:
@@ -53,6 +54,7 @@ class TopologyDriver:
         self.clock = StepClock()
         self.stores: dict[tuple[str, str], TransactionalStore] = {}
         self._graphs: dict[str, Graph] = {}
+        self._tables: dict[str, tuple[InputPlan, Graph]] = {}  # global tables
         self._offsets: dict[str, int] = {}
         self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
         self._clocks: dict[str, SourceWatermark] = {}  # by trigger
@@ -60,6 +62,9 @@ class TopologyDriver:
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
+            for table in stage.tables:
+                if table.node.id not in self._tables:
+                    self._tables[table.node.id] = table.input, self._filling(stage, table, nodes, functions or {})
             self.stores.update({(s.node, s.name): MemoryStore() for s in stage.stores})
             self._graphs[stage.id] = build_graph(
                 topology, stage, nodes, self.stores, self.clock, partition=0, functions=functions or {}, tap=self._tap
@@ -79,7 +84,7 @@ class TopologyDriver:
         An execution that was left open goes on with the next call. None with a key is a record without value, where
         the trigger lets those leave by its port `gone`.
         """
-        stage, entry = self._entry(trigger)
+        stage, entry = self._entered(trigger)
         frame = _frame(entry, items, keys)
         n, first = frame.height, self._offsets.get(trigger, 0)
         self._offsets[trigger] = first + n
@@ -101,10 +106,14 @@ class TopologyDriver:
         )
         clock = self._clocks.setdefault(trigger, SourceWatermark(disorder_ms=entry.disorder_ms))
         frame = frame.with_columns(clock.advance(frame[TS]).alias(WM))
-        self._seed(stage, entry, frame)
+        for read, graph in self._tables.values():
+            if read.node == trigger:
+                self._fill(graph, entry, frame)
+        if stage is not None:
+            self._seed(stage, entry, frame)
         if end:
             del self._started[trigger]
-            if entry.extent != "item":
+            if stage is not None and entry.extent != "item":
                 self._end(stage, execution)
                 self._advance(stage, entry, END_OF_TIME)
 
@@ -136,14 +145,37 @@ class TopologyDriver:
 
     def counts(self) -> Mapping[str, NodeCounts]:
         """Counts of all nodes since the start."""
-        return {node: c for graph in self._graphs.values() for node, c in graph.counts.items()}
+        graphs = (*self._graphs.values(), *(graph for _, graph in self._tables.values()))
+        return {node: c for graph in graphs for node, c in graph.counts.items()}
+
+    def _filling(self, stage: StagePlan, table: TablePlan, nodes: NodeRegistry, functions: Functions) -> Graph:
+        """What keeps a global table, which all who look into it share here."""
+        copy = copying(stage, table)
+        self.stores.update({(s.node, s.name): MemoryStore() for s in copy.stores})
+        return build_graph(
+            self.topology, copy, nodes, self.stores, self.clock, partition=0, functions=functions, tap=self._tap
+        )
+
+    def _fill(self, graph: Graph, entry: InputPlan, frame: pl.DataFrame) -> None:
+        frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
+        out = graph.step(entry.node, Batch(frame.with_row_index(ROW), entry.schema))
+        if out.stop_row is not None:
+            raise Stopped(out.stop_text)
+        self.dead.extend(out.dead)
+
+    def _entered(self, trigger: str) -> tuple[StagePlan | None, InputPlan]:
+        """Where items of a trigger enter; no stage where only global tables take them."""
+        for entry, _ in self._tables.values():
+            if entry.node == trigger and not any(i.node == trigger for s in self.topology.stages for i in s.inputs):
+                return None, entry
+        return self._entry(trigger)
 
     def _entry(self, trigger: str) -> tuple[StagePlan, InputPlan]:
         for stage in self.topology.stages:
             for entry in stage.inputs:
                 if entry.node == trigger and not entry.source:
                     return stage, entry
-        triggers = sorted({i.node for s in self.topology.stages for i in s.inputs})
+        triggers = sorted({i.node for s in self.topology.stages for i in (*s.inputs, *(t.input for t in s.tables))})
         raise UsageError(f"no trigger {trigger!r}; there are {', '.join(triggers)}.")
 
     def _seed(self, stage: StagePlan, entry: InputPlan, frame: pl.DataFrame) -> None:

@@ -8,7 +8,7 @@ from streamflow.codecs import CodecSpec
 from streamflow.model.policies import ErrorPolicy
 from streamflow.model.types import Schema
 from streamflow.topology.digest import digest
-from streamflow.topology.plan import InputPlan, NodePlan, SinkPlan, StagePlan, TopicPlan, Topology
+from streamflow.topology.plan import InputPlan, NodePlan, SinkPlan, StagePlan, TablePlan, TopicPlan, Topology
 
 _WRAP = 116
 
@@ -67,6 +67,8 @@ def _stage(topology: Topology, stage: StagePlan, names: _SchemaNames) -> Iterato
         yield from _input(entry, names)
     if stage.together:
         yield f"  takes  {' and '.join(stage.together)} by key where they lie: they need equally many partitions"
+    for table in stage.tables:
+        yield from _table(table, names)
     if stage.needs:
         yield f"  makes  {' '.join(stage.needs)}"
     width = max((len(n.id) for n in stage.nodes), default=0)
@@ -105,12 +107,19 @@ def _input(entry: InputPlan, names: _SchemaNames) -> Iterator[str]:
         yield f"         keeps {', '.join(entry.keep)}"
 
 
+def _table(table: TablePlan, names: _SchemaNames) -> Iterator[str]:
+    codec = f", {_codec(table.input.codec)}" if table.input.codec else ""
+    yield f"  copies {table.input.topic}{codec}, all partitions, into each task, as {table.node.id}"
+    yield f"         rows {names.of(table.input.schema)}; key `{table.node.params['key']}`"
+
+
 def _node(node: NodePlan, width: int, kinds: int, names: _SchemaNames) -> Iterator[str]:
     fed = "; ".join(
         ("" if port == "in" and len(node.wires) == 1 else f"{port}: ")
         + ", ".join(w.node if w.port == "out" else f"{w.node}.{w.port}" for w in wires)
         for port, wires in node.wires.items()
     )
+    fed += f"; looks into {node.table}" if node.table else ""
     yield f"  node   {node.id:<{width}}  {node.kind:<{kinds}}{'  <- ' + fed if fed else ''}".rstrip()
     outputs = {p: names.of(s) for p, s in node.outputs.items()}
     made = _ports(outputs)

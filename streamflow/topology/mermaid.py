@@ -39,6 +39,8 @@ def _stage(stage: StagePlan, names: _Names) -> Iterator[str]:
         if entry.node not in nodes:
             kind = "from its topic" if entry.internal else "trigger"
             yield f"    {names.of('node', f'{stage.id}/{entry.node}')}([{_label(entry.node, kind)}])"
+    for table in stage.tables:
+        yield f"    {names.of('node', f'{stage.id}/{table.node.id}')}[({_label(table.node.id, 'global table')})]"
     for node in stage.nodes:
         yield f"    {names.of('node', f'{stage.id}/{node.id}')}[{_label(node.id, node.kind)}]"
     yield "  end"
@@ -51,7 +53,11 @@ def _wires(stage: StagePlan, names: _Names) -> Iterator[str]:
     for entry in stage.inputs:
         if entry.topic:
             yield f"  {names.of('topic', entry.topic)} --> {node(entry.node)}"
+    for table in stage.tables:
+        yield f"  {names.of('topic', table.input.topic)} --> {node(table.node.id)}"
     for plan in stage.nodes:
+        if plan.table:
+            yield f"  {node(plan.table)} -.-> {node(plan.id)}"
         for port, wires in plan.wires.items():
             for wire in wires:
                 label = " / ".join(p for p, usual in ((wire.port, "out"), (port, "in")) if p != usual)

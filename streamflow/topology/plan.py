@@ -92,6 +92,16 @@ class NodePlan:
     keep: tuple[str, ...] = ()  # fields of `out` kept as @nodes.<id>.<field>
     extent: Extent = "item"
     stores: tuple[str, ...] = ()
+    table: str = ""  # the global table that it looks into: node id of one of the stage's `tables`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePlan:
+    """A global table: each task of the stage keeps a copy, which it reads from all partitions of a topic."""
+
+    input: InputPlan
+    node: NodePlan  # the table, fed by the input
+    needs: tuple[str, ...] = ()  # as of a stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +138,7 @@ class StagePlan:
     sinks: tuple[SinkPlan, ...] = ()
     stores: tuple[StorePlan, ...] = ()
     together: tuple[str, ...] = ()  # topics of users that meet by key where they lie: of equally many partitions
+    tables: tuple[TablePlan, ...] = ()  # that its nodes look into
     needs: tuple[str, ...] = ()  # reserved columns to make at the source, besides @row
     dead_letter: str = ""  # topics
     ledger: str = ""
@@ -140,6 +151,15 @@ class StagePlan:
 
     def group(self, workflow: str) -> str:
         return f"{workflow}.{self.id}"
+
+    def is_group(self, workflow: str, name: str) -> bool:
+        """Whether a group is that of this stage's tasks, or of their standbys."""
+        stem = f"{self.group(workflow)}.standby-"
+        return name == self.group(workflow) or (name.startswith(stem) and name.removeprefix(stem).isdecimal())
+
+    def standby_group(self, workflow: str, number: int) -> str:
+        """The group that keeps how far standby `number` of each of its tasks has read the changelogs."""
+        return f"{self.group(workflow)}.standby-{number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,13 @@ def _outer_links(topology: Topology, stages: dict[str, Stage], topics: dict[str,
                     leaves=middle,
                     enters=drawn.entry_height(entry.node),
                 )
+        for table in stage.tables:
+            yield Link(
+                source=key(table.input.topic, True),
+                target=f"stage:{stage.id}",
+                leaves=middle,
+                enters=drawn.entry_height(table.node.id),
+            )
         for sink in stage.sinks:
             yield Link(
                 source=f"stage:{stage.id}",

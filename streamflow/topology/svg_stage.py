@@ -12,6 +12,7 @@ from streamflow.topology.svg_parts import escaped, short, text_width, wire
 PAD, TITLE = 18.0, 34.0  # of a stage's frame
 _GAP_X, _GAP_Y = 64.0, 20.0
 _NODE_HEIGHT, _PORT_HEIGHT = 46.0, 22.0
+_GLOBAL = "global table"
 _PORT_CHAR = 5.4  # mean width of a character of a port's name
 
 
@@ -28,6 +29,7 @@ class Stage:
     def __post_init__(self) -> None:
         nodes = {n.id: n for n in self.plan.nodes}
         made = [_entry_box(i) for i in self.plan.inputs if i.node not in nodes]
+        made += [_table_box(t.node.id) for t in self.plan.tables]
         leaving = {w.node for n in nodes.values() for ws in n.wires.values() for w in ws}
         sinks = {s.wire.node for s in self.plan.sinks}
         made += [self._node_box(n, last=n.id in sinks and n.id not in leaving) for n in nodes.values()]
@@ -76,6 +78,9 @@ class Stage:
 
     def _links(self, nodes: dict[str, NodePlan]) -> Iterator[tuple[Link, str]]:
         for node in nodes.values():
+            if node.table:
+                height = self.boxes[node.id].height
+                yield Link(source=node.table, target=node.id, leaves=_NODE_HEIGHT / 2, enters=height * 0.8), ""
             ports = list(node.wires)
             for index, (_, wires) in enumerate(node.wires.items()):
                 enters = self.boxes[node.id].height * (index + 1) / (len(ports) + 1)
@@ -125,8 +130,8 @@ class Stage:
                 continue
             bx, by = self._inner(box.id)
             plan = next((n for n in self.plan.nodes if n.id == box.id), None)
-            kind = plan.kind if plan else entry_kind(inputs[box.id])
-            role = "entry" if box.id in inputs else "sink" if box.id in sinks else "step"
+            kind = plan.kind if plan else entry_kind(inputs[box.id]) if box.id in inputs else _GLOBAL
+            role = "entry" if box.id in inputs or plan is None else "sink" if box.id in sinks else "step"
             parts += _node(box, bx + x, by + y, kind, role)
         return parts
 
@@ -155,6 +160,11 @@ class Stage:
 def _entry_box(entry: InputPlan) -> Box:
     width = max(text_width(short(entry.node), 7.6), text_width(entry_kind(entry), 6.2)) + 34
     return Box(id=entry.node, width=max(104.0, width), height=_NODE_HEIGHT)
+
+
+def _table_box(table: str) -> Box:
+    width = max(text_width(short(table), 7.6), text_width(_GLOBAL, 6.2)) + 34
+    return Box(id=table, width=max(104.0, width), height=_NODE_HEIGHT)
 
 
 def entry_kind(entry: InputPlan) -> str:

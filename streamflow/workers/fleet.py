@@ -10,13 +10,14 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import structlog
 
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.policies import RunPolicy
+from streamflow.model.positions import TopicPartition
 from streamflow.runtime.build import Functions
+from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Span, Task
@@ -24,25 +25,17 @@ from streamflow.runtime.topics import stage_width
 from streamflow.sdk.errors import LogUnavailable, StateBusy, Stopped
 from streamflow.sdk.log import Log, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
+from streamflow.state.task_state import TaskState
 from streamflow.topology.plan import StagePlan, Topology
 from streamflow.workers.driver import AnyTask, Driver, Turn, advance
 from streamflow.workers.progress import Progress
+from streamflow.workers.standbys import Standby, Standbys
+from streamflow.workers.tasks import TaskId
 
 _log = structlog.get_logger(__name__)
 STATE_FOLDER = ".streamflow/state"
 _RESTART_AFTER_S, _RESTART_AFTER_S_MAX = 0.5, 30.0
 _FORGIVEN_AFTER_S = 120.0  # a task that ran for so long begins again with short waits
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class TaskId:
-    """One task of a topology."""
-
-    stage: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.stage}/{self.partition}"
 
 
 class Fleet:
@@ -73,6 +66,7 @@ class Fleet:
         self._state_folder = state_root(self._policy, state_folder)
         self._turn, self._settle_when_idle, self._on_lost = turn, settle_when_idle, on_lost
         self._drivers: dict[TaskId, Driver] = {}
+        self.standbys = Standbys(log, topics, self._make_standby)
         self._gone = Progress()  # totals of tasks that are not here any more
         self._span: Span | None = None  # of these
         self._due_s: dict[TaskId, float] = {}  # tasks to be taken over again, and when
@@ -100,15 +94,20 @@ class Fleet:
         """Tasks that run here now."""
         return frozenset(self._drivers)
 
-    async def own(self, wanted: Collection[TaskId]) -> None:
-        """Run exactly these tasks: those that are not among them are dropped, what is new is taken over."""
+    async def own(self, wanted: Collection[TaskId], standbys: Mapping[TaskId, int] | None = None) -> None:
+        """Run exactly these tasks: those that are not among them are dropped, what is new is taken over.
+
+        `standbys`: tasks of others whose state is to be kept here, each with its number among those that do. A task
+        that had one here begins with its state.
+        """
         lost = [self._drivers.pop(task) for task in list(self._drivers) if task not in wanted]
         self._due_s = {task: due for task, due in self._due_s.items() if task in wanted}
         if lost:
             # Their next owner may be at work already and has fenced them: nothing is left to commit.
             await asyncio.gather(*(driver.drop() for driver in lost))
         for task in sorted(set(wanted) - set(self._drivers) - set(self._due_s)):
-            self._begin(task)
+            self._begin(task, await self.standbys.release(task))
+        await self.standbys.keep(standbys or {})
 
     async def settle(self) -> None:
         """Return when all that the tasks had begun is committed."""
@@ -130,6 +129,7 @@ class Fleet:
         """End all tasks; with `graceful` what was begun is committed."""
         self._closing = True
         self._due_s.clear()
+        await self.standbys.close()
         drivers = list(self._drivers.values())
         await asyncio.gather(*((d.stop() if graceful else d.drop()) for d in drivers))
 
@@ -160,6 +160,7 @@ class Fleet:
             # All tasks share the process: its CPU time between the first and the last of them counts once.
             total.first_s, total.last_s, total.cpu_s = span.first_s, span.last_s, span.last_cpu_s - span.first_cpu_s
         total.restoring = sum(task.metrics.restoring for task in self.tasks() if isinstance(task, Task))
+        total.standbys, total.standby_lag = self.standbys.count, sum(self.standbys.behind.values())
         total.lag, total.tasks = await self.lag(), len(self._drivers)
         return total
 
@@ -167,9 +168,9 @@ class Fleet:
         """The tasks that run here, or ran until the end."""
         return [driver.task for driver in self._drivers.values()]
 
-    def _begin(self, task: TaskId) -> None:
+    def _begin(self, task: TaskId, state: TaskState | None = None) -> None:
         driver = Driver(
-            self._make(task),
+            self._make(task, state),
             turn=self._turn,
             wait_ms=self._policy.commit_interval_ms,
             settle_when_idle=self._settle_when_idle,
@@ -180,7 +181,7 @@ class Fleet:
             ended=lambda d: self._over(task, d),
         )
 
-    def _make(self, task: TaskId) -> AnyTask:
+    def _make(self, task: TaskId, state: TaskState | None) -> AnyTask:
         stage = self._topology.stage(task.stage)
         if any(i.source for i in stage.inputs):
             return SourceTask(
@@ -190,9 +191,19 @@ class Fleet:
         program = TaskProgram(
             self._topology, stage, partition=task.partition, tasks=self.width(stage), topics=self._topics,
             nodes=self._nodes, functions=self._functions, registry=self._registry,
-            state_folder=self._state_folder,
+            state_folder=self._state_folder, state=state,
         )  # fmt: skip
         return Task(self._topology, program, self._log, self._executor, policy=self._policy)
+
+    def _make_standby(self, task: TaskId, number: int) -> Standby:
+        stage = self._topology.stage(task.stage)
+        return Standby(
+            task=task,
+            number=number,
+            group=stage.standby_group(self._topology.workflow, number),
+            state=make_state(self._topology, stage, task.partition, self._topics, self._state_folder),
+            changelogs={(s.node, s.name): TopicPartition(s.changelog, task.partition) for s in stage.stores},
+        )
 
     def _failed(self, task: TaskId, driver: Driver, error: BaseException) -> None:
         self._count(driver.task)
@@ -253,6 +264,7 @@ def _totals(task: AnyTask) -> Progress:
         rows_out=0 if source else metrics.rows_out,
         dead=metrics.dead,
         commits=metrics.commits,
+        restored=0 if source else metrics.restored,
         stages={task.stage.id: metrics.rows_in},
     )
 

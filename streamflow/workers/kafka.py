@@ -18,14 +18,16 @@ from typing import Any
 import structlog
 
 from streamflow.logs.kafka import KafkaLog
-from streamflow.logs.kafka.membership import Membership
+from streamflow.logs.kafka.membership import Dealt, Membership
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Log
 from streamflow.state.task_state import folder_of
 from streamflow.topology.plan import Topology
-from streamflow.workers.assign import Claim, assign
-from streamflow.workers.fleet import Fleet, TaskId, state_root
+from streamflow.workers.assign import Claim, assign, dump_standbys, load_standbys, place_standbys
+from streamflow.workers.fleet import Fleet, state_root
+from streamflow.workers.state_lock import StateLock
+from streamflow.workers.tasks import TaskId
 from streamflow.workers.worker import Worker
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +40,10 @@ class KafkaWorker(Worker):
     def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int = 10_000, **options: Any) -> None:
         """`session_timeout_ms`: how long a worker may be silent before its tasks go to others."""
         policy, folder = options.get("policy") or topology.run, options.get("state_folder", "")
-        owner = Shared(topology, log, session_timeout_ms=session_timeout_ms, state_folder=state_root(policy, folder))
+        owner = Shared(
+            topology, log, session_timeout_ms=session_timeout_ms, state_folder=state_root(policy, folder),
+            standbys=policy.standbys,
+        )  # fmt: skip
         super().__init__(topology, log, owner, **options)
 
 
@@ -55,8 +60,15 @@ class Shared:
     alone = False
     name = "streamflow-sticky"  # of the assignor, as the group's members know it
 
-    def __init__(self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int, state_folder: str = "") -> None:
-        """`state_folder`: below which state of tasks lies on this machine's disk; empty if it is in memory."""
+    def __init__(
+        self, topology: Topology, log: KafkaLog, *, session_timeout_ms: int, state_folder: str = "", standbys: int = 0
+    ) -> None:
+        """`state_folder`: below which state of tasks lies on this machine's disk; empty if it is in memory.
+        `standbys`: of each task with state; what the leader of the group was given counts.
+        """
+        self._standbys, self._keeps = standbys, {stage.ledger for stage in topology.stages if stage.stores}
+        self._placed: dict[TaskId, int] = {}
+        self._lock = StateLock(state_folder, topology.workflow, alone=standbys > 0) if state_folder else None
         self._topology, self._log, self._state_folder = topology, log, state_folder
         self._session_timeout_ms = session_timeout_ms
         self._stages = {stage.ledger: stage.id for stage in topology.stages}
@@ -66,6 +78,8 @@ class Shared:
 
     async def begin(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        if self._lock is not None:
+            self._lock.acquire()
         self._membership = Membership(
             self._log.client_settings(),
             group=self._topology.workflow,
@@ -96,6 +110,10 @@ class Shared:
         stage = self._topology.stage(stage_id)
         wanted = [TopicPartition(i.topic, partition) for i in stage.inputs if not i.source]
         wanted = [at for at in wanted if partition < self._partitions(at.topic)]
+        width = self._fleet.width(stage) if self._fleet is not None else 1
+        for table in stage.tables:  # what this task counts
+            topic = table.input.topic
+            wanted += [TopicPartition(topic, p) for p in range(partition, self._partitions(topic), width)]
         committed = await self._log.committed(stage.group(self._topology.workflow), wanted)
         for at in wanted:
             start, end = await self._log.offsets(at)
@@ -115,6 +133,8 @@ class Shared:
     async def end(self) -> None:
         if self._membership is not None:
             await self._membership.leave()
+        if self._lock is not None:
+            self._lock.release()
 
     async def _revoking(self) -> None:
         assert self._fleet is not None
@@ -133,10 +153,15 @@ class Shared:
             held[at.topic] = (*held.get(at.topic, ()), at.partition)
         self._claim = Claim(generation=self._membership.generation, partitions=held)
         _log.info("assigned", generation=self._claim.generation, tasks=held)
-        await self._fleet.own([TaskId(self._stages[at.topic], at.partition) for at in given])
+        mine = [TaskId(self._stages[at.topic], at.partition) for at in given]
+        await self._fleet.own(mine, {task: number for task, number in self._placed.items() if task not in mine})
 
     def said(self) -> bytes:
-        return replace(self._claim, copies=self._copies()).dump()
+        behind: dict[str, dict[int, int]] = {}
+        ledgers = {stage: ledger for ledger, stage in self._stages.items()}
+        for task, offsets in self._fleet.standbys.behind.items() if self._fleet is not None else ():
+            behind.setdefault(ledgers[task.stage], {})[task.partition] = offsets
+        return replace(self._claim, copies=self._copies(), behind=behind).dump()
 
     def _copies(self) -> dict[str, tuple[int, ...]]:
         """Tasks whose state lies here, by ledger."""
@@ -150,5 +175,18 @@ class Shared:
                 found[ledger] = partitions
         return found
 
-    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Mapping[str, list[int]]]:
-        return assign(topics, {member: Claim.load(data) for member, data in members.items()})
+    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Dealt]:
+        claims = {member: Claim.load(data) for member, data in members.items()}
+        given = assign(topics, claims)
+        kept = {topic: count for topic, count in topics.items() if topic in self._keeps}
+        placed = place_standbys(kept, given, claims, self._standbys)
+        return {member: Dealt(given[member], dump_standbys(placed[member])) for member in members}
+
+    def told(self, note: bytes) -> None:
+        placed = load_standbys(note)
+        self._placed = {
+            TaskId(self._stages[topic], p): number
+            for topic, partitions in placed.items()
+            if topic in self._keeps
+            for p, number in partitions.items()
+        }

@@ -60,6 +60,7 @@ class _Child:
     def totals(self) -> Progress:
         total = summed([self.before, self.said])
         total.tasks, total.idle, total.lag = self.said.tasks, self.said.idle, self.said.lag
+        total.standbys, total.standby_lag = self.said.standbys, self.said.standby_lag
         return total
 
 

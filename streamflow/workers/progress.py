@@ -21,6 +21,9 @@ class Progress:
     stages: dict[str, int] = field(default_factory=dict)  # stage -> rows in
     tasks: int = 0  # that run now
     restoring: int = 0  # offsets of changelogs that tasks have to read before they begin
+    restored: int = 0  # offsets of changelogs that tasks have read before they began
+    standbys: int = 0  # of tasks that run elsewhere, kept here
+    standby_lag: int = 0  # offsets of changelogs that they have yet to read
     first_s: float = 0.0  # by the machine's monotonic clock: the first record was taken
     last_s: float = 0.0  # and the last commit ended
     cpu_s: float = 0.0  # CPU time between them
@@ -36,6 +39,9 @@ class Progress:
         self.lag += other.lag
         self.tasks += other.tasks
         self.restoring += other.restoring
+        self.restored += other.restored
+        self.standbys += other.standbys
+        self.standby_lag += other.standby_lag
         self.first_s = min(self.first_s or other.first_s, other.first_s or self.first_s)
         self.last_s = max(self.last_s, other.last_s)
         self.cpu_s += other.cpu_s

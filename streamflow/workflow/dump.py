@@ -57,7 +57,16 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     for key in ("on_error", "executions", "partitions"):
         if (value := getattr(policies, key)) != getattr(usual, key):
             made[key] = value
-    for key in ("guarantee", "commit_interval_ms", "pending_bytes_max", "step_bytes_max", "input_wait_ms", "state"):
+    keys = (
+        "guarantee",
+        "commit_interval_ms",
+        "pending_bytes_max",
+        "step_bytes_max",
+        "input_wait_ms",
+        "state",
+        "standbys",
+    )
+    for key in keys:
         if (value := getattr(policies.run, key)) != getattr(usual.run, key):
             made[key] = value
     if policies.retry != usual.retry:

@@ -54,6 +54,13 @@ class PoliciesForm:
         help="Where tasks keep their state: in memory, or on disk, where it may be larger than memory and is still "
         "there after a restart.",
     )
+    standbys: int = param(
+        default=0,
+        ge=0,
+        le=16,
+        help="How many other workers keep the state of each task up to date, so that a take-over reads little. On "
+        "Kafka; elsewhere there is one worker.",
+    )
     executions: Executions = param(default="none", help="Which executions leave a record.")
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
@@ -65,6 +72,7 @@ class PoliciesForm:
             step_bytes_max=self.step_bytes_max,
             input_wait_ms=self.input_wait_ms,
             state=self.state,
+            standbys=self.standbys,
         )
         return WorkflowPolicies(
             on_error=self.on_error,

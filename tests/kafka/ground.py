@@ -89,16 +89,24 @@ class Ground:
         )
         (self.folder / "number.avsc").write_text(SCHEMA)
         create_topics(self.bootstrap, [f"{self.name}.{t}" for t in ("in", "odds", "evens")], self.partitions)
+        self._produce(0)
+        return self
+
+    def more(self, count: int) -> None:
+        """So many more items."""
+        first, self.count = self.count, self.count + count
+        self._produce(first)
+
+    def _produce(self, first: int) -> None:
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "enable.idempotence": True,
              "queue.buffering.max.messages": 2_000_000, "batch.num.messages": 100}
         )  # fmt: skip
-        for n in range(self.count):
+        for n in range(first, self.count):
             producer.produce(f"{self.name}.in", value=encoded(n), key=f"k{n % KEYS}")
             if not n % 10_000:
                 producer.poll(0)
         assert producer.flush(120) == 0
-        return self
 
     def start(self, *, crash_at: str = "") -> Worker:
         """One more worker."""
@@ -241,6 +249,15 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=err,
             )
+
+    def lines(self, event: str) -> list[dict[str, str]]:
+        """What it logged under that name, by key."""
+        text = self._err.read_text(errors="replace")
+        return [
+            dict(word.split("=", 1) for word in line.split() if "=" in word)
+            for line in text.splitlines()
+            if f"event={event}" in line.split()
+        ]
 
     def said(self) -> str:
         return self._err.read_text(errors="replace")[-3_000:]

@@ -381,7 +381,7 @@ def test_what_a_commit_keeps_does_not_grow_beyond_what_brokers_take(tmp_path: Pa
         assert len(committed.metadata) < 20
         await bench.start("keyed", 0)
         program = bench.tasks["keyed", 0]._program
-        assert len(program.seeders["keyed"].state.ends) == 300
+        assert len(program.seeders[at].state.ends) == 300
         assert program.time is not None
         assert program.time.time.watermark_ms == 2**40
         await producer.begin()
@@ -391,7 +391,7 @@ def test_what_a_commit_keeps_does_not_grow_beyond_what_brokers_take(tmp_path: Pa
         await producer.commit()
         await producer.close()
         await bench.work("keyed", 0)
-        assert len(program.seeders["keyed"].state.ends) == 299
+        assert len(program.seeders[at].state.ends) == 299
         assert program.time.time.watermark_ms == 2**40 + 1
 
     benched(tmp_path, topology, work)

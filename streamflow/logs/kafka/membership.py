@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -27,6 +28,14 @@ _CHECK_S = 0.5
 _PROTOCOL_VERSION = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """Partitions of each topic for a member, and whatever else it is to know."""
+
+    partitions: Mapping[str, list[int]]
+    note: bytes = b""
+
+
 class Assignor(Protocol):
     """How partitions are dealt out. One object a member."""
 
@@ -36,8 +45,12 @@ class Assignor(Protocol):
         """What this member tells the others about itself."""
         ...
 
-    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Mapping[str, list[int]]]:
-        """Partitions of each topic for each member, given what the members said."""
+    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Dealt]:
+        """What each member gets, given what the members said. The leader of the group is asked."""
+        ...
+
+    def told(self, note: bytes) -> None:
+        """The note to this member; its partitions follow."""
         ...
 
 
@@ -205,9 +218,9 @@ class _Adapter:
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
         dealt = self._assignor.assign(counts, {member: m.user_data or b"" for member, m in members.items()})
         return {
-            member: ConsumerProtocolMemberAssignment(_PROTOCOL_VERSION, sorted(given.items()), b"")
+            member: ConsumerProtocolMemberAssignment(_PROTOCOL_VERSION, sorted(given.partitions.items()), given.note)
             for member, given in dealt.items()
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """The callbacks of the membership tell."""
+        self._assignor.told(assignment.user_data or b"")

@@ -52,8 +52,11 @@ class Silent:
     def said(self) -> bytes:
         return b""
 
-    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Mapping[str, list[int]]]:
+    def assign(self, topics: Mapping[str, int], members: Mapping[str, bytes]) -> Mapping[str, Any]:
         return {}
+
+    def told(self, note: bytes) -> None:
+        pass
 
 
 async def _nothing(*_: object) -> None:

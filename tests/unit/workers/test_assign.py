@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.workers.assign import Claim, Partitions, assign
+from streamflow.workers.assign import Claim, Partitions, assign, dump_standbys, load_standbys, place_standbys
 
 TOPICS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 17), min_size=1)
 NAMES = st.lists(st.sampled_from([f"m{i}" for i in range(9)]), min_size=1, unique=True)
@@ -99,3 +99,65 @@ def test_user_data_that_cannot_be_read_claims_nothing() -> None:
     assert Claim.load(claim.dump()) == claim
     for data in (None, b"", b"\x00", b"[]", b'{"p": 3}', b'{"g": "x"}', b'{"p": {"t": 1}}'):
         assert Claim.load(data) == Claim()
+
+
+def test_what_must_move_goes_to_the_standby_that_is_least_behind() -> None:
+    far, near = Claim(behind={"t": {0: 900, 1: 5}}), Claim(behind={"t": {0: 20, 1: 6}})
+    assert assign({"t": 2}, {"a": far, "b": near}) == {"a": {"t": [1]}, "b": {"t": [0]}}
+    # A disk of unknown age comes after any standby, and before nothing at all.
+    old = Claim(copies={"t": (0, 1)})
+    assert assign({"t": 2}, {"a": old, "b": Claim(behind={"t": {0: 10**9}})}) == {"a": {"t": [1]}, "b": {"t": [0]}}
+    assert assign({"t": 1}, {"a": Claim(), "b": old}) == {"a": {}, "b": {"t": [0]}}
+
+
+def test_claims_say_how_far_standbys_are() -> None:
+    claim = Claim(generation=7, partitions={"t": (1,)}, behind={"t": {3: 0, 4: 17}})
+    assert Claim.load(claim.dump()) == claim
+    assert Claim.load(b'{"b": {"t": [1]}}') == Claim()
+
+
+@given(TOPICS, NAMES, NAMES, st.integers(0, 3), st.data())
+def test_standbys_are_others_as_many_as_wanted_and_spread(
+    topics: dict[str, int], old: list[str], new: list[str], count: int, data: st.DataObject
+) -> None:
+    lags = st.dictionaries(st.integers(0, 20), st.integers(0, 99), max_size=5).map(lambda behind: {"a": behind})
+    members = claims(assign(topics, dict.fromkeys(old, Claim())), 1, new)
+    members = {m: replace(claim, behind=data.draw(lags)) for m, claim in members.items()}
+    owned = assign(topics, members)
+    placed = place_standbys(topics, owned, members, count)
+    for topic, partitions in topics.items():
+        for p in range(partitions):
+            numbers = [placed[m][topic][p] for m in new if p in placed[m].get(topic, {})]
+            assert sorted(numbers) == list(range(min(count, len(new) - 1)))
+            assert not any(p in owned[m].get(topic, ()) and p in placed[m].get(topic, {}) for m in new)
+    for note in (placed[m] for m in new):
+        assert load_standbys(dump_standbys(note)) == note
+
+
+@given(st.integers(1, 40), NAMES, st.integers(1, 3))
+def test_standbys_stay_where_they_are(count: int, names: list[str], standbys: int) -> None:
+    owned = assign({"t": count}, dict.fromkeys(names, Claim()))
+    first = place_standbys({"t": count}, owned, dict.fromkeys(names, Claim()), standbys)
+    held = claims(owned, 1, names)
+    again = {m: replace(c, behind={t: dict.fromkeys(ps, 0) for t, ps in first[m].items()}) for m, c in held.items()}
+    second = place_standbys({"t": count}, assign({"t": count}, again), again, standbys)
+    assert {m: {t: set(ps) for t, ps in s.items()} for m, s in second.items()} == {
+        m: {t: set(ps) for t, ps in s.items()} for m, s in first.items()
+    }
+
+
+def test_when_an_owner_goes_its_tasks_begin_where_a_standby_is() -> None:
+    names = ["a", "b", "c"]
+    owned = assign({"t": 6}, dict.fromkeys(names, Claim()))
+    placed = place_standbys({"t": 6}, owned, dict.fromkeys(names, Claim()), 1)
+    left = {m: replace(c, behind={t: dict.fromkeys(ps, 3) for t, ps in placed[m].items()})
+            for m, c in claims(owned, 1, names[1:]).items()}  # fmt: skip
+    then = assign({"t": 6}, left)
+    for p in owned["a"]["t"]:
+        (heir,) = (m for m in names[1:] if p in then[m]["t"])
+        assert p in placed[heir]["t"]
+
+
+def test_a_note_of_another_version_places_nothing() -> None:
+    for note in (b"", b"\x00", b"[]", b'{"t": 1}', b'{"t": [1]}'):
+        assert load_standbys(note) == {}
