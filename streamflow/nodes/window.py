@@ -90,7 +90,8 @@ class Window(Node):
         needs=(TS, WM),
         icon="clock",
         example="hourly: {type: window, key: origin, size: 1h, "
-        "fields: {flights: {function: count}, delay: {function: mean, of: dep_delay}}}",
+        "fields: {flights: {function: count}, delay: {function: mean, of: dep_delay}, "
+        "route: {function: reduce, initial: '\"\"', expression: 'accumulator + \" \" + dest'}}}",
     )
     key: Expression = param(help="What an item belongs to: text, bytes, a number, a bool or a time.")
     key_field: str = param(default="", help="Field of the key in the result. Left out: its name, if `key` is a field.")

@@ -149,7 +149,9 @@ class Model:
     def in_aligned(self, row: Row) -> None:
         ts, key, n = row
         step = ADVANCE_MS if self.shape == "hopping" else SIZE_MS
-        starts = [s for s in range(0, ts + 1) if s % step == 0 and ts - SIZE_MS < s and s + SIZE_MS + GRACE_MS > self.now]
+        starts = [
+            s for s in range(0, ts + 1) if s % step == 0 and ts - SIZE_MS < s and s + SIZE_MS + GRACE_MS > self.now
+        ]
         grown = {}
         for start in starts:
             count, values = self.open.get((key, start, start + SIZE_MS), (0, INITIAL))
@@ -185,7 +187,7 @@ def streams(draw: st.DrawFn) -> tuple[list[Row], list[int]]:
 
 @pytest.mark.parametrize("shape", ["tumbling", "hopping", "session"])
 def test_windows_are_those_of_the_model(shape: str) -> None:
-    @settings(max_examples=max(settings.default.max_examples // 4, 10))  # type: ignore[union-attr]
+    @settings(max_examples=max(settings.default.max_examples // 10, 5))  # type: ignore[union-attr]
     @given(streams())
     def test(stream: tuple[list[Row], list[int]]) -> None:
         rows, cuts = stream
@@ -210,7 +212,7 @@ def test_windows_are_those_of_the_model(shape: str) -> None:
 def test_steps_do_not_show(shape: str, emit: str) -> None:
     """Sliding windows whose states cannot be put together fail as a whole, and as often whatever the steps."""
 
-    @settings(max_examples=max(settings.default.max_examples // 8, 5))  # type: ignore[union-attr]
+    @settings(max_examples=max(settings.default.max_examples // 20, 3))  # type: ignore[union-attr]
     @given(streams())
     def test(stream: tuple[list[Row], list[int]]) -> None:
         rows, cuts = stream
