@@ -37,6 +37,10 @@ class Spread:
         return state[1] - state[0]
 
 
+def made() -> Spread:
+    return Spread()
+
+
 class Sums:
     """By frames; its result is a record."""
 
@@ -104,7 +108,7 @@ def test_what_does_not_go_together_is_told(
     ("function", "params", "said"),
     [
         (Sums, SESSION, "has no method `merge`"),
-        (lambda: object(), {}, "has no method `init`"),
+        (object, {}, "has no method `init`"),
         (lambda: 1 / 0, {}, "the aggregator could not be made: ZeroDivisionError"),
     ],
 )
@@ -187,7 +191,7 @@ def test_classes_and_factories_are_handed_to_the_builder() -> None:
     start = wf.event("start", topic="in", format="json")
     fields = {
         "spread": {"function": "code", "aggregator": Spread, "of": "double(n)"},
-        "made": {"function": "code", "aggregator": lambda: Spread(), "of": "double(n)"},
+        "made": {"function": "code", "aggregator": made, "of": "double(n)"},
     }
     start >> wf.window("by-key", key="string(k)", shape="session", gap="5ms", fields=fields)
     document = wf.document()
