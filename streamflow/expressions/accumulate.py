@@ -25,11 +25,12 @@ from streamflow.expressions.python_code import Emitter
 from streamflow.expressions.scope import Names
 from streamflow.expressions.tree import Column, Node
 from streamflow.expressions.values import UNREADABLE, from_python, to_python
-from streamflow.model.types import NULL, Type
+from streamflow.model.types import NULL, Type, record_of
 from streamflow.sdk.expression import Expression, Scope
 from streamflow.sdk.places import Diagnostic
 
 ACCUMULATOR: Final = "accumulator"
+OTHER: Final = "other"
 _COLUMN: Final = "@:accumulator"
 _ROUNDS_MAX: Final = 8  # of finding a type that both the initial value and what the expression makes of it have
 
@@ -59,6 +60,11 @@ class CompiledAccumulation:
     _columns: Mapping[str, Type]
     _loop: Callable[..., tuple[list[Any], dict[int, int]]]
     _initial: Any
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Frame columns that are read."""
+        return frozenset(self._columns)
 
     def run(
         self, frame: pl.DataFrame, group: Sequence[int], fresh: Sequence[bool], before: pl.Series
@@ -100,6 +106,23 @@ def accumulation(
     except Problem as problem:
         return None, [(at, diagnostic(at, problem))]
     return _compiled(body, of, values[0]), []
+
+
+def combination(
+    expression: Expression, of: Type, scope: Scope
+) -> tuple[CompiledAccumulation | None, list[tuple[Expression, Diagnostic]]]:
+    """`expression` over two accumulators of type `of`: `accumulator`, and `other`, which came later. Runs over rows
+    with the one column `other`.
+    """
+    try:
+        names = _Names(Scope(item=record_of({OTHER: of}), vars=scope.vars), of)
+        made = _compiled(expected(Checker(parse(expression.text), names).check(), of), of, None)
+        if made.columns - {OTHER}:
+            message = "what two accumulators come to does not depend on an item"
+            raise Problem(0, TYPE_MISMATCH, message, "name `accumulator`, `other` and `vars` only.")
+    except Problem as problem:
+        return None, [(expression, diagnostic(expression, problem))]
+    return made, []
 
 
 def _compiled(body: Node, of: Type, initial: Any) -> CompiledAccumulation:

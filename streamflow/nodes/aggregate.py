@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from streamflow.model.policies import Extent
 from streamflow.model.types import Field, Type
-from streamflow.nodes.aggregations import Aggregation, aggregated, expressions_of, fold_of
-from streamflow.nodes.checks import COLLISION, check_key, check_names
+from streamflow.nodes.aggregations import ROW_BY_ROW, Aggregation, aggregated, expressions_of, fold_of
+from streamflow.nodes.checks import COLLISION, CONTRADICTION, check_key, check_names
 from streamflow.operators.aggregates import Aggregate
 from streamflow.operators.aggregating import AggregateOperator, FoldedAggregate, Groups
 from streamflow.operators.errors import label
@@ -64,6 +64,11 @@ class AggregateNode(Node):
         for name, aggregation in self._fields.items():
             if name in self._by:
                 ctx.report(COLLISION, f"{name!r} is in `by` and in `fields`.", param=f"fields.{name}")
+            if aggregation.function in ROW_BY_ROW:
+                mend = "Use window, or collect and an expression on the list."
+                message = f"{aggregation.function} is a function of windows."
+                ctx.report(CONTRADICTION, message, param=f"fields.{name}.function", mend=mend)
+                return {}
             found = aggregated(ctx, name, aggregation)
             if found is None:
                 return {}

@@ -9,7 +9,16 @@ from typing import ClassVar, Literal
 from streamflow.model.batch import TS, WM
 from streamflow.model.policies import Extent
 from streamflow.model.types import TIMESTAMP_MS, Field, Type
-from streamflow.nodes.aggregations import CANNOT_TAKE_BACK, Aggregation, aggregated, expressions_of, fold_of
+from streamflow.nodes.aggregations import (
+    CANNOT_TAKE_BACK,
+    MERGING,
+    ROW_BY_ROW,
+    Aggregation,
+    aggregated,
+    expressions_of,
+    fold_of,
+    row_by_row,
+)
 from streamflow.nodes.checks import (
     COLLISION,
     CONTRADICTION,
@@ -54,6 +63,10 @@ class Window(Node):
     `gone` alone. Counts, and sums and means of whole and decimal numbers, subtract; min, max, first, last, collect,
     count_distinct, join, and sums and means of doubles keep all values of a group; the others cannot take back.
 
+    reduce and code take items in order of arrival, one by one in Python. An item that they fail for is left out of all
+    its windows, as if it had not come. Where states are put together (session, sliding) an item fails as well that a
+    session cannot take in; a sliding window whose items cannot be put together fails as a whole, when it is given.
+
     The result has the key, the groups of `by`, `window_start` and `window_end`, and the `fields`; its event time is
     that of the window's latest item. `first` and `last` go by event time, and by arrival where that is equal.
     """
@@ -77,7 +90,8 @@ class Window(Node):
         needs=(TS, WM),
         icon="clock",
         example="hourly: {type: window, key: origin, size: 1h, "
-        "fields: {flights: {function: count}, delay: {function: mean, of: dep_delay}}}",
+        "fields: {flights: {function: count}, delay: {function: mean, of: dep_delay}, "
+        "route: {function: reduce, initial: '\"\"', expression: 'accumulator + \" \" + dest'}}}",
     )
     key: Expression = param(help="What an item belongs to: text, bytes, a number, a bool or a time.")
     key_field: str = param(default="", help="Field of the key in the result. Left out: its name, if `key` is a field.")
@@ -138,7 +152,7 @@ class Window(Node):
             if name in fields:
                 mend = "Give the field another name."
                 ctx.report(COLLISION, f"{name!r} is there already.", param=f"fields.{name}", mend=mend)
-            found = aggregated(ctx, name, aggregation)
+            found = aggregated(ctx, name, aggregation, merges=self.shape in MERGING)
             if found is None:
                 return {}
             fields[name] = found
@@ -158,7 +172,12 @@ class Window(Node):
             {f"@:k{at}": (name, projection.types[f"@:k{at}"]) for at, (_, name, _) in enumerate(self._groups())}
         )
         types, out = projection.types, ctx.outputs["out"]
-        folds = tuple(fold_of(at, name, one, types, out) for at, (name, one) in enumerate(self.fields.items()))
+        folds = tuple(
+            row_by_row(ctx, at, name, one, types, merges=self.shape in MERGING)
+            if one.function in ROW_BY_ROW
+            else fold_of(at, name, one, types, out)
+            for at, (name, one) in enumerate(self.fields.items())
+        )
         if self.shape == "unbounded" and self.emit != "every" and ("gone" in ctx.inputs or "gone" in ctx.wired):
             if "gone" in ctx.inputs:
                 folds = tuple(found for fold in folds if (found := takes_back(fold)) is not None)

@@ -20,7 +20,7 @@ from streamflow.sdk.errors import ItemError
 Plain = Literal["count", "sum", "mean", "min", "max", "first", "last", "collect", "count_distinct", "join"]
 Name = Literal[
     "count", "sum", "mean", "min", "max", "first", "last", "collect", "count_distinct", "join", "max_by", "min_by",
-    "top", "approx_count_distinct", "quantiles",
+    "top", "approx_count_distinct", "quantiles", "reduce", "code",
 ]  # fmt: skip
 # What needs all values at once; the others fold value by value.
 NEEDS_ROWS = frozenset({"collect", "count_distinct", "join"})

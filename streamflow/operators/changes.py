@@ -15,10 +15,11 @@ import numpy.typing as npt
 import polars as pl
 
 from streamflow.codecs.rows import RowCodec
-from streamflow.model.batch import OFFSET, PARTITION, PATH, ROW, SOURCE, TOPIC, TS, WM, Batch
-from streamflow.operators.errors import fail, join_failed
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, OFFSET, PARTITION, PATH, ROW, SOURCE, TOPIC, TS, WM, Batch
+from streamflow.operators.errors import join_failed, without
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.group_keys import telling
+from streamflow.operators.stepwise import Refused
 from streamflow.operators.takeback import SIGN, Kept, Signed
 from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered
 from streamflow.operators.windowing import STORE, Emit, groups_of
@@ -48,7 +49,7 @@ class _Changes:
     gone: Bools
     out: Bools
     bad: Bools
-    message: str
+    why: pl.DataFrame | None
 
 
 @dataclass(slots=True)
@@ -74,34 +75,40 @@ class ChangesOperator:
         for port, sign in _SIDES.items():
             if port not in inputs:
                 continue
-            batch, values, failed, without = arriving(
+            batch, values, failed, keyless = arriving(
                 inputs[port], self.projections[port], self.labels, self._folds.keys
             )
             failures += failed
-            filtered += without
+            filtered += keyless
             arrived[port] = batch
             carried = [c for c in _CARRIED if c in batch.frame.columns]
             signs = pl.repeat(sign, len(batch), dtype=pl.Int64, eager=True).alias(SIGN)
             at = pl.int_range(0, len(batch), eager=True).alias(_AT)
-            frames.append(pl.DataFrame([*batch.frame.select(carried), *values, signs, at]))
+            evaluated = self._folds.reading(batch, values).drop(carried, strict=False)
+            frames.append(pl.DataFrame([*batch.frame.select(carried), *evaluated, signs, at]))
         rows = pl.concat(frames, how="diagonal")
-        if not rows.height:
-            return Result(failed=join_failed(failures), filtered=filtered)
         rows = rows.sort([ROW, *([PATH] if PATH in rows.columns else []), SIGN], maintain_order=True)
-        step, number = self._step(rows, ctx), numbered(ctx.store(STORE), _ARRIVED, rows.height).to_numpy()
+        while rows.height:
+            try:
+                step = self._step(rows, ctx)
+                break
+            except Refused as refused:
+                fine, refusals = without(Batch(rows, self.rows.source), refused.wrong)
+                rows = fine.frame
+                failures += [] if refusals is None else _lost(refusals.frame, arrived)
+        else:
+            return Result(failed=join_failed(failures), filtered=filtered)
+        number = numbered(ctx.store(STORE), _ARRIVED, rows.height).to_numpy()
         outputs = self._given(step, rows, number, ctx)
         if self.emit == "coalesced":
-            unfit = self._made(step, step.bad, "out", rows, number, ctx)
-            none_fit = pl.repeat(True, len(unfit), dtype=pl.Boolean, eager=True)
-            _, failing = self.rows.from_state(Made(unfit, none_fit, step.message))
+            unfit, bad = self._made(step, step.bad, "out", rows, number, ctx), pl.Series(step.bad)
+            _, failing = self.rows.from_state(Made(unfit, None if step.why is None else step.why.filter(bad)))
             emitted = sum(len(batch) for batch in outputs.values())
             self._changed = Result(outputs=outputs, failed=failing, emitted=emitted)
             return Result(failed=join_failed(failures), filtered=filtered, absorbed=rows.height)
-        if step.bad.any():
-            lost = rows.filter(pl.Series(step.bad))
-            for port, batch in arrived.items():
-                mine = lost.filter(pl.col(SIGN) == _SIDES[port])[_AT]
-                failures.append(fail(batch.with_frame(batch.frame[mine]), "overflow", step.message))
+        if step.why is not None:
+            lost = rows.with_columns(step.why.get_columns()).filter(pl.Series(step.bad))
+            failures += _lost(lost, arrived)
         silent = ~step.gone & ~step.out & ~step.bad
         return Result(
             outputs=outputs,
@@ -128,14 +135,17 @@ class ChangesOperator:
         return self.rows.folds
 
     def _step(self, rows: pl.DataFrame, ctx: Context) -> _Changes:
+        """Raises Refused before anything is written."""
         folds = self._folds
         group, first = groups_of(telling(folds.keys, rows), list(folds.keys.columns))
         names = [_GROUPS + name for name in folds.keys.names(rows[pl.Series(first, dtype=pl.UInt32)])]
         store = ctx.store(STORE)
         found = store.get_many(names)
         known = np.array([i for i, value in enumerate(found) if value is not None], np.int64)
-        units = folds.units(rows).with_columns(rows[SIGN].alias("n"))
         old = self._codec.decode([value for value in found if value is not None])
+        at = np.arange(rows.height)
+        rows = folds.stepped(rows, at, group, old, known, len(names), each=True)
+        units = folds.units(rows).with_columns(rows[SIGN].alias("n"))
         states = pl.concat([old.cast(pl.Schema(units.schema)), units])
         whose = np.concatenate([known, group])
         now = folds.running(states, pl.Series(whose, dtype=pl.UInt32))
@@ -157,28 +167,21 @@ class ChangesOperator:
         return self._compared(now, before[len(known) :], current, current - len(known))
 
     def _compared(self, now: pl.DataFrame, previous: Int64s, current: Int64s, source: Int64s) -> _Changes:
-        values, bad, message = self._results(now)
+        values, why = self._results(now)
+        bad = np.zeros(now.height, np.bool_) if why is None else why[ERROR_CODE].is_not_null().to_numpy()
         some = now["n"].to_numpy() > 0
         was, stays = (some & ~bad)[previous] & (previous != _NOBODY), (some & ~bad)[current]
         old, new = (values[pl.Series(np.maximum(at, 0), dtype=pl.UInt32)] for at in (previous, current))
         differs = was != stays
         for name in values.columns:
             differs |= old[name].ne_missing(new[name]).to_numpy()
-        return _Changes(now, previous, current, source, was & differs, stays & differs, (some & bad)[current], message)
+        told = None if why is None else why[pl.Series(current, dtype=pl.UInt32)]
+        return _Changes(now, previous, current, source, was & differs, stays & differs, (some & bad)[current], told)
 
-    def _results(self, states: pl.DataFrame) -> tuple[pl.DataFrame, Bools, str]:
-        """Values, which rows of them do not fit, and why."""
-        message = ""
-        bad = np.zeros(states.height, np.bool_)
-        values: list[pl.Series] = []
-        for i, fold in enumerate(self._folds.folds):
-            parts = {part: states[f"f{i}{part}"] for part in fold.parts}
-            values.append(fold.result(parts))
-            if (wrong := fold.overflowed(parts)) is not None:
-                bad |= wrong.to_numpy()
-                if wrong.any():
-                    message = message or f"fields.{fold.field}: the sum does not fit 64 bits"
-        return pl.DataFrame(values), bad, message
+    def _results(self, states: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """Values, and why rows lack one."""
+        values, why = self._folds.outcome(states)
+        return pl.DataFrame(values), why
 
     def _empty(self, states: pl.DataFrame) -> Bools:
         """Of which nothing is left, and nothing is owed."""
@@ -217,6 +220,16 @@ class ChangesOperator:
             path=index_bytes(pl.repeat(nth, len(at), dtype=pl.Int64, eager=True)),
             parents=parents,
         ).rows
+
+
+def _lost(rows: pl.DataFrame, arrived: Mapping[str, Batch]) -> list[Batch | None]:
+    """What arrived, of `rows` that failed with code and message."""
+    made: list[Batch | None] = []
+    for port, batch in arrived.items():
+        mine = rows.filter(pl.col(SIGN) == _SIDES[port])
+        told = mine.select(ERROR_CODE, ERROR_MESSAGE)
+        made.append(batch.with_frame(batch.frame[mine[_AT]].with_columns(told.get_columns())))
+    return made
 
 
 def _latest(ts: pl.Series, group: Int64s, empty: Bools) -> pl.Series:

@@ -52,6 +52,22 @@ def fail(batch: Batch, code: str, message: str | pl.Series) -> Batch:
     return batch.with_frame(batch.frame.with_columns(pl.lit(code).alias(ERROR_CODE), text))
 
 
+def said(wrong: pl.Series, code: str, message: str) -> pl.DataFrame | None:
+    """Code and message for each row, null where nothing is `wrong`; None: nowhere."""
+    if not wrong.any():
+        return None
+    told = [pl.when(wrong).then(pl.lit(text)).alias(n) for n, text in ((ERROR_CODE, code), (ERROR_MESSAGE, message))]
+    return pl.select(told)
+
+
+def either(first: pl.DataFrame | None, second: pl.DataFrame | None) -> pl.DataFrame | None:
+    """What `said` of two things: where both are wrong, the first."""
+    if first is None or second is None:
+        return second if first is None else first
+    # Code and message stand or fall together.
+    return first.select(pl.coalesce(pl.col(n), pl.lit(second[n])) for n in (ERROR_CODE, ERROR_MESSAGE))
+
+
 def evaluate(
     batch: Batch, projection: Projection, labels: Mapping[str, str]
 ) -> tuple[Batch, pl.DataFrame, Batch | None]:

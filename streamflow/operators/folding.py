@@ -57,11 +57,11 @@ class Folding(Protocol):
         ...
 
     def result(self, state: Columns) -> pl.Series:
-        """Values of groups; null where `overflowed` says that there is none."""
+        """Values of groups; null where `outcome` says that there is none."""
         ...
 
-    def overflowed(self, state: Columns) -> pl.Series | None:
-        """Groups whose result does not fit its type; None if that cannot be."""
+    def outcome(self, state: Columns) -> tuple[pl.Series, pl.DataFrame | None]:
+        """(`result`, code and message for each group, null where it has a result; None: all have one)."""
         ...
 
 
@@ -71,9 +71,11 @@ class Associative:
     __slots__ = ()
     exact = True
 
-    def overflowed(self, state: Columns) -> pl.Series | None:
-        del state
-        return None
+    def result(self, state: Columns) -> pl.Series:
+        raise NotImplementedError
+
+    def outcome(self, state: Columns) -> tuple[pl.Series, pl.DataFrame | None]:
+        return self.result(state), None
 
     def combined(self, states: Columns, group: pl.Series, groups: int) -> dict[str, pl.Series]:
         raise NotImplementedError

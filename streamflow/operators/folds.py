@@ -15,6 +15,7 @@ import polars as pl
 
 from streamflow.model.types import LONG, Type, array_of, polars_dtype
 from streamflow.operators.aggregates import Plain
+from streamflow.operators.errors import said
 from streamflow.operators.folding import GROUP, Columns
 
 _WIDE = Type(kind="decimal", precision=38, scale=0)
@@ -173,7 +174,7 @@ class Fold:
         return pl.Series("v", made, dtype=frame["v"].dtype)
 
     def result(self, state: Columns) -> pl.Series:
-        """Values of groups; null where `overflowed` says that there is none."""
+        """Values of groups; null where `outcome` says that there is none."""
         dtype = polars_dtype(self.type)
         if self.name == "count":
             return state["n"].alias(self.field)
@@ -191,11 +192,13 @@ class Fold:
             return value.list.join(self.separator).alias(self.field)
         return value.cast(dtype).alias(self.field)
 
-    def overflowed(self, state: Columns) -> pl.Series | None:
-        """Groups whose result does not fit its type; None if that cannot be."""
+    def outcome(self, state: Columns) -> tuple[pl.Series, pl.DataFrame | None]:
+        """The result, and why groups have none whose sum does not fit its type."""
+        made = self.result(state)
         if self.name != "sum" or self._sum_type is not _WIDE:
-            return None
-        return ~state["v"].cast(pl.Int128).is_between(_LONG_MIN, _LONG_MAX)
+            return made, None
+        wrong = ~state["v"].cast(pl.Int128).is_between(_LONG_MIN, _LONG_MAX)
+        return made, said(wrong, "overflow", f"fields.{self.field}: the sum does not fit 64 bits")
 
 
 def _whole(value: pl.Series) -> pl.DataType | None:

@@ -138,7 +138,7 @@ class FrameFunction:
             made.append((start, self._aligned(call_frame(self.function, batch), len(batch))))
         except Exception as error:  # becomes the error of the rows it was raised for
             if len(batch) <= 1:
-                wrong[start] = _code_of(error)
+                wrong[start] = code_of(error)
                 return
             half = len(batch) // 2
             self._call(batch.with_frame(batch.frame.head(half)), start, made, wrong)
@@ -190,10 +190,11 @@ def conform(returned: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     return payload
 
 
-def _code_of(error: Exception) -> tuple[str, str]:
+def code_of(error: Exception, what: str = "function") -> tuple[str, str]:
+    """Code and message of what a user's code raised; `what` names it."""
     if isinstance(error, ItemError):
-        return (error.item_code, f"function: {error.message}")
-    return (EXCEPTION, f"function: {_said(error)}")
+        return (error.item_code, f"{what}: {error.message}")
+    return (EXCEPTION, f"{what}: {_said(error)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class _WholeFunction:
         try:
             returned = conform(call_frame(self.function, Batch(rows, self.source)), self.schema)
         except Exception as error:
-            code, message = _code_of(error)
+            code, message = code_of(error)
             raise ItemError(message, item_code=code) from error
         return new_rows(rows, returned)
 

@@ -18,13 +18,14 @@ import numpy.typing as npt
 import polars as pl
 
 from streamflow.codecs.rows import RowCodec
-from streamflow.model.batch import ROW, TS, WM, Batch
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ROW, TS, WM, Batch
 from streamflow.model.types import LONG
-from streamflow.operators.errors import fail, join_failed
+from streamflow.operators.errors import join_failed, without
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.group_keys import telling
 from streamflow.operators.key_lists import split_entry
 from streamflow.operators.session_merge import AT, GROUP, LAST, START, UNTOUCHED, Gap, grow, together
+from streamflow.operators.stepwise import Refused, unmerged
 from streamflow.operators.timers import StoreTimers
 from streamflow.operators.window_rows import Folds, Made, WindowRows, arriving, numbered, timed_path
 from streamflow.operators.windowing import STORE, Emit, groups_of, nth_of
@@ -58,9 +59,12 @@ class SessionOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, values, failures, filtered = arriving(inputs["in"], self.projection, self.labels, self._folds.keys)
+        batch, values = self._folds.apart(batch, values, failures)
+        steps: list[_Step] = []
+        batch = self._merging(batch, values, ctx, steps, failures)
         if not len(batch):
             return Result(failed=join_failed(failures), filtered=filtered)
-        step = self._step(batch.frame, values, ctx)
+        step = _joined(steps)
         outputs: dict[str, Batch] = {}
         if step.late.any():
             outputs["late"] = batch.where(pl.Series(step.late))
@@ -74,11 +78,7 @@ class SessionOperator:
             return Result(outputs=outputs, failed=failed, filtered=filtered, absorbed=taken, emitted=emitted)
         made = step.made
         if made is not None:
-            outputs["out"] = made.rows
-            if made.bad is not None:
-                fails = made.rows.frame.filter(made.bad)[ROW].implode()
-                failures.append(fail(batch.where(batch.frame[ROW].is_in(fails)), "overflow", made.message))
-                outputs["out"] = made.rows.where(~made.bad)
+            outputs["out"] = made.fitting(batch, failures)
         return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, emitted=emitted)
 
     def advance(self, times: StepTimes, ctx: Context) -> Result:
@@ -120,7 +120,30 @@ class SessionOperator:
     def _folds(self) -> Folds:
         return self.rows.folds
 
+    def _merging(
+        self, batch: Batch, values: pl.DataFrame, ctx: Context, steps: list[_Step], failures: list[Batch | None]
+    ) -> Batch:
+        """Rows of `batch` that could be taken. One with which states cannot be merged fails, and leaves sessions as
+        they were: rows are halved until it is alone.
+        """
+        if not len(batch):
+            return batch
+        try:
+            steps.append(self._step(batch.frame, values, ctx))
+            return batch
+        except Refused as refused:
+            if len(batch) == 1:
+                failures.append(without(batch, refused.wrong)[1])
+                return batch.where(pl.Series([False]))
+        half = len(batch) // 2
+        parts = [
+            self._merging(batch.with_frame(batch.frame[a:b]), values[a:b], ctx, steps, failures)
+            for a, b in ((0, half), (half, len(batch)))
+        ]
+        return batch.with_frame(pl.concat([part.frame for part in parts]))
+
     def _step(self, frame: pl.DataFrame, values: pl.DataFrame, ctx: Context) -> _Step:
+        """Raises Refused, of whichever row, before anything is written."""
         folds, ts, wm = self._folds, frame[TS].to_numpy(), frame[WM].to_numpy()
         group, first = groups_of(telling(folds.keys, values), list(folds.keys.columns))
         names = folds.keys.names(values[pl.Series(first, dtype=pl.UInt32)])
@@ -143,6 +166,10 @@ class SessionOperator:
                 continue
             done = grow(folds, self.rule, sessions, rows[pl.Series(here, dtype=pl.UInt32)], wm[here], each=each)
             sessions = done.sessions
+            for i in folds.stepwise:
+                why = unmerged({"e": sessions[f"f{i}e"]})
+                if why is not None:
+                    raise Refused({0: why.drop_nulls().row(0)})
             late[here[done.missed]] = True
             if done.given is not None and done.gone is not None:
                 given.append(done.given)
@@ -215,6 +242,25 @@ def _unpacked(entries: Sequence[bytes | None]) -> tuple[list[bytes], list[int]]:
         values += own
         group += [i] * len(own)
     return values, group
+
+
+def _joined(steps: Sequence[_Step]) -> _Step:
+    """Steps one behind another as one."""
+    if len(steps) == 1:
+        return steps[0]
+    made, gone = ([one for one in part if one is not None] for part in zip(*((s.made, s.gone) for s in steps)))
+    whole = _Step(np.concatenate([step.late for step in steps]))
+    if made:
+        why = None
+        if any(one.why is not None for one in made):
+            nothing = pl.DataFrame(schema={ERROR_CODE: pl.String, ERROR_MESSAGE: pl.String})
+            why = pl.concat(
+                [nothing.clear(len(one.rows)) if one.why is None else one.why for one in made], how="vertical"
+            )
+        whole.made = Made(made[0].rows.with_frame(pl.concat([one.rows.frame for one in made])), why)
+    if gone:
+        whole.gone = gone[0].with_frame(pl.concat([one.frame for one in gone]))
+    return whole
 
 
 @dataclass(slots=True)

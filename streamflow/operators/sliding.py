@@ -51,6 +51,7 @@ class SlidingOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, values, failures, filtered = arriving(inputs["in"], self.projection, self.labels, self._folds.keys)
+        batch, values = self._folds.apart(batch, values, failures)
         if not len(batch):
             return Result(failed=join_failed(failures), filtered=filtered)
         store = ctx.store(STORE)

@@ -65,8 +65,8 @@ class Signed:
     def result(self, state: Columns) -> pl.Series:
         return self.fold.result(state)
 
-    def overflowed(self, state: Columns) -> pl.Series | None:
-        return self.fold.overflowed(state)
+    def outcome(self, state: Columns) -> tuple[pl.Series, pl.DataFrame | None]:
+        return self.fold.outcome(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,8 @@ class Kept:
         place = some.cast(pl.UInt32).cum_sum() - 1
         return made.gather(place.set(~some, None))
 
-    def overflowed(self, state: Columns) -> pl.Series | None:
-        del state
-        return None
+    def outcome(self, state: Columns) -> tuple[pl.Series, pl.DataFrame | None]:
+        return self.result(state), None
 
 
 def _settle(items: Iterable[Any], against: list[Any], onto: list[Any]) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import (
+    ERROR_CODE,
     EXECUTION,
     HEADERS,
     HEADERS_DTYPE,
@@ -27,10 +28,11 @@ from streamflow.model.batch import (
     Batch,
 )
 from streamflow.model.types import LONG, TIMESTAMP_MS, Schema, Type, frame_schema, polars_dtype, record_of
-from streamflow.operators.errors import evaluate, fail
+from streamflow.operators.errors import either, evaluate, fail, without
 from streamflow.operators.explode import index_bytes
 from streamflow.operators.folding import Folding
 from streamflow.operators.keys import key_bytes
+from streamflow.operators.stepwise import Refused, Stepwise, stepped
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result
 from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
@@ -71,6 +73,47 @@ class Folds:
     folds: tuple[Folding, ...]
 
     @property
+    def stepwise(self) -> dict[int, Stepwise]:
+        """The functions that go row by row, by number."""
+        return {i: fold for i, fold in enumerate(self.folds) if isinstance(fold, Stepwise)}
+
+    def stepped(
+        self,
+        rows: pl.DataFrame,
+        of_row: Int64s,
+        group: Int64s,
+        old: pl.DataFrame | None,
+        known: Int64s,
+        groups: int,
+        *,
+        each: bool,
+    ) -> pl.DataFrame:
+        """`rows` with the states of functions that go row by row, which `units` needs. `old`: states of the groups
+        `known`. Raises Refused (see `stepwise.stepped`, as for the rest).
+        """
+        folds = self.stepwise
+        if not folds:
+            return rows
+        before = [None if old is None else old[f"f{i}v"] for i in folds]
+        made = stepped(list(folds.values()), rows, of_row, group, before, known, groups, each=each)
+        return rows.with_columns(s.alias(f.column) for s, f in zip(made, folds.values(), strict=True))
+
+    def apart(self, batch: Batch, values: pl.DataFrame, failures: list[Batch | None]) -> tuple[Batch, pl.DataFrame]:
+        """(rows, their values) with the state of each row alone, for windows that merge; rows that fail apart."""
+        while self.stepwise and len(batch):
+            at = np.arange(len(batch))
+            try:
+                return batch, self.stepped(self.reading(batch, values), at, at, None, at[:0], len(at), each=False)
+            except Refused as refused:
+                batch, values = refuse(batch, values, refused, failures)
+        return batch, values
+
+    def reading(self, batch: Batch, values: pl.DataFrame) -> pl.DataFrame:
+        """Values, and what functions that go row by row read besides of rows."""
+        read = {c for fold in self.stepwise.values() for c in fold.reads} - set(values.columns)
+        return values.with_columns(batch.frame.select(sorted(read)).get_columns()) if read else values
+
+    @property
     def state_schema(self) -> Schema:
         """Fields: the keys, the functions' parts, the latest event time, the number of rows. `time` and others of the
         window's shape come behind them.
@@ -106,6 +149,16 @@ class Folds:
         np.add.at(number, group.to_numpy(), states["n"].to_numpy())
         return pl.DataFrame([*columns, pl.Series("ts", latest), pl.Series("n", number)])
 
+    def outcome(self, states: pl.DataFrame) -> tuple[list[pl.Series], pl.DataFrame | None]:
+        """(values by function, why states lack one; None: all have them)."""
+        values: list[pl.Series] = []
+        why: pl.DataFrame | None = None
+        for i, fold in enumerate(self.folds):
+            value, wrong = fold.outcome({part: states[f"f{i}{part}"] for part in fold.parts})
+            values.append(value)
+            why = either(why, wrong)
+        return values, why
+
     def running(self, states: pl.DataFrame, group: pl.Series) -> pl.DataFrame:
         """At each state, what its group has come to with it."""
         columns = [states[f"k{i}"] for i in range(len(self.keys.columns))]
@@ -119,19 +172,22 @@ class Folds:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Rows made of states. `bad`: those of which a value does not fit (None: all fit), and `message` says which."""
+    """Rows made of states. `why`: code and message of those that lack a value, null for others (None: all fit)."""
 
     rows: Batch
-    bad: pl.Series | None = None
-    message: str = ""
+    why: pl.DataFrame | None = None
+
+    @property
+    def bad(self) -> pl.Series | None:
+        return None if self.why is None else self.why[ERROR_CODE].is_not_null()
 
     def fitting(self, batch: Batch, failures: list[Batch | None]) -> Batch:
         """The rows that may go out. One of `batch` of which a result does not fit fails as a whole: it has one fate."""
-        if self.bad is None:
+        if self.why is None:
             return self.rows
-        fails = self.rows.frame.filter(self.bad)[ROW].unique().implode()
-        failures.append(fail(batch.where(batch.frame[ROW].is_in(fails)), "overflow", self.message))
-        return self.rows.where(~self.rows.frame[ROW].is_in(fails))
+        told = self.why.with_columns(self.rows.frame[ROW]).drop_nulls(ERROR_CODE).unique(ROW, keep="first")
+        failures.append(batch.with_frame(batch.frame.join(told, on=ROW, how="inner", maintain_order="left")))
+        return self.rows.where(~self.rows.frame[ROW].is_in(told[ROW].implode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +215,7 @@ class WindowRows:
         arrived; `path`: which of those of its row it is (see `timed_path`). Either `parents`: the rows that made them,
         whose lineage goes on; or `numbers`: how many windows of the task have closed, where lineage begins.
         """
-        payload, bad, message = self._payload(states, start, end)
+        payload, why = self._payload(states, start, end)
         key = self._key(states)
         frame = payload.with_columns(
             pl.Series(ROW, row, dtype=pl.UInt32),
@@ -169,11 +225,11 @@ class WindowRows:
             *self._execution(states["n"] if numbers is None else numbers, key, start, ctx),
             *(begun(numbers, path, ctx) if numbers is not None else _descended(parents, path)),
         )
-        return Made(Batch(frame, self.schema), bad, message)
+        return Made(Batch(frame, self.schema), why)
 
     def shown(self, states: pl.DataFrame, start: Int64s, end: Int64s) -> pl.DataFrame:
         """States as `sdk.state.ReadsState` gives them."""
-        payload, _, _ = self._payload(states, start, end)
+        payload, _ = self._payload(states, start, end)
         closes = self.schema.field("window_end") is not None
         edges = [pl.Series(n, at if closes else [None] * len(at), dtype=pl.Int64)
                  for n, at in ((STATE_FROM, start), (STATE_TO, end))]  # fmt: skip
@@ -183,25 +239,17 @@ class WindowRows:
     def _key(self, states: pl.DataFrame) -> pl.Series:
         return key_bytes(states["k0"], next(iter(self.folds.keys.columns.values()))[1])
 
-    def _payload(self, states: pl.DataFrame, start: Int64s, end: Int64s) -> tuple[pl.DataFrame, pl.Series | None, str]:
-        """Fields of the result, which rows do not fit, and why."""
-        keys, values = self.folds.keys, []
-        bad: pl.Series | None = None
-        message = ""
-        for i, fold in enumerate(self.folds.folds):
-            parts = {part: states[f"f{i}{part}"] for part in fold.parts}
-            values.append(fold.result(parts))
-            wrong = fold.overflowed(parts)
-            if wrong is not None and wrong.any():
-                bad = wrong if bad is None else bad | wrong
-                message = message or f"fields.{fold.field}: the sum does not fit 64 bits"
+    def _payload(self, states: pl.DataFrame, start: Int64s, end: Int64s) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """Fields of the result, and why rows lack one."""
+        keys = self.folds.keys
+        values, why = self.folds.outcome(states)
         named = [states[f"k{i}"].alias(field) for i, (field, _) in enumerate(keys.columns.values())]
         edges = [
             pl.Series(name, at).cast(polars_dtype(TIMESTAMP_MS))
             for name, at in (("window_start", start), ("window_end", end))
             if self.schema.field(name) is not None
         ]
-        return pl.DataFrame([*named, *edges, *values]), bad, message
+        return pl.DataFrame([*named, *edges, *values]), why
 
     def emitted(self, made: Made | None) -> Result:
         """What an operator gives when time, or the end of a step, brings rows out of its state."""
@@ -212,13 +260,15 @@ class WindowRows:
 
     def from_state(self, made: Made) -> tuple[Batch, Batch | None]:
         """(rows, rows that failed), where no row that arrived stands for them: items of nothing but nulls fail."""
-        if made.bad is None:
+        bad = made.bad
+        if made.why is None or bad is None:
             return made.rows, None
-        lost = made.rows.frame.filter(made.bad)
+        lost = made.rows.frame.filter(bad)
         gone = [c for c in lost.columns if not c.startswith("@")]
         nothing = [pl.lit(None, t).alias(n) for n, t in frame_schema(self.source).items()]
-        failed = fail(Batch(lost.drop(gone).with_columns(nothing), self.source), "overflow", made.message)
-        return made.rows.where(~made.bad), failed
+        told = made.why.filter(bad).get_columns()
+        failed = Batch(lost.drop(gone).with_columns(*nothing, *told), self.source)
+        return made.rows.where(~bad), failed
 
     def _execution(self, revision: pl.Series, key: pl.Series, start: Int64s, ctx: Context) -> list[pl.Expr]:
         """A window begins executions of its own: (node, key, window, revision) names one."""
@@ -267,6 +317,16 @@ def arriving(
     if filtered:
         batch, values = batch.where(keyed), values.filter(keyed)
     return batch, values, failures, filtered
+
+
+def refuse(
+    batch: Batch, values: pl.DataFrame, refused: Refused, failures: list[Batch | None]
+) -> tuple[Batch, pl.DataFrame]:
+    """(the other rows, their values)."""
+    fine = pl.repeat(True, len(batch), eager=True).scatter(list(refused.wrong), False)
+    rest, failed = without(batch, refused.wrong)
+    failures.append(failed)
+    return rest, values.filter(fine)
 
 
 def numbered(store: StateStore, name: bytes, count: int) -> pl.Series:

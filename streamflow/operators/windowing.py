@@ -20,7 +20,17 @@ from streamflow.operators.explode import index_bytes
 from streamflow.operators.group_keys import telling
 from streamflow.operators.group_states import GroupStates
 from streamflow.operators.open_windows import OpenWindows
-from streamflow.operators.window_rows import TIME_MS_MAX, Folds, Made, WindowRows, arriving, numbered, timed_path
+from streamflow.operators.stepwise import Refused
+from streamflow.operators.window_rows import (
+    TIME_MS_MAX,
+    Folds,
+    Made,
+    WindowRows,
+    arriving,
+    numbered,
+    refuse,
+    timed_path,
+)
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result, StepTimes
 
@@ -84,6 +94,16 @@ class WindowOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, values, failures, filtered = arriving(inputs["in"], self.projection, self.labels, self._folds.keys)
+        while True:
+            try:
+                return self._process(batch, values, failures, filtered, ctx)
+            except Refused as refused:
+                batch, values = refuse(batch, values, refused, failures)
+
+    def _process(
+        self, batch: Batch, values: pl.DataFrame, failures: list[Batch | None], filtered: int, ctx: Context
+    ) -> Result:
+        """Raises Refused before anything is written."""
         if not len(batch):
             return Result(failed=join_failed(failures), filtered=filtered)
         ts, wm = batch.frame[TS].to_numpy(), batch.frame[WM].to_numpy()
@@ -96,7 +116,7 @@ class WindowOperator:
         if not taken.any():
             return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered)
         of_row, which = np.nonzero(is_open)
-        made = self._fold(batch.frame, values, of_row, starts[of_row, which], ctx)
+        made = self._fold(batch.frame, self._folds.reading(batch, values), of_row, starts[of_row, which], ctx)
         if made is None:
             taken_rows = int(taken.sum())
             return Result(outputs=outputs, failed=join_failed(failures), filtered=filtered, absorbed=taken_rows)
@@ -156,6 +176,9 @@ class WindowOperator:
         store, groups = ctx.store(STORE), pairs.select(list(self._folds.keys.columns))[first]
         endless = self.rule.size_ms is None
         old = self._endless.find(store, groups) if endless else self._open.find(store, end, groups)
+        known = np.empty(0, np.int64) if old is None else old.which
+        before, each = None if old is None else old.states, self.emit == "update"
+        pairs = self._folds.stepped(pairs, of_row, group, before, known, count, each=each)
         units = self._folds.units(pairs)
         if old is not None:
             states = pl.concat([old.states.cast(pl.Schema(units.schema)), units])

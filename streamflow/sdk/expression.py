@@ -79,6 +79,11 @@ class Accumulation(Protocol):
     @property
     def type(self) -> Type: ...
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Frame columns that are read, reserved ones included."""
+        ...
+
     def run(
         self, frame: pl.DataFrame, group: Sequence[int], fresh: Sequence[bool], before: pl.Series
     ) -> tuple[pl.Series, pl.Series | None, pl.Series]:

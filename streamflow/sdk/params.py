@@ -304,7 +304,7 @@ class _Builder:
             return value
         if not isinstance(value, str):
             return self.wrong(path, "a function as 'package.module:name'", value)
-        if not re.match(r"^(python:[A-Za-z_][\w-]*|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$", value):
+        if not re.match(r"^(python:[A-Za-z_][\w.-]*|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*)$", value):
             return self.wrong(path, "a function as 'package.module:name'", value)
         return FunctionRef(value)
 

@@ -127,7 +127,8 @@ class Workflow:
     ) -> NodeHandle:
         """Add a node of any kind. Keywords are its parameters, and what every node may say (`disabled`, `retry`, …).
 
-        `parameters`: further ones, for names that are not free as keywords. A callable becomes a `FunctionRef`.
+        `parameters`: further ones, for names that are not free as keywords. A callable becomes a `FunctionRef`, also
+        inside a form: `fields={"spread": {"function": "code", "aggregator": Spread, "of": "price"}}`.
         """
         place = _caller()
         common = {name: params.pop(name) for name in param_types(NodeForm) if name in params}
@@ -140,6 +141,8 @@ class Workflow:
                 ref = f"python:{node_id}" if len(values) == 1 or name == "function" else f"python:{node_id}.{name}"
                 self._functions[ref] = value
                 values[name] = FunctionRef(ref)
+            elif isinstance(value, Mapping):
+                values[name] = self._referring(value, f"python:{node_id}.{name}")
         policy, fallback = on_error, ""
         if isinstance(on_error, Mapping):
             target = on_error.get("fallback", "")
@@ -171,6 +174,17 @@ class Workflow:
             )
         )
         return NodeHandle(self, node_id)
+
+    def _referring(self, form: Mapping[Any, Any], path: str) -> dict[Any, Any]:
+        """A form with references in the place of its functions and classes, whose names say where they stood."""
+        made: dict[Any, Any] = {}
+        for name, value in form.items():
+            ref = f"{path}.{name}"
+            if callable(value):
+                self._functions[ref] = value
+                value = FunctionRef(ref)
+            made[name] = self._referring(value, ref) if isinstance(value, Mapping) else value
+        return made
 
     def function(self, node_id: str, function: Function | str, /, **params: Any) -> NodeHandle:
         """A Python function on items: dict -> dict, list of dicts (several items) or None (filtered)."""
