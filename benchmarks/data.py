@@ -1,4 +1,4 @@
-"""Seeded orders for the benchmarks, made column by column and written to a log."""
+"""Seeded orders and their payments for the benchmarks, made column by column and written to a log."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from streamflow.sdk.log import TopicSpec
 
 START_MS = 1_700_000_000_000
 COUNTRIES = ["DE", "FR", "US", "CN", "BR", "IN"]
+METHODS = ["card", "transfer", "wallet"]
+PAID, DELAY_MS_MAX = 0.8, 2_000  # part of the orders that is paid, and how soon
 HERE = Path(__file__).parent
 
 
@@ -55,9 +57,36 @@ def orders(n: int, *, seed: int = 7, chunk: int = 100_000) -> Iterator[pl.DataFr
         )
 
 
-async def write(address: str, n: int, *, topic: str = "", partitions: int = 4, json: bool = False) -> str:
-    """Fill a topic with n orders as Avro or JSON; `bench.orders` or `bench.json-orders` if none is named."""
-    topic = topic or ("bench.json-orders" if json else "bench.orders")
+def payments(n: int, *, seed: int = 7, chunk: int = 100_000) -> Iterator[pl.DataFrame]:
+    """Frames of payments of n orders, for 80 % of them, 0 to 2,000 ms later, in the order of their own times: order_id,
+    ts, customer, method, paid; and `@key`, `@ts`.
+    """
+    rng = np.random.default_rng(seed + 1)
+    at, waiting = 0, None
+    for frame in orders(n, seed=seed, chunk=chunk):
+        m = frame.height
+        made = frame.select(
+            pl.col("id").alias("order_id"),
+            pl.col("ts") + pl.Series(rng.integers(0, DELAY_MS_MAX + 1, m)),
+            "customer",
+            pl.Series("method", METHODS)[np.arange(at, at + m) % 3],
+            (pl.col("amount") * pl.col("qty")).alias("paid"),
+            "@key",
+        ).filter(pl.Series(rng.random(m) < PAID))
+        at += m
+        made = made if waiting is None else pl.concat([waiting, made])
+        now = pl.col("ts") < START_MS + (at if at < n else at + DELAY_MS_MAX + 1)
+        waiting = made.filter(~now)
+        yield made.filter(now).sort("ts", maintain_order=True).with_columns(pl.col("ts").alias("@ts"))
+
+
+async def write(
+    address: str, n: int, *, kind: str = "order", topic: str = "", partitions: int = 4, json: bool = False
+) -> str:
+    """Fill a topic with n orders as Avro or JSON, or with their payments; `bench.orders`, `bench.json-orders` or
+    `bench.payments` if none is named.
+    """
+    topic = topic or f"bench.{'json-' if json else ''}{kind}s"
     log = open_log(address)
     await log.open()
     if topic not in await log.topics():
@@ -66,9 +95,9 @@ async def write(address: str, n: int, *, topic: str = "", partitions: int = 4, j
     if json:
         encode = encoder(CodecSpec(format="json", schema=ANY, name="Order"))
     else:
-        schema = schema_from_avro((HERE / "w1" / "order.avsc").read_text())
-        encode = encoder(CodecSpec(format="avro", schema=schema, name="Order"))
-    for frame in orders(n):
+        schema = schema_from_avro((HERE / "w3" / f"{kind}.avsc").read_text())
+        encode = encoder(CodecSpec(format="avro", schema=schema, name=kind.capitalize()))
+    for frame in orders(n) if kind == "order" else payments(n):
         target = partition_for(frame["@key"], partitions)
         await producer.begin()
         for p in range(partitions):
@@ -90,9 +119,12 @@ if __name__ == "__main__":
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log")
-    parser.add_argument("records", type=int)
+    parser.add_argument("orders", type=int)
+    parser.add_argument("--kind", choices=["order", "payment"], default="order")
     parser.add_argument("--topic", default="")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    asyncio.run(write(args.log, args.records, topic=args.topic, partitions=args.partitions, json=args.json))
+    asyncio.run(
+        write(args.log, args.orders, kind=args.kind, topic=args.topic, partitions=args.partitions, json=args.json)
+    )

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ class Bench:
         self.server, self.folder, self._number = server, folder, 0
         self._filled: set[str] = set()
 
-    def fill(self, n: int, partitions: int, *, as_json: bool) -> str:
-        """An input topic of n orders; questions that want the same share it."""
-        topic = f"in-{n}-{partitions}-{'json' if as_json else 'avro'}"
+    def fill(self, n: int, partitions: int, *, as_json: bool, kind: str = "order") -> str:
+        """An input topic of n orders, or of their payments; questions that want the same share it."""
+        topic = f"in-{kind}s-{n}-{partitions}-{'json' if as_json else 'avro'}"
         if topic in self._filled:
             return topic
         command = [sys.executable, str(HERE / "data.py"), self.server.address, str(n), "--topic", topic,
-                   "--partitions", str(partitions), *(["--json"] if as_json else [])]  # fmt: skip
+                   "--kind", kind, "--partitions", str(partitions), *(["--json"] if as_json else [])]  # fmt: skip
         subprocess.run(command, check=True)
         self._filled.add(topic)
         return topic
@@ -81,19 +81,23 @@ class Bench:
             done.result(timeout=30)
 
     def streamflow(self, source: str, target: str, n: int, *, as_json: bool, processes: int = 1) -> Figures:
-        figures = self.run("w1_json" if as_json else "w1", source, target, n, processes=processes)
+        topics = {"json-orders": source, "json-priced": target} if as_json else {"orders": source, "priced": target}
+        figures = self.run("w1_json" if as_json else "w1", topics, target, n, processes=processes)
         asyncio.run(expected.check(self.server.address, target, n, as_json=as_json))
         return figures
 
-    def run(self, workload: str, source: str, target: str, n: int, *, processes: int = 1) -> Figures:
-        """The workflow of a folder, whose topics `bench.…` become `source` (orders) and `target`."""
-        folder = self.folder / target
+    def copy(self, workload: str, topics: Mapping[str, str], name: str) -> Path:
+        """A folder's workflow under another name; `topics` stand for those that it calls `bench.…`."""
+        folder = self.folder / name
         shutil.copytree(HERE / workload, folder)
-        text = (folder / "workflow.yaml").read_text()
-        text = re.sub(r"workflow: \S+", f"workflow: w-{target}", text)
-        text = re.sub(r"bench\.(json-)?orders", source, text)
-        text = re.sub(r"bench\.(json-)?(priced|sums)", target, text)
+        text = re.sub(r"workflow: \S+", f"workflow: w-{name}", (folder / "workflow.yaml").read_text())
+        text = re.sub(r"\bbench\.([\w-]+)", lambda found: topics[found[1]], text)
         (folder / "workflow.yaml").write_text(text)
+        return folder
+
+    def run(self, workload: str, topics: Mapping[str, str], name: str, n: int, *, processes: int = 1) -> Figures:
+        """One run of a folder's workflow over n records."""
+        folder = self.copy(workload, topics, name)
         command = [STREAMFLOW, "run", "workflow.yaml", "--log", self.server.address, "--until-end",
                    "--metrics", "m.json", "--workers", str(processes)]  # fmt: skip
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
