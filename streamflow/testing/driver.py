@@ -158,7 +158,7 @@ class TopologyDriver:
 
     def _fill(self, graph: Graph, entry: InputPlan, frame: pl.DataFrame) -> None:
         frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
-        out = graph.step(entry.node, Batch(frame.with_row_index(ROW), entry.schema))
+        out = graph.step({entry.node: Batch(frame.with_row_index(ROW), entry.schema)})
         if out.stop_row is not None:
             raise Stopped(out.stop_text)
         self.dead.extend(out.dead)

@@ -326,8 +326,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "12.11",
         "what the failing step did to stores stays",
         "streamflow/runtime/task.py",
-        "            self._stop_at = (done.stop.at, done.stop.offset, done.stop.text)\n            await self._rewind()\n",
-        "            self._stop_at = (done.stop.at, done.stop.offset, done.stop.text)\n",
+        "(done.stop.at, done.stop.offset, done.stop.text)\n            await self._rewind()\n",
+        "(done.stop.at, done.stop.offset, done.stop.text)\n",
         (f"{STOP}::test_stop_commits_the_rows_before_the_first_failure[137-1048576]",),
     ),
     Mutation(
