@@ -231,11 +231,11 @@ class Task:
             if counted:
                 self._add(done, now_ms)
 
-    def _write_table_steps(self) -> None:
+    def _write_table_steps(self, begun_s: float | None = None) -> None:
         """What follows looks into global tables as they are now."""
         unwritten, self._unwritten = self._unwritten, []
         if unwritten:
-            self._add(Stepped(), unwritten[-1].now_ms, read=unwritten)
+            self._add(Stepped(), unwritten[-1].now_ms, read=unwritten, begun_s=begun_s)
 
     async def _restore_kept(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Open executions and event time, from the journal record that the committed offsets name."""
@@ -433,6 +433,7 @@ class Task:
         self, next: Callable[[], list[Arrived]], *, now_ms: int, idle: Sequence[TopicPartition] | None = None
     ) -> bool:
         """A step, in a thread. False: `next` gave nothing."""
+        begun_s = time.monotonic()
         if self.metrics.span is None:
             self.metrics.span = Span.begin()
 
@@ -447,17 +448,21 @@ class Task:
             return False
         if await self._stopped(done):
             return True
-        self._write_table_steps()
-        self._add(done, now_ms)
+        self._write_table_steps(begun_s)
+        self._add(done, now_ms, begun_s=begun_s)
         for taken in done.taken:
             self.positions[taken.at] = taken.range.end
         return True
 
-    def _add(self, done: Stepped, now_ms: int, *, read: Sequence[JournalStep] = ()) -> None:
-        """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing."""
+    def _add(
+        self, done: Stepped, now_ms: int, *, read: Sequence[JournalStep] = (), begun_s: float | None = None
+    ) -> None:
+        """A step that `begun_s` is done, and waits for the commit. `read`: what the journal is to say of it, where it
+        took nothing.
+        """
         pending = self._pending
         if not pending.steps:
-            pending.since_s = time.monotonic()
+            pending.since_s = time.monotonic() if begun_s is None else begun_s
         for number, taken in enumerate(done.taken):
             idle = done.idle if number == 0 else ()
             pending.steps.append(
