@@ -75,7 +75,7 @@ class Standbys:
         for task, number in sorted(wanted.items()):
             if task in self._here and self._here[task].number != number:
                 self._here[task].group = self._make(task, number).group
-                self._here[task].number = number
+                self._here[task].number, self._here[task].told_s = number, 0.0
             elif task not in self._here:
                 standby = self._here[task] = self._make(task, number)
                 standby.job = asyncio.get_running_loop().create_task(self._keep(standby), name=f"standby {task}")
