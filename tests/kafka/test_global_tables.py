@@ -1,4 +1,4 @@
-"""A global table on a real broker: two workers, a table on five partitions, a stream on three, keys that agree on nothing.
+"""A global table on a real broker: two workers, a table on five partitions, a stream on three by other keys.
 
 Method: each order must have found what the table held before the run that read it; the audit adds up, and a record of
 the table that cannot be read is one dead letter, though three tasks have read it.

@@ -49,6 +49,7 @@ def wait_until_level(ground: Ground) -> dict[tuple[str, int], int]:
         time.sleep(0.3)
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("state", "standbys"), [("memory", 1), ("rocksdb", 1), ("memory", 0)])
 def test_a_take_over_reads_the_tail_of_changelogs_only(ground: Ground, state: str, standbys: int) -> None:
     """Without standbys everything is read: the last case shows that the measure tells the difference."""

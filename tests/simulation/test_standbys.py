@@ -117,9 +117,11 @@ async def level(ground: Ground, standbys: Standbys, *, number: int = 0) -> None:
     """Until it has all there is, and has said so on the log."""
     group, stage = f"kept.{STAGE}.standby-{number}", ground.topology.stage(STAGE)
     ends = {at: (await ground.plain.offsets(at))[1] for at in (TopicPartition(s.changelog, 0) for s in stage.stores)}
-    async with asyncio.timeout(60):
-        while {at: c.offset for at, c in (await ground.plain.groups()).get(group, {}).items()} != ends:
+    async with asyncio.timeout(120):
+        told: dict[TopicPartition, int] = {}
+        while told != ends:
             await asyncio.sleep(0.01)
+            told = {at: c.offset for at, c in (await ground.plain.groups()).get(group, {}).items()}
     assert standbys.behind == {TASK: 0}
 
 
