@@ -34,8 +34,9 @@ class Table(Node):
     directly behind a trigger that reads a topic, and gives no changes: it can be connected to port `table` of lookups
     only. A task reads the table to the end of its topic before it begins, and goes on reading as it works; how far it
     had read is journaled, so a replay finds the same rows for as long as the topic has all records: where compaction
-    or retention took some away since, a replay may find a later row, or none. Keep such topics compacted, and the
-    table small enough for each task to hold it.
+    or retention took some away since, a replay may find a later row, or none. Partitions that are added to the topic
+    are read when the workers are started again. Keep such topics compacted, and the table small enough for each task
+    to hold it.
     """
 
     spec: ClassVar = NodeSpec(

@@ -620,7 +620,8 @@ class Task:
     async def lag(self) -> int:
         """Records committed on the inputs that this task has not read."""
         behind = 0
-        for at, position in (*self.positions.items(), *self._tables.positions.items()):
+        tables = {at: self._tables.positions[at] for at in self._tables.counting}  # the rest is that of other tasks
+        for at, position in (*self.positions.items(), *tables.items()):
             behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
 

@@ -39,7 +39,7 @@ class TaskState(Protocol):
         ...
 
     def caught_up(self, name: StoreName, now_ms: int) -> None:
-        """A store holds all of its changelog, now."""
+        """A store misses no deletion that its changelog has now: it is at its end, or at its beginning."""
         ...
 
     def close(self) -> None:

@@ -58,6 +58,7 @@ class Standbys:
         self._log, self._topics, self._make = log, topics, make
         self._here: dict[TaskId, Standby] = {}
         self._turns = asyncio.Semaphore(1)
+        self._closed = False
 
     @property
     def behind(self) -> Mapping[TaskId, int]:
@@ -69,13 +70,15 @@ class Standbys:
         return len(self._here)
 
     async def keep(self, wanted: Mapping[TaskId, int]) -> None:
-        """Have exactly these. `wanted`: number of each."""
+        """Have exactly these; none any more once it was closed. `wanted`: number of each."""
+        if self._closed:
+            return
         for task in [task for task in self._here if task not in wanted]:
             await self.release(task)
         for task, number in sorted(wanted.items()):
             if task in self._here and self._here[task].number != number:
                 self._here[task].group = self._make(task, number).group
-                self._here[task].number = number
+                self._here[task].number, self._here[task].told_s = number, 0.0
             elif task not in self._here:
                 standby = self._here[task] = self._make(task, number)
                 standby.job = asyncio.get_running_loop().create_task(self._keep(standby), name=f"standby {task}")
@@ -94,7 +97,9 @@ class Standbys:
 
     async def close(self) -> None:
         """End all."""
-        await self.keep({})
+        self._closed = True
+        for task in list(self._here):
+            await self.release(task)
 
     async def _keep(self, standby: Standby) -> None:
         """Follow the changelogs, for ever; what goes wrong is tried again, later and later."""
@@ -119,6 +124,9 @@ class Standbys:
             for name, at in standby.changelogs.items():
                 start, _ = await self._log.offsets(at)
                 standby.positions[name] = max(state.stores[name].changelog_offset, start)
+                if not state.stores[name].changelog_offset:
+                    # From its beginning on it will miss no deletion that is there now.
+                    await _in_thread(lambda name=name: state.caught_up(name, now_ms))
             while True:
                 begun_s, moved = time.monotonic(), False
                 for name in standby.changelogs:

@@ -252,12 +252,15 @@ class Worker:
 
     def lines(self, event: str) -> list[dict[str, str]]:
         """What it logged under that name, by key."""
-        text = self._err.read_text(errors="replace")
         return [
             dict(word.split("=", 1) for word in line.split() if "=" in word)
-            for line in text.splitlines()
+            for line in self.whole().splitlines()
             if f"event={event}" in line.split()
         ]
+
+    def whole(self) -> str:
+        """All that it said."""
+        return self._err.read_text(errors="replace")
 
     def said(self) -> str:
         return self._err.read_text(errors="replace")[-3_000:]

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +26,7 @@ from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.replay.follow import follow
 from streamflow.runtime.deadletter import decode_dead_letters
+from streamflow.sdk.crash import TABLE_POINTS
 from streamflow.sdk.log import Log, TopicSpec
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from streamflow.topology.plan import Topology
@@ -225,3 +230,28 @@ def test_any_fault_loses_and_doubles_nothing(seed: int, log_folder: Path, tmp_pa
         assert (await audited(log, topology)).findings == ()
 
     asyncio.run(with_log(log_folder, once))
+
+
+def test_kills_while_a_table_is_read_and_while_what_was_read_is_committed(tmp_path: Path) -> None:
+    """Method: a process that kills itself at a named point, one after the other; the last one runs to the end."""
+    whole(tmp_path, step_bytes=300)
+    (tmp_path / "workflow.yaml").write_text(WORKFLOW.format(on_error="dead_letter", step_bytes=300))
+    command = [sys.executable, "-m", "streamflow.cli.main", "run", "workflow.yaml", "--until-end", "--log", "log"]
+
+    async def fill(log: EmbeddedLog) -> None:
+        await put(log, "carriers", [*carriers(20), ("C4", b"{"), ("C3", None)], partitions=PLACES)
+        await put(log, "orders", orders(120), partitions=2)
+
+    async def look(log: EmbeddedLog) -> None:
+        held = {i: f"carrier {i}.0" for i in range(20)} | {3: None}
+        assert await named(log) == {n: held[n % 20] for n in range(120)}
+        assert len(await letters(log)) == 1
+        assert (await audited(log, whole(tmp_path, step_bytes=300))).findings == ()
+
+    asyncio.run(with_log(tmp_path / "log", fill))
+    for point in (*(f"{p}:3" for p in TABLE_POINTS), "after-outputs:1", "torn-frame:7", "after-frame:6", ""):
+        ended = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "STREAMFLOW_CRASH_AT": point}, capture_output=True, check=False
+        )
+        assert ended.returncode == (-signal.SIGKILL if point else 0), f"{point}\n{ended.stderr.decode()}"
+    asyncio.run(with_log(tmp_path / "log", look))
