@@ -15,7 +15,7 @@ from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.context import StepClock
-from streamflow.runtime.emit import Emitted, Emitter, SinkRows
+from streamflow.runtime.emit import Emitted, Emitter, SinkRows, batch_bytes_max
 from streamflow.runtime.event_time import NO_WATERMARK
 from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.journal import JournalRecord, JournalStep
@@ -85,6 +85,7 @@ class TaskProgram:
             partition=partition,
             input_partitions=width,
             topic_partitions=written,
+            limits={s.topic: batch_bytes_max(topics[s.topic]) for s in stage.sinks},
             registry=registry,
             behind_ms=self.graph.behind_ms,
         )

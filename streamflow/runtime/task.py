@@ -25,7 +25,15 @@ from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.records import commit_records, dead_letters
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.transaction import Transaction
-from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, StateBroken, StateError, Stopped, StreamflowError
+from streamflow.sdk.errors import (
+    CommitUnknown,
+    EntryTooLarge,
+    OffsetOutOfRange,
+    StateBroken,
+    StateError,
+    Stopped,
+    StreamflowError,
+)
 from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.topology.plan import StorePlan, Topology
 
@@ -236,6 +244,12 @@ class Task:
             return await self._take(fetched)
         except (CommitUnknown, StateBroken) as error:
             # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.
+            await self._recover(error)
+            return True
+        except EntryTooLarge as error:
+            if self._program.graph.careful:
+                raise
+            self._program.graph.careful = True  # the rows that it is too large for are found when they come again
             await self._recover(error)
             return True
 

@@ -62,7 +62,15 @@ class TopologyDriver:
                 continue
             self.stores.update({(s.node, s.name): MemoryStore() for s in stage.stores})
             self._graphs[stage.id] = build_graph(
-                topology, stage, nodes, self.stores, self.clock, partition=0, functions=functions or {}, tap=self._tap
+                topology,
+                stage,
+                nodes,
+                self.stores,
+                self.clock,
+                partition=0,
+                functions=functions or {},
+                tap=self._tap,
+                careful=True,
             )
 
     def feed(
