@@ -166,9 +166,9 @@ class Emitter:
             done.dead.append(Batch(failed, batch.schema))
 
 
-def batch_bytes_max(topic: TopicInfo) -> int:
-    """What a record batch of a topic may take: as its log says, or what any may."""
-    return int(topic.config.get("max.message.bytes", SIZE_BYTES_MAX))
+def batch_bytes_max(topic: TopicInfo, usual: int = SIZE_BYTES_MAX) -> int:
+    """What a record batch of a topic may take: as its log says, or what is usual."""
+    return int(topic.config.get("max.message.bytes", usual))
 
 
 def watermark_marker(task: int, watermark_ms: int, timestamp_ms: int) -> NewBatch:

@@ -15,6 +15,7 @@ from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.context import StepClock
+from streamflow.runtime.deadletter import RECORD_BYTES_MAX
 from streamflow.runtime.emit import Emitted, Emitter, SinkRows, batch_bytes_max
 from streamflow.runtime.event_time import NO_WATERMARK
 from streamflow.runtime.graph import NodeCounts, StepOutput
@@ -50,6 +51,8 @@ class TaskProgram:
         self.stage, self.partition = stage, partition
         self.clock = StepClock()
         self.topics = topics
+        known = topics.get(stage.dead_letter)
+        self.letter_bytes_max = RECORD_BYTES_MAX if known is None else batch_bytes_max(known, RECORD_BYTES_MAX)
         self.state = make_state(topology, stage, partition, topics, state_folder)
         self.stores = self.state.stores
         written = {s.topic: topics[s.topic].partitions for s in stage.sinks}

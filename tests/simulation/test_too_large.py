@@ -64,7 +64,7 @@ connections: [start -> keep -> short -> out]
         assert (letter.code, letter.node) == ("too_large", "keep")
         assert b"zzz" in (letter.value or b"")
         assert "Keep less per key" in letter.message
-        assert (await audited(log, topology)).balanced
+        assert not (await audited(log, topology)).findings
 
     asyncio.run(with_log(tmp_path, work))
 
@@ -90,6 +90,6 @@ connections: [start -> wide -> out]
         (letter,) = await dead(log, topology)
         assert (letter.code, letter.offset) == ("too_large", 1)
         assert f"{limit or 900_000} bytes" in letter.message
-        assert (await audited(log, topology)).balanced
+        assert not (await audited(log, topology)).findings
 
     asyncio.run(with_log(tmp_path, work))
