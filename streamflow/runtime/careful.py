@@ -72,16 +72,17 @@ def _halves(inputs: Inputs) -> tuple[dict[str, Batch], dict[str, Batch]] | None:
         places = pl.concat([rows.frame[column] for rows in inputs.values()]).unique().sort()
         if len(places) > 1:
             middle = places[len(places) // 2]
-            before = {port: rows.where(rows.frame[column] < middle) for port, rows in inputs.items()}
-            behind = {port: rows.where(rows.frame[column] >= middle) for port, rows in inputs.items()}
+            first = {p: rows.frame.select(pl.col(column) < pl.lit(middle)).to_series() for p, rows in inputs.items()}
+            before = {port: rows.where(first[port]) for port, rows in inputs.items()}
+            behind = {port: rows.where(~first[port]) for port, rows in inputs.items()}
             return _with_rows(before), _with_rows(behind)
     if len(inputs) > 1:
         return None
     ((port, rows),) = inputs.items()
     if len(rows) < 2:
         return None
-    first = pl.Series(np.arange(len(rows)) < len(rows) // 2)
-    return {port: rows.where(first)}, {port: rows.where(~first)}
+    half = pl.Series(np.arange(len(rows)) < len(rows) // 2)
+    return {port: rows.where(half)}, {port: rows.where(~half)}
 
 
 def _with_rows(inputs: dict[str, Batch]) -> dict[str, Batch]:
