@@ -99,10 +99,18 @@ class Encoder(Protocol):
     """Items to bytes. Thread-safe."""
 
     def encode(
-        self, frame: pl.DataFrame, *, records_max: int = RECORDS_MAX, size_bytes_max: int = SIZE_BYTES_MAX
+        self,
+        frame: pl.DataFrame,
+        *,
+        records_max: int = RECORDS_MAX,
+        size_bytes_max: int = SIZE_BYTES_MAX,
+        alone_bytes_max: int | None = None,
     ) -> Encoded:
         """The frame's payload columns as values; `@key`, `@ts` and `@headers` go where Kafka has them. Where `@gone`
         is not null, the record has no value.
+
+        Batches take at most `size_bytes_max`; a record that is larger stands alone, up to `alone_bytes_max`. Beyond
+        that, or without it, the row is bad.
 
         Raises RegistryUnavailable when the schema must be registered and cannot be.
         """

@@ -38,8 +38,14 @@ class BatchEncoder:
         self._writer = writer
 
     def encode(
-        self, frame: pl.DataFrame, *, records_max: int = RECORDS_MAX, size_bytes_max: int = SIZE_BYTES_MAX
+        self,
+        frame: pl.DataFrame,
+        *,
+        records_max: int = RECORDS_MAX,
+        size_bytes_max: int = SIZE_BYTES_MAX,
+        alone_bytes_max: int | None = None,
     ) -> Encoded:
+        most = max(size_bytes_max, alone_bytes_max or 0)
         if not frame.height:
             return Encoded()
         if GONE in frame.columns and frame[GONE].null_count() == frame.height:
@@ -52,13 +58,12 @@ class BatchEncoder:
             frame, origin = _without(frame, [b.row for b in bad], origin)
         rows = self._rows(frame)
         sizes = rows.sizes_max(records_max)
-        room = size_bytes_max - HEADER_SIZE
+        room = most - HEADER_SIZE
         if rows.count and _largest(sizes) > room:
-            large = np.flatnonzero(per_row(sizes, rows.count) > room)
-            message = (
-                f"the record takes more than the {size_bytes_max} bytes that a record batch of its topic may have."
-            )
-            bad = sorted([*bad, *(BadRow(int(origin[i]), "too_large", message) for i in large)], key=lambda b: b.row)
+            each = per_row(sizes, rows.count)
+            large = np.flatnonzero(each > room)
+            told = [(int(origin[i]), _too_large(int(each[i]) + HEADER_SIZE, most)) for i in large]
+            bad = sorted([*bad, *(BadRow(row, "too_large", text) for row, text in told)], key=lambda b: b.row)
             frame, _ = _without(frame, large.tolist(), origin)
             rows = self._rows(frame)
             sizes = rows.sizes_max(records_max)
@@ -75,6 +80,13 @@ class BatchEncoder:
         items = frame.filter(there)
         values = self._writer.pieces(items) if items.height else []
         return some_null(values, there.to_numpy(), opaque=self._writer.opaque)
+
+
+def _too_large(size_bytes: int, most: int) -> str:
+    return (
+        f"the record takes {size_bytes} bytes with its batch, more than the {most} bytes that its topic takes. "
+        "Leave fields out, or raise max.message.bytes of the topic."
+    )
 
 
 def _without(frame: pl.DataFrame, rows: Sequence[int], origin: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:

@@ -62,6 +62,7 @@ async def follow(
                     topology, stage, partition=partition, tasks=width, topics=topics, nodes=nodes,
                     functions=functions, registry=registry, files_folder=str(files_folder or ""),
                 )  # fmt: skip
+                program.graph.careful = True  # what was done with care is done so again
                 if program.graph.hooks() and files_folder is None:
                     raise UsageError(
                         f"stage {stage.id!r} writes files: a replay would write them again.",

@@ -58,20 +58,22 @@ class DeadLetter:
         return _CUT_NOTE in self.message and self.message.endswith(")")
 
 
-def encode_dead_letters(letters: Sequence[DeadLetter]) -> list[NewBatch]:
+def encode_dead_letters(letters: Sequence[DeadLetter], *, size_bytes_max: int = RECORD_BYTES_MAX) -> list[NewBatch]:
     """Record batches of the letters, in order; the record's key and time are those of the letter.
 
     A letter that no record can hold is cut: its code stays, its message says what was cut and where the original is.
+    `size_bytes_max`: what the topic takes; parts are cut to an eighth of it where that is less than CUT_SIZE.
     """
-    encoded = _ENCODER.encode(_frame(letters), size_bytes_max=RECORD_BYTES_MAX)
+    size_bytes_max = min(size_bytes_max, RECORD_BYTES_MAX)
+    encoded = _ENCODER.encode(_frame(letters), size_bytes_max=size_bytes_max)
     if not encoded.bad:
         return encoded.batches
     cut = list(letters)
     for bad in encoded.bad:
         if bad.code != "too_large":
             raise CodecError(f"dead letter of node {letters[bad.row].node!r}: {bad.code}: {bad.message}")
-        cut[bad.row] = _cut(letters[bad.row])
-    again = _ENCODER.encode(_frame(cut), size_bytes_max=RECORD_BYTES_MAX)
+        cut[bad.row] = _cut(letters[bad.row], min(CUT_SIZE, size_bytes_max // 8))
+    again = _ENCODER.encode(_frame(cut), size_bytes_max=size_bytes_max)
     if again.bad:
         first = again.bad[0]
         raise CodecError(f"dead letter of node {cut[first.row].node!r}: {first.code}: {first.message}")
@@ -133,22 +135,23 @@ def _letter(row: Mapping[str, Any]) -> DeadLetter:
     )
 
 
-def _cut(letter: DeadLetter) -> DeadLetter:
-    """The letter with its large parts cut, and told so."""
+def _cut(letter: DeadLetter, most: int) -> DeadLetter:
+    """The letter with parts of more than `most` bytes (the item: characters) cut to that, and told so."""
     told = []
     parts: dict[str, Any] = {}
     for name in ("key", "value", "item"):
         content = getattr(letter, name)
-        if content is not None and len(content) > CUT_SIZE:
-            parts[name] = content[:CUT_SIZE]
+        if content is not None and len(content) > most:
+            parts[name] = content[:most]
             told.append(f"{name} of {len(content)} {'characters' if name == 'item' else 'bytes'}")
     headers = sum(len(k) + len(v or b"") for k, v in letter.headers)
-    if headers > CUT_SIZE:
+    if headers > most:
         parts["headers"] = ()
         told.append(f"headers of {headers} bytes")
     origin = f"{letter.topic}/{letter.partition} offset {letter.offset}" if letter.topic else "not on a topic"
     note = f"{_CUT_NOTE}{', '.join(told)}; the original is {origin})"
-    return replace(letter, message=_shortened(letter.message, MESSAGE_CHARS_MAX - len(note)) + note, **parts)
+    room = max(min(MESSAGE_CHARS_MAX, most) - len(note), most // 2)
+    return replace(letter, message=_shortened(letter.message, room) + note, **parts)
 
 
 def _shortened(text: str, chars_max: int) -> str:

@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from streamflow.codecs import Encoder, encode_marker, encoder
+from streamflow.codecs.api import SIZE_BYTES_MAX
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, Batch
 from streamflow.model.positions import TopicPartition
@@ -19,7 +20,7 @@ from streamflow.operators.partition import partition_for
 from streamflow.operators.placement import TO
 from streamflow.runtime.context import held_back
 from streamflow.runtime.seed import END, WATERMARK
-from streamflow.sdk.log import NewBatch
+from streamflow.sdk.log import NewBatch, TopicInfo
 from streamflow.topology.plan import SinkPlan, StagePlan
 
 Writes = dict[TopicPartition, list[NewBatch]]
@@ -56,13 +57,16 @@ class Emitter:
         partition: int,
         input_partitions: int,
         topic_partitions: Mapping[str, int],
+        limits: Mapping[str, int] | None = None,
         registry: SchemaRegistry | None,
         behind_ms: Callable[[str], int] = lambda node: 0,
     ) -> None:
-        """`behind_ms`: how far a node's rows may lie behind the task's event time (see `Graph.behind_ms`)."""
+        """`limits`: bytes that a record batch of a topic may have, where that is known. `behind_ms`: how far a node's
+        rows may lie behind the task's event time (see `Graph.behind_ms`).
+        """
         self._behind_ms = behind_ms
         self._partition, self._inputs = partition, input_partitions
-        self._partitions = topic_partitions
+        self._partitions, self._limits = topic_partitions, limits or {}
         self._sinks: dict[str, list[tuple[SinkPlan, Encoder]]] = {}
         for sink in stage.sinks:
             self._sinks.setdefault(sink.wire.node, []).append((sink, encoder(sink.codec, registry=registry)))
@@ -146,7 +150,8 @@ class Emitter:
     ) -> None:
         if not frame.height:
             return
-        encoded = encode.encode(frame)
+        limit = self._limits.get(sink.topic, SIZE_BYTES_MAX)
+        encoded = encode.encode(frame, size_bytes_max=min(limit, SIZE_BYTES_MAX), alone_bytes_max=limit)
         at = TopicPartition(sink.topic, partition)
         done.writes.setdefault(at, []).extend(encoded.batches)
         count = done.count(sink.wire.node, at)
@@ -159,6 +164,11 @@ class Emitter:
                 pl.lit(sink.wire.node).alias(ERROR_NODE),
             )
             done.dead.append(Batch(failed, batch.schema))
+
+
+def batch_bytes_max(topic: TopicInfo, usual: int = SIZE_BYTES_MAX) -> int:
+    """What a record batch of a topic may take: as its log says, or what is usual."""
+    return int(topic.config.get("max.message.bytes", usual))
 
 
 def watermark_marker(task: int, watermark_ms: int, timestamp_ms: int, *, more: bool = False) -> NewBatch:

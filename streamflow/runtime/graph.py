@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import orjson
 import polars as pl
@@ -16,12 +17,14 @@ import polars as pl
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
-from streamflow.runtime.event_time import END_OF_TIME
+from streamflow.runtime.careful import carefully
+from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.node_times import lowered, pieces, step_times, times_of
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed
+from streamflow.sdk.state import TransactionalStore
 from streamflow.topology.envelopes import error_schema
 from streamflow.topology.plan import NodePlan, StagePlan
 
@@ -82,8 +85,12 @@ class Graph:
         behind: Mapping[str, int] | None = None,
         retry_sleep: Callable[[float], None] = time.sleep,
         tap: Callable[[str, str, Batch], None] | None = None,
+        careful: bool = False,
     ) -> None:
-        """`behind`: how far the event time of a node's input lies behind the task's, ms (see `node_times`)."""
+        """`behind`: how far the event time of a node's input lies behind the task's, ms (see `node_times`). `careful`:
+        see there.
+        """
+        self.careful = careful
         self._stage, self._operators, self._contexts = stage, operators, contexts
         self._behind = behind or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
@@ -144,7 +151,7 @@ class Graph:
         for plan in self._stage.nodes:
             inputs = self._gather(plan, step)
             if inputs:
-                self._run(plan, inputs, step)
+                self._run(plan, inputs, step, times)
             if plan.id in self._timed:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(times, end, self._behind.get(plan.id, 0)), step)
@@ -204,9 +211,18 @@ class Graph:
                 inputs[port] = merge_wires(arrived, plan.inputs[port])
         return inputs
 
-    def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step) -> None:
+    def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step, times: pl.DataFrame | None = None) -> None:
+        """`times`: of the rows that entered the stage."""
         operator, ctx = self._operators[plan.id], self._contexts[plan.id]
-        result = operator.process(inputs, ctx)
+        out_of_state: list[Result] = []
+        if self.careful and plan.stores:
+            stores = cast("list[TransactionalStore]", [ctx.store(name) for name in plan.stores])
+            result = carefully(
+                lambda rows: operator.process(rows, ctx), inputs, stores,
+                lambda: out_of_state.append(self._given_so_far(plan, operator, ctx, times)),
+            )  # fmt: skip
+        else:
+            result = operator.process(inputs, ctx)
         rows_in = sum(len(b) for b in inputs.values())
         retry = plan.errors.retry
         if result.failed is not None and retry.attempts > 1 and not plan.stores and len(inputs) == 1:
@@ -214,6 +230,15 @@ class Graph:
         failed = 0 if result.failed is None else len(result.failed)
         self._account(plan, rows_in, result, failed)
         self._place(plan, result, step, append=False)
+        for more in out_of_state:
+            self._from_state(plan, more, step)
+
+    def _given_so_far(self, plan: NodePlan, operator: Operator, ctx: Context, times: pl.DataFrame | None) -> Result:
+        """What an operator keeps for the end of a step, such as coalesced values, when it takes several parts."""
+        if not isinstance(operator, Timed):
+            return Result()
+        seen = times_of({}) if times is None else times
+        return operator.advance(step_times(seen, NO_WATERMARK, self._behind.get(plan.id, 0)), ctx)
 
     def _retry(self, plan: NodePlan, operator: Operator, ctx: Context, port: str, result: Result) -> Result:
         """Run failed rows again in place; children keep the order of arrival."""

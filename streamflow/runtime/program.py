@@ -17,7 +17,8 @@ from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.context import StepClock
-from streamflow.runtime.emit import Emitted, Emitter, SinkRows
+from streamflow.runtime.deadletter import RECORD_BYTES_MAX
+from streamflow.runtime.emit import Emitted, Emitter, SinkRows, batch_bytes_max
 from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.pieces import Piece, pieces_of
@@ -56,6 +57,8 @@ class TaskProgram:
         self.stage, self.partition, self.tasks = stage, partition, tasks
         self.clock = StepClock()
         self.topics = topics
+        letters = topics.get(stage.dead_letter)
+        self.letter_bytes_max = RECORD_BYTES_MAX if letters is None else batch_bytes_max(letters, RECORD_BYTES_MAX)
         self.state = state or make_state(topology, stage, partition, topics, state_folder)
         self.stores = self.state.stores
         # Copies of global tables, each a program of its own; nodes that look into one share its store.
@@ -102,6 +105,7 @@ class TaskProgram:
             partition=partition,
             input_partitions=width,
             topic_partitions=written,
+            limits={s.topic: batch_bytes_max(topics[s.topic]) for s in stage.sinks},
             registry=registry,
             behind_ms=self.graph.behind_ms,
         )

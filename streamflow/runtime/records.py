@@ -11,7 +11,7 @@ from streamflow.codecs import BadRecord
 from streamflow.codecs.records import Damaged, Headers, Record, from_records, scan
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
-from streamflow.runtime.deadletter import DeadLetter, encode_dead_letters
+from streamflow.runtime.deadletter import RECORD_BYTES_MAX, DeadLetter, encode_dead_letters
 from streamflow.runtime.emit import Emitted, SinkRows, Writes
 from streamflow.runtime.graph import NodeCounts
 from streamflow.runtime.journal import JournalRecord
@@ -39,14 +39,17 @@ def _dead_topic(stage: StagePlan) -> TopicPartition:
     return TopicPartition(stage.dead_letter, 0)
 
 
-def dead_letters(topology: Topology, stage: StagePlan, done: Sequence[Stepped]) -> DeadWrites:
-    """Dead letters of a commit's steps, with the records that the rows came from byte for byte."""
+def dead_letters(topology: Topology, stage: StagePlan, done: Sequence[Stepped], size_bytes_max: int) -> DeadWrites:
+    """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
+
+    `size_bytes_max`: of a record batch of their topic.
+    """
     letters: list[DeadLetter] = []
     for step in done:
         letters += [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.bad]
         for failed in step.dead:
             letters += _failed(topology, stage, failed, step.taken)
-    return _encoded(stage, letters)
+    return _encoded(stage, letters, size_bytes_max)
 
 
 def encode_source_failures(
@@ -61,13 +64,13 @@ def encode_source_failures(
         )
         for raw, code, message in bad
     ]  # fmt: skip
-    return _encoded(stage, letters)
+    return _encoded(stage, letters, RECORD_BYTES_MAX)
 
 
-def _encoded(stage: StagePlan, letters: Sequence[DeadLetter]) -> DeadWrites:
+def _encoded(stage: StagePlan, letters: Sequence[DeadLetter], size_bytes_max: int) -> DeadWrites:
     if not letters:
         return DeadWrites()
-    return DeadWrites({_dead_topic(stage): encode_dead_letters(letters)}, len(letters))
+    return DeadWrites({_dead_topic(stage): encode_dead_letters(letters, size_bytes_max=size_bytes_max)}, len(letters))
 
 
 def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRecord) -> DeadLetter:

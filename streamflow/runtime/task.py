@@ -29,7 +29,15 @@ from streamflow.runtime.records import commit_records, dead_letters
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.transaction import Transaction
 from streamflow.sdk.crash import crash_point
-from streamflow.sdk.errors import CommitUnknown, OffsetOutOfRange, StateBroken, StateError, Stopped, StreamflowError
+from streamflow.sdk.errors import (
+    CommitUnknown,
+    EntryTooLarge,
+    OffsetOutOfRange,
+    StateBroken,
+    StateError,
+    Stopped,
+    StreamflowError,
+)
 from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.topology.plan import StorePlan, Topology
 
@@ -335,6 +343,12 @@ class Task:
             # Either outcome leaves a consistent log; a new producer settles it and we go on from what it holds.
             await self._recover(error)
             return True
+        except EntryTooLarge as error:
+            if self._program.graph.careful:
+                raise
+            self._program.graph.careful = True  # the rows that it is too large for are found when they come again
+            await self._recover(error)
+            return True
 
     async def _take(self, fetched: Fetched | None) -> bool:
         moved = False
@@ -522,7 +536,7 @@ class Task:
         assert self._producer is not None, "start() comes first"
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
-        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done)
+        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, program.letter_bytes_max)
         now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
         more = await self._has_more()
         before, behind = program.watermarks(now_ms, more=more)

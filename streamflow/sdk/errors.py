@@ -18,7 +18,8 @@ StreamflowError                 code, message; str() is one whole sentence or mo
 │   └── LogUnavailable          nobody answered in time; nothing is wrong with what was asked, try again
 ├── StateError                  a store cannot be restored or is used wrongly
 │   ├── StateBroken             what a store keeps on disk cannot be used: begin it anew and restore it
-│   └── StateBusy               another process has it open
+│   ├── StateBusy               another process has it open
+│   └── EntryTooLarge           an entry is more than a record of the changelog holds
 └── Stopped                     policy `stop`: an item failed and the workflow halted there
 """
 
@@ -113,6 +114,10 @@ class StateBroken(StateError):
 
 class StateBusy(StateError):
     code = "SF602"
+
+
+class EntryTooLarge(StateError):
+    code = "SF603"
 
 
 class Stopped(StreamflowError):

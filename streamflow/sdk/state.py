@@ -24,7 +24,9 @@ class StateStore(Protocol):
         """Values in the order of `keys`."""
         ...
 
-    def put(self, key: bytes, value: bytes) -> None: ...
+    def put(self, key: bytes, value: bytes) -> None:
+        """Raises EntryTooLarge, as `put_many`, for what no record of the changelog can hold; nothing is written."""
+        ...
 
     def put_many(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None: ...
 
@@ -40,8 +42,8 @@ class StateStore(Protocol):
 
     @property
     def generation(self) -> int:
-        """Another number whenever entries have changed in another way than by `put` and `delete`: after an abort and a
-        restore. What an operator keeps of its entries besides the store is void then.
+        """Another number whenever entries have changed in another way than by `put` and `delete`: after an abort, a
+        rollback and a restore. What an operator keeps of its entries besides the store is void then.
         """
         ...
 
@@ -59,6 +61,14 @@ class TransactionalStore(StateStore, Protocol):
 
     def abort(self) -> None:
         """Drop the overlay."""
+        ...
+
+    def savepoint(self) -> object:
+        """The overlay as it is; costs as much as the overlay is large."""
+        ...
+
+    def rollback(self, savepoint: object) -> None:
+        """Back to a savepoint of this transaction, which is used up by it."""
         ...
 
     def restore(self, entries: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:

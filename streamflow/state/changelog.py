@@ -28,6 +28,7 @@ Int64s = NDArray[np.int64]
 BATCH_BYTES_MAX = (1 << 20) - 1024  # Kafka's default for max.message.bytes is 1 MiB, batch header included
 # Length (5), attributes (1), timestamp delta (1), offset delta (4), key length (5), value length (5), header count (1).
 _RECORD_OVERHEAD_BYTES = 22
+ENTRY_BYTES_MAX = BATCH_BYTES_MAX - _RECORD_OVERHEAD_BYTES  # key and value together
 _KEPT = Look(null_keys=False, prefix=b"")
 
 

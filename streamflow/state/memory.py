@@ -84,6 +84,10 @@ class MemoryStore(OverlaidStore):
         super()._drop_overlay()
         self._overlay_size = 0
 
+    def rollback(self, savepoint: object) -> None:
+        super().rollback(savepoint)
+        self._overlay_size = sum(_size(key, value) for key, value in self._overlay.items())
+
     def _check_size(self) -> None:
         if self.size_bytes > self._size_max:
             raise StateError(

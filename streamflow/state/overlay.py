@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from streamflow.sdk.errors import StateError
+from streamflow.sdk.errors import EntryTooLarge, StateError
+from streamflow.state.changelog import ENTRY_BYTES_MAX
 from streamflow.state.reduced import Reduced, reduced
 from streamflow.state.sorted_keys import SortedKeys
 
@@ -99,11 +100,17 @@ class OverlaidStore(ABC):
     # Writing
 
     def put(self, key: bytes, value: bytes) -> None:
+        if len(key) + len(value) > ENTRY_BYTES_MAX:
+            raise self._too_large(len(key) + len(value))
         self._set(key, value)
 
     def put_many(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         if len(keys) != len(values):
             raise StateError(f"store {self.name!r}: put_many got {len(keys)} keys and {len(values)} values.")
+        if keys and max(map(len, keys)) + max(map(len, values)) > ENTRY_BYTES_MAX:
+            largest = max(len(key) + len(value) for key, value in zip(keys, values, strict=True))
+            if largest > ENTRY_BYTES_MAX:
+                raise self._too_large(largest)
         for key, value in zip(keys, values, strict=True):
             self._set(key, value)
 
@@ -119,6 +126,13 @@ class OverlaidStore(ABC):
             elif key in overlay:
                 # Put and deleted within one transaction: as if it had never been, in the changelog too.
                 self._unset(key)
+
+    def _too_large(self, size_bytes: int) -> EntryTooLarge:
+        return EntryTooLarge(
+            f"an entry of the store would take {size_bytes} bytes, more than the {ENTRY_BYTES_MAX} that a record of "
+            "its changelog may have.",
+            mend="Keep less per key: a shorter window, fewer fields, or a finer key.",
+        )
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         if key not in self._overlay:
@@ -144,6 +158,16 @@ class OverlaidStore(ABC):
 
     def abort(self) -> None:
         self._drop_overlay()
+        self._generation += 1
+
+    def savepoint(self) -> object:
+        return dict(self._overlay)
+
+    def rollback(self, savepoint: object) -> None:
+        assert isinstance(savepoint, dict)
+        self._drop_overlay()
+        self._overlay = savepoint
+        self._overlay_order.all_changed()
         self._generation += 1
 
     def restore(self, entries: Sequence[Change], changelog_offset: int) -> None:

@@ -67,7 +67,15 @@ class TopologyDriver:
                     self._tables[table.node.id] = table.input, self._filling(stage, table, nodes, functions or {})
             self.stores.update({(s.node, s.name): MemoryStore() for s in stage.stores})
             self._graphs[stage.id] = build_graph(
-                topology, stage, nodes, self.stores, self.clock, partition=0, functions=functions or {}, tap=self._tap
+                topology,
+                stage,
+                nodes,
+                self.stores,
+                self.clock,
+                partition=0,
+                functions=functions or {},
+                tap=self._tap,
+                careful=True,
             )
 
     def feed(

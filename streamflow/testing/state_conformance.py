@@ -18,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamflow.sdk.errors import StateError
+from streamflow.sdk.errors import EntryTooLarge, StateError
 from streamflow.sdk.state import TransactionalStore
+from streamflow.state.changelog import ENTRY_BYTES_MAX, encode_changes
 
 MakeStore = Callable[[], TransactionalStore]
 
@@ -211,6 +212,35 @@ class StoreConformance:
         aborted = store.generation
         store.restore([(b"a", b"3")], 2)
         assert len({first, aborted, store.generation}) == 3
+
+    def test_a_savepoint_is_the_transaction_as_it_was(self, make_store: MakeStore) -> None:
+        store = make_store()
+        store.put_many([b"a", b"b", b"c"], [b"1", b"1", b"1"])
+        store.commit(1)
+        store.put(b"a", b"2")
+        store.delete(b"b")
+        before, changes, generation = list(store.scan()), store.changes(), store.generation
+        mark = store.savepoint()
+        store.put_many([b"a", b"b", b"d"], [b"3", b"3", b"3"])
+        store.delete(b"c")
+        assert list(store.scan()) == [(b"a", b"3"), (b"b", b"3"), (b"d", b"3")]
+        store.rollback(mark)
+        assert (list(store.scan()), store.changes(), store.get(b"d")) == (before, changes, None)
+        assert store.generation != generation
+        store.put(b"d", b"4")
+        store.commit(2)
+        assert list(store.scan()) == [(b"a", b"2"), (b"c", b"1"), (b"d", b"4")]
+
+    def test_what_no_record_of_a_changelog_can_hold_is_refused(self, make_store: MakeStore) -> None:
+        store = make_store()
+        store.put(b"", bytes(ENTRY_BYTES_MAX))
+        store.put_many([bytes(1000), b""], [b"", bytes(ENTRY_BYTES_MAX)])
+        with pytest.raises(EntryTooLarge, match=f"{ENTRY_BYTES_MAX + 1} bytes"):
+            store.put(b"k", bytes(ENTRY_BYTES_MAX))
+        with pytest.raises(EntryTooLarge, match=f"{ENTRY_BYTES_MAX + 1} bytes"):
+            store.put_many([b"a", b"k"], [b"1", bytes(ENTRY_BYTES_MAX)])
+        assert [k for k, _ in store.changes()] == [b"", bytes(1000)]
+        encode_changes(store.changes())
 
     def test_unequal_numbers_of_keys_and_values_are_refused(self, make_store: MakeStore) -> None:
         store = make_store()

@@ -266,7 +266,9 @@ def outputs(
         rows = [
             repr(row)
             for batch in batches
-            for row in batch.frame.select(c for c in sorted(batch.frame.columns) if c not in without).iter_rows(named=True)
+            for row in batch.frame.select(c for c in sorted(batch.frame.columns) if c not in without).iter_rows(
+                named=True
+            )
         ]
         seen[f"{node}.{port}"] = rows if ordered else sorted(rows)
     return {port: rows for port, rows in seen.items() if rows}

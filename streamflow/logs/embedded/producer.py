@@ -74,9 +74,10 @@ class EmbeddedProducer:
         else:
             stored = await asyncio.to_thread(_store, batches, compression)
         self._check_open()  # an abort may have come meanwhile
+        limit = min(topic.config.message_bytes_max or RECORD_BATCH_BYTES_MAX, RECORD_BATCH_BYTES_MAX)
         for one in stored:
-            if len(one.data) > RECORD_BATCH_BYTES_MAX:
-                raise _too_large(at, len(one.data))
+            if len(one.data) > limit:
+                raise _too_large(at, len(one.data), limit)
         self._batches.setdefault((at, topic.info.incarnation), []).extend(stored)
         self._size_bytes += total
 
@@ -184,20 +185,18 @@ def _check_batch(at: TopicPartition, batch: NewBatch) -> None:
     if batch.count < 1:
         raise UsageError(f"{at}: a record batch of {batch.count} records.", mend="Append at least one record.")
     if len(batch.body) > RECORD_BATCH_BYTES_MAX:
-        raise _too_large(at, len(batch.body))
+        raise _too_large(at, len(batch.body), RECORD_BATCH_BYTES_MAX)
 
 
-def _too_large(at: TopicPartition, size_bytes: int) -> UsageError:
-    return UsageError(
-        f"{at}: a record batch of {size_bytes} bytes.", mend=f"Split it: the limit is {RECORD_BATCH_BYTES_MAX} bytes."
-    )
+def _too_large(at: TopicPartition, size_bytes: int, limit: int) -> UsageError:
+    return UsageError(f"{at}: a record batch of {size_bytes} bytes.", mend=f"Split it: the limit is {limit} bytes.")
 
 
 def _store(batches: Sequence[NewBatch], compression: Compression) -> list[_Stored]:
     out = []
     for batch in batches:
         data = build(batch, base_offset=0, compression=compression)
-        if len(batch.body) > _RATIO_MAX * len(data):
+        if len(batch.body) > _RATIO_MAX * len(data) or len(data) > len(batch.body) + HEADER_SIZE:
             data = build(batch, base_offset=0, compression="none")
         out.append(_Stored(data, batch.count, batch.max_timestamp_ms))
     return out

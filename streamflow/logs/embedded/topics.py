@@ -26,6 +26,7 @@ class TopicConfig:
     retention_bytes: int = -1
     segment_bytes: int = 256 << 20
     delete_retention_ms: int = _DAY_MS
+    message_bytes_max: int | None = None  # of a record batch as it is stored; None: what the log takes
     compression: Compression | None = None  # None: what the log was opened with
 
 
@@ -61,6 +62,7 @@ def read_config(topic: str, config: Mapping[str, str]) -> TopicConfig:
         retention_bytes=_number(topic, config, "retention.bytes", known.retention_bytes, -1),
         segment_bytes=_number(topic, config, "segment.bytes", known.segment_bytes, 1),
         delete_retention_ms=_number(topic, config, "delete.retention.ms", known.delete_retention_ms, 0),
+        message_bytes_max=_number(topic, config, "max.message.bytes", 0, 0) or None,
         compression=None if compression == "producer" else cast("Compression", compression),
     )
 

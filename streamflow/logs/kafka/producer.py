@@ -229,7 +229,7 @@ def _encode(batch: NewBatch, session: Session, compression: Compression, sequenc
         "base_offset": 0,
     }
     data = build(batch, compression=compression, **stamp)
-    if len(batch.body) > _RATIO_MAX * len(data):
+    if len(batch.body) > _RATIO_MAX * len(data) or len(data) > len(batch.body) + HEADER_SIZE:
         data = build(batch, compression="none", **stamp)
     return Outgoing(data, batch.count, (sequence + batch.count) % _SEQUENCES)
 

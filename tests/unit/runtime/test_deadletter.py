@@ -126,6 +126,17 @@ def test_the_batch_bound_leaves_room_for_the_header() -> None:
     assert max(len(b.body) for b in batches) < RECORD_BYTES_MAX < 2**20
 
 
+@pytest.mark.parametrize("limit", [4_000, 100_000])
+def test_a_topic_that_takes_little_gets_less_of_a_letter(limit: int) -> None:
+    letter = a_letter(value=bytes(limit), key=bytes(limit), message="m" * 3_000)
+    batches = encode_dead_letters([letter], size_bytes_max=limit)
+    assert sum(len(b.body) for b in batches) < limit
+    (found,) = decode_dead_letters(stored(batches))
+    assert found.cut
+    assert len(found.value or b"") == min(16 << 10, limit // 8)
+    assert f"key of {limit} bytes, value of {limit} bytes" in found.message
+
+
 def test_a_long_message_is_shortened() -> None:
     (letter,) = decode_dead_letters(stored(encode_dead_letters([a_letter(message="x" * 10_000)])))
     assert len(letter.message) == MESSAGE_CHARS_MAX

@@ -95,8 +95,8 @@ nodes:
     fields:
       total: {{function: reduce, initial: 1, {combine}expression: "{EXPRESSION}"}}
       rows: {{function: count}}
-      last: {{function: code, aggregator: "tests.property.test_window_code:Adjacent", of: n}}
-      framed: {{function: code, aggregator: "tests.property.test_window_code:Framed", of: n}}
+      last: {{function: code, aggregator: "tests.property.test_window_models:Adjacent", of: n}}
+      framed: {{function: code, aggregator: "tests.property.test_window_models:Framed", of: n}}
 connections: [start -> typed -> w]
 """,
         Path(),
