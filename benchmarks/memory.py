@@ -131,9 +131,7 @@ def main() -> None:
     if feeder.returncode:
         raise RuntimeError(f"what feeds ended with {feeder.returncode}")
     by_minute = [max(rss_mb[at : at + 60]) for at in range(0, len(rss_mb), 60)]
-    print(
-        f"{told['records_in']:,} records in, {told['records_out']:,} out, lag at the end {told['lag']:,}; {seconds:.0f} s"
-    )
+    print(f"{told['records_in']:,} records in {seconds:.0f} s, lag at the end {told['lag']:,}")
     print(f"resident, greatest of each minute: {', '.join(f'{mb:.0f}' for mb in by_minute)} MB")
     report = json.loads(args.out.read_text()) if args.out.exists() else {}
     report[args.workload] = {

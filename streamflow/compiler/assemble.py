@@ -111,6 +111,7 @@ class _Assembler:
                 schema=read.schema,
                 codec=user_codec(read, types.avro),
                 key=read.key.text if read.key else "",
+                partitioner=read.partitioner,
                 time=read.time.text if read.time else "",
                 by_clock=read.by_clock,
                 disorder_ms=read.disorder_ms,

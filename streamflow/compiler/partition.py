@@ -1,8 +1,8 @@
 """Where rows must change partition: repartition nodes are put before keyed ports that need them.
 
 Only what cannot be seen to be partitioned right already is repartitioned: rows that come, through nodes that change
-neither items nor keys, from a repartition by the same expression. Where others come to a node by a repartition of so
-many partitions, the one put in for the rest has as many.
+neither items nor keys, from a repartition by the same expression, or from a topic of which that is said. Where others
+come to a node by a repartition of so many partitions, the one put in for the rest has as many.
 """
 
 from __future__ import annotations
@@ -62,12 +62,28 @@ def _pairs(graph: Graph, node: GraphNode) -> list[tuple[Port, Port | None]]:
 
 def _all_partitioned(graph: Graph, node: GraphNode, port: Port) -> bool:
     """Whether all rows of a port are where its key puts them."""
-    key = node.node.port_key(port.name)
+    key, meets = node.node.port_key(port.name), _meets(graph, node) and not _alike(graph, node)
     return key is not None and all(
-        _partitioned_by(graph, e.source, key.text, meets=_meets(graph, node))
+        _partitioned_by(graph, e.source, key.text, meets=meets)
         for e in graph.into(node.id)
         if e.target_port == port.name
     )
+
+
+def _alike(graph: Graph, node: GraphNode) -> bool:
+    """Whether all that meets at a node comes from topics that others partition by its keys, each in the same way.
+
+    That they have equally many partitions is seen when they are looked at: see `runtime.topics`.
+    """
+    hows: set[str | None] = set()
+    for port in node.node.input_ports():
+        key = node.node.port_key(port.name) if port.keyed else None
+        for edge in graph.into(node.id) if port.keyed else ():
+            if edge.target_port == port.name:
+                if key is None or not _partitioned_by(graph, edge.source, key.text, meets=False):
+                    return False
+                hows |= {getattr(graph.nodes[o].node, "partitioner", None) for o in _origins(graph, edge.source)}
+    return node.kind != "table" and len(hows) == 1 and None not in hows
 
 
 def _through(edges: list[Edge], node: GraphNode, between: str, port: str, enter: str, leave: str) -> list[Edge]:
@@ -120,8 +136,8 @@ def _wanted(graph: Graph, node: GraphNode) -> int | None:
 def _meets(graph: Graph, node: GraphNode) -> bool:
     """Whether rows of several inputs meet at a node by key: then all of them have to be put where their keys belong.
 
-    A topic that the workflow only reads may have any number of partitions, and any way to choose one. What a table
-    gives may meet others behind it.
+    A topic that the workflow only reads may have any number of partitions, and any way to choose one, unless it is said
+    (`_alike`). What a table gives may meet others behind it.
     """
     keyed = {p.name for p in node.node.input_ports() if p.keyed}
     wires = [e for e in graph.into(node.id) if e.target_port in keyed]

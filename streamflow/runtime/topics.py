@@ -17,7 +17,7 @@ _SHOWN_AFTER_S_MAX, _LOOK_AGAIN_S = 30.0, 0.1
 
 
 class TopicMismatch(LogError):
-    """A topic of ours exists with another number of partitions than the topology needs."""
+    """Topics exist with other numbers of partitions, or other settings, than the topology needs."""
 
     code = "SF509"
 
@@ -67,9 +67,11 @@ def _level(stage: StagePlan, counts: Mapping[str, int], fixed: Collection[str]) 
 
 
 async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:
-    """Create what is missing and return all topics. Raises TopicMismatch where ours do not fit."""
+    """Create what is missing and return all topics. Raises TopicMismatch where some do not fit."""
     existing = await log.topics()
     counts = resolve_partitions(topology, {n: t.partitions for n, t in existing.items()})
+    for stage in topology.stages:
+        _check_alike(stage, counts)
     for topic in topology.topics:
         if topic.name not in existing:
             await _create(log, topic, counts[topic.name])
@@ -84,6 +86,22 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
     topics = await _all_topics(topology, log)
     _check_settings(topology, topics)
     return topics
+
+
+def _check_alike(stage: StagePlan, counts: Mapping[str, int]) -> None:
+    """Topics whose rows meet by key where their producers put them must be equally wide."""
+    alike: dict[str, dict[str, int]] = {}
+    for entry in stage.inputs:
+        if entry.partitioner:
+            alike.setdefault(entry.partitioner, {})[entry.topic] = counts[entry.topic]
+    for partitioner, found in alike.items():
+        if len(set(found.values())) > 1:
+            told = ", ".join(f"{topic}: {count}" for topic, count in found.items())
+            raise TopicMismatch(
+                f"stage {stage.id!r} reads topics that are partitioned alike ({partitioner}): they must have equally "
+                f"many partitions; found {told}.",
+                mend="Leave out `partitioner` on their triggers: then rows that meet by key are repartitioned.",
+            )
 
 
 async def _all_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:

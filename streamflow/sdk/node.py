@@ -250,6 +250,7 @@ class TopicRead:
     schema: Schema
     key: Expression | None = None  # replaces the record key
     partitioned_by: Expression | None = None  # what producers are said to have partitioned it by
+    partitioner: str = ""  # and how; topics with equal names are partitioned alike
     time: Expression | None = None  # event time; default: the record's timestamp
     by_clock: bool = False  # event time is when a record is read, and goes on without records
     disorder_ms: int = 0  # how far behind the greatest event time so far a record may be and not be late

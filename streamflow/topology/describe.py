@@ -90,6 +90,8 @@ def _input(entry: InputPlan, names: _SchemaNames) -> Iterator[str]:
         details.append(f"key `{entry.key}`")
     if entry.time:
         details.append(f"event time `{entry.time}`")
+    if entry.partitioner:
+        details.append(f"partitioned by producers as {entry.partitioner}")
     if entry.by_clock:
         details.append("event time by the clock")
     if entry.disorder_ms:

@@ -56,6 +56,7 @@ class InputPlan:
     codec: CodecSpec | None = None
     envelope: tuple[EnvelopeField, ...] = ()
     key: str = ""  # expression that replaces the record key
+    partitioner: str = ""  # inputs of a stage with the same one have equally many partitions, since rows meet by key
     time: str = ""  # expression for event time; "" is the record's timestamp
     by_clock: bool = False  # event time is when a record is read, and goes on without records
     disorder_ms: int = 0  # how far behind the greatest event time before it a record may be and not be late
