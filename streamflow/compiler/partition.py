@@ -1,9 +1,10 @@
 """Where rows must change partition: repartition nodes are put before keyed ports that need them.
 
 Only what cannot be seen to be partitioned right already is repartitioned: rows that come, through nodes that change
-neither items nor keys, from a repartition by the same expression. Where others come to a node by a repartition of so
-many partitions, the one put in for the rest has as many. Topics that are all said to be partitioned by the key of the
-node where they meet are taken where they lie; that they have equally many partitions is checked when a worker begins.
+neither items nor keys, from a repartition by the same expression, or from a topic of which that is said. Where others
+come to a node by a repartition of so many partitions, the one put in for the rest has as many. Topics that are all said
+to be partitioned by the key of the node where they meet, and in one way, are taken where they lie; that they have
+equally many partitions is checked when a worker begins.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ def _wanted(graph: Graph, node: GraphNode) -> int | None:
 def _meets(graph: Graph, node: GraphNode) -> bool:
     """Whether rows of several inputs meet at a node by key: then all of them have to be put where their keys belong.
 
-    A topic that the workflow only reads may have any number of partitions, and any way to choose one. What a table
-    gives may meet others behind it.
+    A topic that the workflow only reads may have any number of partitions, and any way to choose one, unless it is said
+    (`lying_alike`). What a table gives may meet others behind it.
     """
     keyed = {p.name for p in node.node.input_ports() if p.keyed}
     wires = [e for e in graph.into(node.id) if e.target_port in keyed]
@@ -136,7 +137,9 @@ def _meets(graph: Graph, node: GraphNode) -> bool:
 
 
 def lying_alike(graph: Graph, node: GraphNode) -> tuple[str, ...]:
-    """The triggers whose topics meet at a node where they lie, since all are said to be partitioned by its key."""
+    """The triggers whose topics meet at a node where they lie, since all are said to be partitioned by its key, and each
+    in the same way.
+    """
     keys = {p.name: node.node.port_key(p.name) for p in node.node.input_ports() if p.keyed}
     origins: set[str] = set()
     for edge in graph.into(node.id) if node.kind != "table" else ():
@@ -147,7 +150,8 @@ def lying_alike(graph: Graph, node: GraphNode) -> tuple[str, ...]:
             if not _partitioned_by(graph, edge.source, key.text, meets=False):
                 return ()
             origins |= found
-    return tuple(sorted(origins)) if len(origins) > 1 else ()
+    hows = {getattr(graph.nodes[n].node, "partitioner", None) for n in origins}
+    return tuple(sorted(origins)) if len(origins) > 1 and len(hows) == 1 and None not in hows else ()
 
 
 def _origins(graph: Graph, node: str) -> set[str]:

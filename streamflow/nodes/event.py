@@ -51,8 +51,13 @@ class Event(Node):
     partitioned_by: Expression | None = param(
         default=None,
         help="What producers of the topic partition it by, if they all do. A node with that key then takes the items "
-        "where they are, without a repartition; what lies elsewhere would be another item's group to it. Topics that "
-        "meet at a node are taken where they are if this is said of each; their producers choose partitions alike.",
+        "where they are, without a repartition; what lies elsewhere would be another item's group to it.",
+    )
+    partitioner: str | None = param(
+        default=None,
+        min_length=1,
+        help="How producers choose a partition by that, under any name: murmur2, crc32. Topics that say the same meet "
+        "by that key without a repartition, and must have equally many partitions. Left out: not known.",
     )
     time: Expression | None = param(
         default=None, help="Event time: a timestamp, or a long of ms since 1970. Left out: the record's timestamp."
@@ -95,6 +100,9 @@ class Event(Node):
             if self.by_clock and given:
                 message = f"event time by the clock has no `{name.removesuffix('_ms')}`."
                 ctx.report(CONTRADICTION, message, param=name, mend="Leave it out, or leave out `by_clock`.")
+        if self.partitioner is not None and self.partitioned_by is None:
+            message = "`partitioner` says how a partition is chosen, but not by what."
+            ctx.report(CONTRADICTION, message, param="partitioner", mend="Set `partitioned_by`, or leave it out.")
         schema = self._schema(ctx)
         if schema is None:
             return None

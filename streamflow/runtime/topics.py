@@ -17,7 +17,7 @@ _SHOWN_AFTER_S_MAX, _LOOK_AGAIN_S = 30.0, 0.1
 
 
 class TopicMismatch(LogError):
-    """A topic exists with another number of partitions than the topology needs."""
+    """Topics exist with other numbers of partitions, or other settings, than the topology needs."""
 
     code = "SF509"
 
@@ -67,7 +67,7 @@ def _level(stage: StagePlan, counts: Mapping[str, int], fixed: Collection[str]) 
 
 
 async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:
-    """Create what is missing and return all topics. Raises TopicMismatch where ours do not fit."""
+    """Create what is missing and return all topics. Raises TopicMismatch where some do not fit."""
     existing = await log.topics()
     counts = resolve_partitions(topology, {n: t.partitions for n, t in existing.items()})
     for topic in topology.topics:
@@ -88,13 +88,13 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
 
 
 def _check_together(stage: StagePlan, counts: Mapping[str, int]) -> None:
-    """Topics that meet where they lie have equally many partitions, or equal keys would lie apart."""
+    """Topics that meet where their producers put them have equally many partitions, or equal keys would lie apart."""
     if len({counts[name] for name in stage.together}) > 1:
         told = " and ".join(f"{name!r} has {counts[name]}" for name in stage.together)
         raise TopicMismatch(
-            f"stage {stage.id!r} takes topics by key where they lie, as `partitioned_by` says, but they have unequal "
-            f"numbers of partitions: {told}.",
-            mend="Leave `partitioned_by` out at one of them: then both are repartitioned by the workflow.",
+            f"stage {stage.id!r} takes topics by key where they lie, as they are said to be partitioned alike, but they "
+            f"have unequal numbers of partitions: {told}.",
+            mend="Leave out `partitioner` on their triggers: then rows that meet by key are repartitioned.",
         )
 
 

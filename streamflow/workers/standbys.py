@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -126,7 +127,7 @@ class Standbys:
                 standby.positions[name] = max(state.stores[name].changelog_offset, start)
                 if not state.stores[name].changelog_offset:
                     # From its beginning on it will miss no deletion that is there now.
-                    await _in_thread(lambda name=name: state.caught_up(name, now_ms))
+                    await _in_thread(partial(state.caught_up, name, now_ms))
             while True:
                 begun_s, moved = time.monotonic(), False
                 for name in standby.changelogs:

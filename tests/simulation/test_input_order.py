@@ -38,14 +38,14 @@ SCHEMA = {
 WHERE_THEY_LIE = """
 workflow: asked
 nodes:
-  names: {{type: event, topic: names, format: json, schema: said.avsc, time: t, partitioned_by: k}}
-  asks: {{type: event, topic: asks, format: json, schema: said.avsc, time: t, partitioned_by: k}}
+  names: {{type: event, topic: names, format: json, schema: said.avsc, time: t, partitioned_by: k, partitioner: p}}
+  asks: {{type: event, topic: asks, format: json, schema: said.avsc, time: t, partitioned_by: k, partitioner: p}}
   found: {{type: lookup, key: k, prefix: is_, join: left}}
   out: {{type: publish, topic: out, format: json}}
 connections: [asks -> found -> out, names -> found.table]
 policies: {{commit_interval: 1ms, step_bytes_max: {step_bytes}, partitions: 2}}
 """
-SPREAD_ANEW = WHERE_THEY_LIE.replace(", partitioned_by: k", "")
+SPREAD_ANEW = WHERE_THEY_LIE.replace(", partitioned_by: k, partitioner: p", "")
 Rows = Sequence[tuple[str, dict[str, Any]]]  # (topic, item), by time
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from streamflow.codecs.records import Record, from_records
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.replay.follow import follow
+from streamflow.runtime.topics import TopicMismatch
+from streamflow.sdk.log import TopicSpec
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from streamflow.topology.plan import Topology
 from tests.simulation.running import compiled, contents, run, send, values, with_log
@@ -101,6 +106,60 @@ def test_two_topics_meet(kind: str, step_bytes: int, log_folder: Path) -> None:
         assert topics["met.j.left.repartition"].partitions == topics["met.j.right.repartition"].partitions == 3
         assert await results(log, kind, others) == expected(kind, ones, others)
         assert not await values(log, "late")
+
+    asyncio.run(with_log(log_folder, work))
+
+
+ALIKE = """
+workflow: met
+nodes:
+  ones: {type: event, topic: ones, format: json, time: long(t), disorder: 500ms,
+    partitioned_by: string(k), partitioner: sum}
+  others: {type: event, topic: others, format: json, time: long(t), disorder: 500ms,
+    partitioned_by: string(k), partitioner: sum}
+  j: {type: join, key: string(k), kind: outer, before: 400ms, after: 900ms}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - ones -> j.left
+  - others -> j.right
+  - j -> out
+policies: {commit_interval: 1ms, step_bytes_max: 500}
+"""
+
+
+def test_topics_that_are_partitioned_alike_meet_without_a_repartition(log_folder: Path) -> None:
+    """Method: put each key into a partition as the runtime would not."""
+    ones, others = streams(100)
+    topology = compiled(ALIKE)
+    assert not [t.name for t in topology.topics if t.kind == "repartition"]
+
+    def place(row: dict[str, Any]) -> int:
+        return sum(str(row["k"]).encode()) % 3
+
+    async def work(log: EmbeddedLog) -> None:
+        for topic, rows in (("ones", ones), ("others", others)):
+            await log.create_topic(TopicSpec(name=topic, partitions=3))
+            producer = await log.producer(topic)
+            for row in rows:
+                record = Record(0, row["t"], None, json.dumps(row).encode(), [])
+                await producer.begin()
+                await producer.append(TopicPartition(topic, place(row)), [from_records([record])])
+                await producer.commit()
+        await run(topology, log)
+        found = await values(log, "out")
+        pairs = Counter(tuple(None if r[s] is None else r[s]["n"] for s in ("left", "right")) for r in found)
+        assert {pair: n for pair, n in pairs.items() if -1 not in pair} == expected("outer", ones, others)
+
+    asyncio.run(with_log(log_folder, work))
+
+
+def test_topics_that_are_partitioned_alike_must_have_equally_many_partitions(log_folder: Path) -> None:
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "ones", [], partitions=3)
+        await send(log, "others", [], partitions=5)
+        with pytest.raises(TopicMismatch, match=r"stage 'ones' reads .* alike \(sum\).*; found ones: 3, others: 5"):
+            await run(compiled(ALIKE), log)
+        assert set(await log.topics()) == {"ones", "others"}, "nothing is made of a workflow that cannot run"
 
     asyncio.run(with_log(log_folder, work))
 

@@ -217,6 +217,56 @@ def test_two_topics_that_others_partition_by_a_key_meet_behind_a_repartition() -
     assert list(partitions_of(topology)) == ["w.fresh.in.repartition"]
 
 
+ALIKE = """a: {type: event, topic: a, format: json, partitioned_by: item.id, partitioner: murmur2}
+    b: {type: event, topic: b, format: json, partitioned_by: item.order, partitioner: murmur2}
+    both: {type: pair, left_key: item.id, right_key: item.order}
+    out: {type: publish, topic: out}"""
+MEET = "a -> both.left\nb -> both.right\nboth -> out"
+
+
+def test_topics_that_are_said_to_be_partitioned_alike_meet_as_they_are() -> None:
+    topology, found = compiled(ALIKE, MEET)
+    assert topology is not None, found
+    assert [[i.topic for i in s.inputs] for s in topology.stages] == [["a", "b"]]
+    assert not partitions_of(topology)
+
+
+@pytest.mark.parametrize(
+    ("said", "otherwise"),
+    [
+        ("item.order, partitioner: murmur2", "item.order, partitioner: crc32"),
+        ("item.order, partitioner: murmur2", "item.order"),
+        ("item.order, partitioner: murmur2", "item.other, partitioner: murmur2"),
+    ],
+)
+def test_both_topics_are_repartitioned_where_one_is_partitioned_otherwise(said: str, otherwise: str) -> None:
+    """Not that one alone: how others choose a partition need not be how it is done here."""
+    topology, found = compiled(ALIKE.replace(said, otherwise), MEET)
+    assert topology is not None, found
+    assert list(partitions_of(topology)) == ["w.both.left.repartition", "w.both.right.repartition"]
+
+
+def test_a_topic_that_is_said_to_be_partitioned_alike_does_not_meet_a_repartition_as_it_is() -> None:
+    text = ALIKE + "\n by: {type: repartition, key: item.order, partition_count: 3}"
+    topology, found = compiled(text, MEET.replace("b -> both", "b -> by -> both"))
+    assert topology is not None, found
+    assert partitions_of(topology) == {"w.by.repartition": 3, "w.both.left.repartition": 3}
+
+
+def test_a_table_of_a_topic_that_is_said_to_be_partitioned_alike_has_its_repartition() -> None:
+    nodes = ALIKE.replace(
+        "both: {type: pair, left_key: item.id, right_key: item.order}", "t: {type: table, key: item.id}"
+    )
+    topology, found = compiled(nodes, "a -> t -> out\nb -> out")
+    assert topology is not None, found
+    assert list(partitions_of(topology)) == ["w.t.in.repartition"]
+
+
+def test_a_partitioner_needs_what_it_goes_by() -> None:
+    _, found = compiled(ALIKE.replace("partitioned_by: item.id, ", ""), MEET)
+    assert "Set `partitioned_by`, or leave it out." in [f.mend for f in found]
+
+
 @pytest.mark.parametrize("params", ["", "foreign_key: item.id"])
 def test_a_finding_names_the_node_that_the_user_wrote(params: str) -> None:
     nodes = f"a: {{type: event, topic: a, format: json}}\n t: {{type: table_join, {params}}}"
