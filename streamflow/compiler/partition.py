@@ -137,8 +137,8 @@ def _meets(graph: Graph, node: GraphNode) -> bool:
 
 
 def lying_alike(graph: Graph, node: GraphNode) -> tuple[str, ...]:
-    """The triggers whose topics meet at a node where they lie, since all are said to be partitioned by its key, and each
-    in the same way.
+    """The triggers whose topics meet at a node where they lie, since all are said to be partitioned by its key, and in
+    one way.
     """
     keys = {p.name: node.node.port_key(p.name) for p in node.node.input_ports() if p.keyed}
     origins: set[str] = set()
