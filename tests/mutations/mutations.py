@@ -73,6 +73,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "            number += 0\n",
         (f"{BATCHES}::test_cuts_change_nothing[sort-run-any]",),
     ),
+    Mutation(
+        "12.1",
+        "rows fail for what one left behind that failed elsewhere",
+        "streamflow/operators/stepwise.py",
+        "alone = len(self.folds) == 1 and len(np.unique(source)) == len(source)",
+        "alone = True",
+        ("tests/property/test_window_models.py::test_windows_are_those_of_the_model[hopping]",),
+    ),
     # 2. Order and lineage.
     Mutation(
         "12.2",
@@ -345,6 +353,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         '        if bad and self._errors.on_error == "stop":\n',
         "        if False:\n",
         (f"{STOP}::test_a_line_that_does_not_decode_stops_at_its_place",),
+    ),
+    # 12. What a topic would reject is dead-lettered before it is sent.
+    Mutation(
+        "12.12",
+        "what was written for a row that a store refuses stays",
+        "streamflow/runtime/careful.py",
+        "            store.rollback(mark)\n",
+        "            pass\n",
+        ("tests/unit/runtime/test_careful.py::test_only_the_rows_that_do_not_fit_fail",),
+    ),
+    Mutation(
+        "12.12",
+        "rows are held to what is usual, whatever their topic takes",
+        "streamflow/runtime/emit.py",
+        "limit = self._limits.get(sink.topic, SIZE_BYTES_MAX)",
+        "limit = SIZE_BYTES_MAX",
+        ("tests/simulation/test_too_large.py::test_a_row_that_its_topic_does_not_take_is_dead_lettered",),
     ),
     # 13. Columnar codec.
     Mutation(

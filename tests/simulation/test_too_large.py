@@ -9,6 +9,8 @@ import pytest
 
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
+from streamflow.nodes import registry
+from streamflow.replay.follow import follow
 from streamflow.runtime.deadletter import DeadLetter, decode_dead_letters
 from streamflow.sdk.log import Log, TopicSpec
 from streamflow.topology.plan import Topology
@@ -64,9 +66,15 @@ connections: [start -> keep -> short -> out]
         assert (letter.code, letter.node) == ("too_large", "keep")
         assert b"zzz" in (letter.value or b"")
         assert "Keep less per key" in letter.message
+        again = EmbeddedLog(tmp_path / "replayed")
+        await again.open()
+        await follow(topology, log, again, nodes=registry())
+        assert await contents(again, "out") == await contents(log, "out")
+        assert [one.code for one in await dead(again, topology)] == ["too_large"]
+        await again.close()
         assert not (await audited(log, topology)).findings
 
-    asyncio.run(with_log(tmp_path, work))
+    asyncio.run(with_log(tmp_path / "first", work))
 
 
 @pytest.mark.parametrize("limit", [None, 2_000])
