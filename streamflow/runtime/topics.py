@@ -92,8 +92,8 @@ def _check_together(stage: StagePlan, counts: Mapping[str, int]) -> None:
     if len({counts[name] for name in stage.together}) > 1:
         told = " and ".join(f"{name!r} has {counts[name]}" for name in stage.together)
         raise TopicMismatch(
-            f"stage {stage.id!r} takes topics by key where they lie, as they are said to be partitioned alike, but their "
-            f"numbers of partitions are unequal: {told}.",
+            f"stage {stage.id!r} takes topics by key where they lie, as these are said to be partitioned alike; "
+            f"they differ in their numbers of partitions: {told}.",
             mend="Leave out `partitioner` on their triggers: then rows that meet by key are repartitioned.",
         )
 

@@ -15,7 +15,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 import structlog
 
@@ -125,9 +124,9 @@ class Standbys:
             for name, at in standby.changelogs.items():
                 start, _ = await self._log.offsets(at)
                 standby.positions[name] = max(state.stores[name].changelog_offset, start)
-                if not state.stores[name].changelog_offset:
-                    # From its beginning on it will miss no deletion that is there now.
-                    await _in_thread(partial(state.caught_up, name, now_ms))
+            # From the beginning of a changelog on, it will miss no deletion that is there now.
+            new = [name for name in standby.changelogs if not state.stores[name].changelog_offset]
+            await _in_thread(lambda: [state.caught_up(name, now_ms) for name in new])
             while True:
                 begun_s, moved = time.monotonic(), False
                 for name in standby.changelogs:
