@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -125,8 +126,9 @@ class Standbys:
                 start, _ = await self._log.offsets(at)
                 standby.positions[name] = max(state.stores[name].changelog_offset, start)
             # From the beginning of a changelog on, it will miss no deletion that is there now.
-            new = [name for name in standby.changelogs if not state.stores[name].changelog_offset]
-            await _in_thread(lambda: [state.caught_up(name, now_ms) for name in new])
+            for name in standby.changelogs:
+                if not state.stores[name].changelog_offset:
+                    await _in_thread(partial(state.caught_up, name, now_ms))
             while True:
                 begun_s, moved = time.monotonic(), False
                 for name in standby.changelogs:
