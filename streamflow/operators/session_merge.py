@@ -74,11 +74,13 @@ def grow(folds: Folds, rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm
 def together(rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm: Int64s, *, each: bool) -> Int64s:
     """Which rows may go together: all of layer 0 first, then those of layer 1, and so on.
 
-    Rows and sessions that are near each other in time are a cluster, whatever order they come in. It is one session in
-    the end where none of its pieces could have closed before the last of its rows came, and where each row finds one
-    session that is open and near (`_grows`): it may go on for longer than it waits. And where its rows come in the
-    order of time, behind the sessions that were there, no row joins two: what each of them makes of the session
-    (`each`), and how sums of doubles add up, is then as if they had come one by one.
+    Rows and sessions that are near each other in time are a cluster, whatever order they come in. Where none of its
+    pieces could have closed before the last of its rows came, the cluster is one session in the end. And where its rows
+    come in the order of time, behind the sessions that were there, no row joins two: what each of them makes of the
+    session (`each`), and how sums of doubles add up, is then as if they had come one by one.
+
+    Other rows go in the order in which they come to their group, those together between which time stands still:
+    nothing closes there, and if none is late by itself, the open sessions that they make are the same in any order.
     """
     states = pl.concat([sessions, rows])
     cluster = _clusters(states, rule.gap_ms)
@@ -87,8 +89,6 @@ def together(rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm: Int64s, 
     np.minimum.at(earliest, cluster, states[LAST].to_numpy())
     np.maximum.at(latest, of_row, wm)
     alone = earliest < latest - rule.waits_ms
-    if alone.any():
-        alone &= ~_grows(rule, states, cluster, wm)
     if each:
         ts = rows[LAST].to_numpy()
         there = np.full(count, _TIME_MIN)
@@ -98,31 +98,11 @@ def together(rule: Gap, sessions: pl.DataFrame, rows: pl.DataFrame, wm: Int64s, 
         alone[of_row[ts < there[of_row]]] = True
     nth = np.zeros(rows.height, np.int64)
     behind = np.flatnonzero(alone[of_row])
-    nth[behind] = (
-        1
-        + pl.DataFrame({"g": rows[GROUP].to_numpy()[behind]})
-        .select(pl.int_range(pl.len()).over("g"))
-        .to_series()
-        .to_numpy()
-    )
+    by_itself = rows[LAST].to_numpy() < np.maximum(wm, _TIME_MIN) - rule.waits_ms
+    waiting = pl.DataFrame({"g": rows[GROUP].to_numpy(), "w": wm, "late": by_itself | each})[behind.astype(np.uint32)]
+    stands = (pl.col("w") == pl.col("w").shift(1)) & ~pl.col("late") & ~pl.col("late").shift(1)
+    nth[behind] = waiting.select((~stands).fill_null(True).cum_sum().over("g")).to_series().to_numpy()
     return nth
-
-
-def _grows(rule: Gap, states: pl.DataFrame, cluster: Int64s, wm: Int64s) -> Bools:
-    """Clusters that begin with one session, or a row that is not late, which takes each row that comes: it is open
-    still by the row's watermark, and near the row. The last states are the rows, with `wm` as their watermarks.
-    """
-    known = states.height - len(wm)
-    so_far = states.select(START, LAST, pl.Series("c", cluster)).with_columns(
-        pl.col(START).cum_min().shift(1).over("c").alias("@:s"), pl.col(LAST).cum_max().shift(1).over("c").alias("@:e")
-    )
-    near = pl.col(START).is_between(pl.col("@:s") - rule.gap_ms, pl.col("@:e") + rule.gap_ms).fill_null(True)
-    lasts = pl.coalesce("@:e", LAST)
-    needed = pl.Series(np.maximum(wm, _TIME_MIN) - rule.waits_ms)
-    takes = so_far.slice(known).select(near & (lasts >= needed)).to_series().to_numpy()
-    grows = np.bincount(cluster[:known], minlength=int(cluster.max()) + 1) <= 1
-    grows[cluster[known:][~takes]] = False
-    return grows
 
 
 def _closed(sessions: pl.DataFrame, rows: pl.DataFrame, wm: Int64s, rule: Gap) -> tuple[Bools, Bools]:
