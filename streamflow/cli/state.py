@@ -118,6 +118,12 @@ def _check(document: WorkflowDocument, topology: Topology, node: str) -> None:
         fail(f"there is no node {node!r}.", mend=f"Did you mean {near[0]!r}?" if near else "", code=2)
     if stores_of(topology, node):
         return
+    topics = {t.node.id: t.input.topic for stage in topology.stages for t in stage.tables}
+    if node in topics:
+        fail(
+            f"node {node!r} is a global table: what it holds is on its topic {topics[node]!r}, and in no changelog.",
+            mend=f"`streamflow tail {topics[node]} --from earliest` shows it.",
+        )
     keeping = sorted({store.node for stage in topology.stages for store in stage.stores})
     mend = f"These do: {', '.join(keeping)}." if keeping else "No node of this workflow does."
     fail(f"node {node!r} keeps no state.", mend=mend)

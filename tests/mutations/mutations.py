@@ -24,6 +24,7 @@ class Mutation:
 BATCHES = "tests/property/test_semantics_batches.py"
 ORDER = "tests/property/test_semantics_order.py"
 ACCOUNTING = "tests/property/test_semantics_accounting.py"
+GLOBAL = "tests/simulation/test_global_tables.py"
 REPLAY = "tests/simulation/test_replay.py"
 FAULTS = "tests/simulation/test_faults.py"
 STOP = "tests/simulation/test_stop.py"
@@ -174,6 +175,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         'b"\\0".join((self.workflow.encode(), execution.encode(), path))',
         (f"{REPLAY}::test_chance_depends_on_item_and_node_alone",),
     ),
+    Mutation(
+        "12.4",
+        "the journal does not say when global tables were read",
+        "streamflow/runtime/task.py",
+        "unwritten, self._unwritten = self._unwritten, []",
+        "unwritten, self._unwritten = [], []",
+        (f"{GLOBAL}::test_a_change_is_seen_by_what_comes_after_it",),
+    ),
     # 6. Typed expressions lower to (value, error code).
     Mutation(
         "12.6",
@@ -265,6 +274,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         (f"{FAULTS}::test_a_file_is_read_again_when_the_commit_of_its_end_did_not_happen",),
     ),
     # 9. Accounting.
+    Mutation(
+        "12.9",
+        "every task gives account of all records of a global table",
+        "streamflow/runtime/global_tables.py",
+        "[at for at in self._of if at.partition % program.tasks == program.partition]",
+        "list(self._of)",
+        (f"{GLOBAL}::test_a_record_that_cannot_be_read_is_one_dead_letter",),
+    ),
     Mutation(
         "12.9",
         "a node may lose rows",

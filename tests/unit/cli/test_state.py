@@ -145,3 +145,32 @@ connections: [orders -> once -> out]
     cli("send", "orders", "--partitions", "1", input="".join(f'{{"k": "a", "at": {at}}}\n' for at in (far - 10, far)))
     cli("run", "shop.yaml", "--until-end")
     assert [r["values"] for r in rows(cli, "once")] == [{"passed": f"{at} ms"} for at in (far - 10, far)]
+
+
+def test_what_a_global_table_holds_is_on_its_topic(cli: Cli) -> None:
+    (cli.folder / "shop.yaml").write_text("""\
+workflow: shop
+nodes:
+  carriers: {type: event, topic: carriers, schema: carrier.avsc, format: json}
+  by_code: {type: table, key: code, scope: global}
+  orders: {type: event, topic: orders, schema: carrier.avsc, format: json}
+  named: {type: lookup, key: code, prefix: carrier_}
+  out: {type: publish, topic: out, format: json}
+connections: [carriers -> by_code -> named.table, orders -> named -> out]
+""")
+    (cli.folder / "carrier.avsc").write_text(
+        '{"type": "record", "name": "Carrier", "fields": [{"name": "code", "type": "string"}]}'
+    )
+    cli("send", "carriers", "--partitions", "3", input='{"code": "a"}\n{"code": "b"}\n')
+    cli("send", "orders", "--partitions", "2", input='{"code": "a"}\n{"code": "c"}\n')
+    cli("run", "shop.yaml", "--until-end")
+    assert [r["value"] for r in cli.tail("out")] == [{"code": "a", "carrier_code": "a"}]
+    told = cli("state", "shop.yaml", "by_code", code=1).stderr
+    assert "'by_code' is a global table: what it holds is on its topic 'carriers'" in told
+    found = cli.json("lag", "shop.yaml")
+    assert {row["topic"] for row in found["tasks"]} == {"orders", "carriers"}
+    assert (found["lag"], found["standbys"]) == (0, [])
+    assert cli.json("audit", "shop.yaml")["ok"]
+    cli("reset", "shop.yaml", "--yes")
+    cli("run", "shop.yaml", "--until-end")
+    assert len(cli.tail("out")) == 2

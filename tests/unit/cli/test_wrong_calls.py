@@ -23,6 +23,12 @@ USAGE = [
     ("run shop/workflow.yaml --workers 0", "--workers"),
     ("run shop/workflow.yaml --guarantee twice", "'exactly_once', 'at_least_once'"),
     ("run shop/workflow.yaml --metrics nope/figures.json", "--metrics 'nope/figures.json' cannot be written"),
+    ("run shop/workflow.yaml --standbys 17", "--standbys"),
+    ("run shop/workflow.yaml --standbys 1", "--standbys are other workers, and on the embedded log there is one"),
+    (
+        "run shop/workflow.yaml --log kafka://localhost:1 --workers 2 --standbys 1 --state rocksdb",
+        "2 workers of one run keep state in one folder",
+    ),
     ("topics --log kafka://localhost:9092?no_such=1", "Kafka option no_such"),
     ("topics --log kafka://", "HOST:PORT"),
     ("topics --log http://localhost", "no log has such an address"),
