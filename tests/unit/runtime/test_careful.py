@@ -98,3 +98,32 @@ connections: [start -> w]
     whole, driver = last(stream)
     assert whole == last([row for row in stream if row[:2] != (7, "a")])[0]
     assert [d["code"] for d in driver.dead_letters()] == ["too_large"]
+
+
+NODES = {
+    "pattern": "pattern, key: string(k), within: 10ms, steps: {a: long(n) >= 0, b: long(n) > 3}",
+    "reduce": "reduce, key: string(k), initial: '\"\"', expression: accumulator + string(v), forget: 50ms",
+    "sliding": "window, key: string(k), shape: sliding, size: 5ms, fields: {all: {function: collect, of: string(v)}}",
+    "session": "window, key: string(k), shape: session, gap: 5ms, fields: {all: {function: collect, of: string(v)}}",
+}
+
+
+@pytest.mark.parametrize("kind", list(NODES))
+def test_an_item_that_no_entry_can_hold_fails_alone(kind: str) -> None:
+    plan = compiled(f"""
+workflow: w
+nodes:
+  start: {{type: event, topic: in, format: json}}
+  w: {{type: {NODES[kind]}}}
+connections: [start -> w]
+""")
+
+    def given(sizes: list[tuple[int, int]]) -> tuple[list[object], int]:
+        driver = TopologyDriver(plan, nodes=registry())
+        for some in ([s for s in sizes if s[0] < 10], [s for s in sizes if s[0] > 10]):
+            items = [{"k": "a", "v": "x" * size, "n": n} for n, size in some]
+            driver.feed("start", items, keys=[None] * len(items), times_ms=[n for n, _ in some], end=False)
+        return driver.items("w", "out"), driver.counts()["w"].dead_lettered
+
+    stream = [(1, 1), (2, 1), (3, 1_100_000), (4, 1), (90, 1), (190, 1)]
+    assert given(stream) == (given([row for row in stream if row[1] == 1])[0], 1)
