@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -126,7 +126,7 @@ class Standbys:
                 standby.positions[name] = max(state.stores[name].changelog_offset, start)
             # From the beginning of a changelog on, it will miss no deletion that is there now.
             new = [name for name in standby.changelogs if not state.stores[name].changelog_offset]
-            await _in_thread(lambda: [state.caught_up(name, now_ms) for name in new])
+            await _in_thread(lambda: _begun(state, new, now_ms))
             while True:
                 begun_s, moved = time.monotonic(), False
                 for name in standby.changelogs:
@@ -172,6 +172,11 @@ def _opened(state: TaskState) -> None:
     state.mend()
     for store in state.stores.values():
         store.abort()
+
+
+def _begun(state: TaskState, names: Sequence[StoreName], now_ms: int) -> None:
+    for name in names:
+        state.caught_up(name, now_ms)
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
