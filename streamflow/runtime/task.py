@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
@@ -22,13 +22,12 @@ from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked
-from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.records import commit_records, dead_letters
 from streamflow.runtime.stepped import Stepped
+from streamflow.runtime.table_reader import TableReader
 from streamflow.runtime.transaction import Transaction
-from streamflow.sdk.crash import crash_point
 from streamflow.sdk.errors import (
     CommitUnknown,
     EntryTooLarge,
@@ -41,8 +40,6 @@ from streamflow.sdk.errors import (
 from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.topology.plan import StorePlan, Topology
 
-_TABLE_READ_BYTES_MIN = 64 << 10
-_UNWRITTEN_MAX = 1_000  # steps of global tables that wait to be journaled
 _REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
 _T = TypeVar("_T")
 Fetched = Mapping[TopicPartition, Sequence[RecordBatch]]  # what came, by input
@@ -88,7 +85,7 @@ class _Pending:
     steps: list[JournalStep] = field(default_factory=list)
     done: list[Stepped] = field(default_factory=list)
     size_bytes: int = 0
-    since_s: float = 0.0
+    since_s: float = 0.0  # when its first step began
 
 
 class Task:
@@ -127,10 +124,11 @@ class Task:
         self._broke_at = -1  # commits there were when state on disk was found to be broken
         self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
-        self._tables = GlobalTables(program)
-        self._unwritten: list[JournalStep] = []  # of tables, to be journaled before the next step that looks into them
-        self._table_stop: Stopped | None = None
-        self._looked_s = 0.0  # when the topics of tables were read last
+        self._reader = TableReader(
+            program, self._inputs, self._in_thread, self._add, clock_ms=clock_ms,
+            step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
+        )  # fmt: skip
+        self._tables = self._reader.tables
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
 
     @property
@@ -157,7 +155,7 @@ class Task:
         """Forget everything since the last commit; positions and stores are those of the log again."""
         self._going_back = True
         await self._drop_prefetched()
-        self._pending, self._unwritten = _Pending(), []
+        self._pending = _Pending()
         self._caught_up.clear()
         self._buffers.clear()
         self._program.take_counts()
@@ -182,68 +180,15 @@ class Task:
                 )
             self._committed[at] = Committed(self.positions[at], known.metadata if known else "")
         if self._tables:
-            await self._fill_tables()
+            await self._read_tables()
         self._going_back = False
         await self._in_thread(self._after_commit)
 
-    async def _fill_tables(self) -> None:
-        """Read global tables from the beginning to the end. In a replay the journal tells what is read, and when."""
-        tables = self._tables
-        await self._in_thread(tables.empty)
-        committed = await self._log.committed(self.group, tables.counting)
-        await tables.begin(self._inputs, committed)
-        self._committed.update({at: known for at, known in tables.offsets().items() if at in committed})
-        self._table_stop = None
-        for at in tables.positions if self._inputs is self._log else ():
-            while self._table_stop is None:
-                size_bytes_max = self._policy.step_bytes_max
-                batches = await self._inputs.read(at, tables.positions[at], size_bytes_max=size_bytes_max)
-                if not batches:
-                    break
-                await self._take_in(at, batches, batches[-1].last_offset + 1, self._clock_ms())
-                crash_point("table-part")
-
-    async def _look_at_tables(self) -> bool:
-        """Read on in all global tables. False: nothing was there."""
-        self._looked_s, positions = time.monotonic(), dict(self._tables.positions)
-        size_bytes_max = max(_TABLE_READ_BYTES_MIN, self._policy.step_bytes_max // len(positions))
-        reads = (self._inputs.read(at, first, size_bytes_max=size_bytes_max) for at, first in positions.items())
-        found = [(at, batches) for at, batches in zip(positions, await asyncio.gather(*reads), strict=True) if batches]
-        for at, batches in found:
-            if self._table_stop is None:
-                await self._take_in(at, batches, batches[-1].last_offset + 1, self._clock_ms())
-        return bool(found)
-
-    async def _take_in(self, at: TopicPartition, batches: Sequence[RecordBatch], end: int, now_ms: int) -> None:
-        """Records of a global table, as steps of the journal."""
-        tables = self._tables
-        for limit, counted in list(tables.parts(at, end)):
-            first = tables.positions[at]
-            done = await self._in_thread(
-                lambda limit=limit, counted=counted: tables.step(
-                    at, batches, limit=limit, now_ms=now_ms, counted=counted
-                )
-            )
-            if counted and done.stop is not None:
-                self._table_stop = Stopped(f"{done.stop.text} (record {at} offset {done.stop.offset}).")
-                return
-            end_offset = tables.positions[at]
-            step = JournalStep(at=at, range=OffsetRange(first, end_offset), now_ms=now_ms)
-            last = self._unwritten[-1] if self._unwritten else None
-            if not counted and last is not None and last.at == at and last.range.end == first:
-                self._unwritten[-1] = replace(last, range=OffsetRange(last.range.first, end_offset))
-            elif not counted:
-                self._unwritten.append(step)
-            if counted or len(self._unwritten) >= _UNWRITTEN_MAX:
-                self._write_table_steps()
-            if counted:
-                self._add(done, now_ms)
-
-    def _write_table_steps(self, begun_s: float | None = None) -> None:
-        """What follows looks into global tables as they are now."""
-        unwritten, self._unwritten = self._unwritten, []
-        if unwritten:
-            self._add(Stepped(), unwritten[-1].now_ms, read=unwritten, begun_s=begun_s)
+    async def _read_tables(self) -> None:
+        """Global tables from the beginning of their topics to the end."""
+        committed = await self._log.committed(self.group, self._tables.counting)
+        await self._reader.begin(committed, fill=self._inputs is self._log)
+        self._committed.update(committed)
 
     async def _restore_kept(self, committed: Mapping[TopicPartition, Committed]) -> None:
         """Open executions and event time, from the journal record that the committed offsets name."""
@@ -298,7 +243,7 @@ class Task:
         """
         if self.halted is not None:
             return None
-        if self._table_stop is not None:
+        if self._reader.stopped is not None:
             return None
         inputs = list(self._program.inputs)
         if self._merges:
@@ -351,13 +296,11 @@ class Task:
             return True
 
     async def _take(self, fetched: Fetched | None) -> bool:
-        moved = False
-        if self._tables and self._table_stop is None and (fetched is None or self._must_look()):
-            moved = await self._look_at_tables()
-        if self._table_stop is not None:
+        moved = await self._reader.look(idle=fetched is None)
+        if self._reader.stopped is not None:
             if self._pending.steps:
                 await self.commit()
-            self.halted = self._table_stop
+            self.halted = self._reader.stopped
             return False
         stepped = fetched is not None and await self._step(fetched)
         moved = moved or stepped
@@ -372,9 +315,6 @@ class Task:
             if self.positions[where] >= offset:
                 self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
         return moved
-
-    def _must_look(self) -> bool:
-        return (time.monotonic() - self._looked_s) * 1000 >= self._policy.commit_interval_ms
 
     def _due(self, *, idle: bool) -> bool:
         waited_ms = (time.monotonic() - self._pending.since_s) * 1000
@@ -462,21 +402,17 @@ class Task:
             return False
         if await self._stopped(done):
             return True
-        self._write_table_steps(begun_s)
-        self._add(done, now_ms, begun_s=begun_s)
+        self._pending.since_s = self._pending.since_s or begun_s
+        self._reader.tell()
+        self._add(done, now_ms)
         for taken in done.taken:
             self.positions[taken.at] = taken.range.end
         return True
 
-    def _add(
-        self, done: Stepped, now_ms: int, *, read: Sequence[JournalStep] = (), begun_s: float | None = None
-    ) -> None:
-        """A step that `begun_s` is done, and waits for the commit. `read`: what the journal is to say of it, where it
-        took nothing.
-        """
+    def _add(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
+        """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing."""
         pending = self._pending
-        if not pending.steps:
-            pending.since_s = time.monotonic() if begun_s is None else begun_s
+        pending.since_s = pending.since_s or time.monotonic()
         for number, taken in enumerate(done.taken):
             idle = done.idle if number == 0 else ()
             pending.steps.append(
@@ -503,9 +439,9 @@ class Task:
         )
         if done is None or await self._stopped(done):
             return
-        self._write_table_steps()
+        self._reader.tell()
         quiet = JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle)
-        self._add(done, now_ms, read=[quiet])
+        self._add(done, now_ms, [quiet])
 
     async def _stopped(self, done: Stepped) -> bool:
         """Whether a row failed that stops the workflow: then nothing of the step counts."""
@@ -607,7 +543,7 @@ class Task:
         for steps in record.together():
             first = steps[0]
             if first.at in self._tables:
-                await self._replay_table(first)
+                await self._reader.replay(first, self._read_until)
             elif first.range.first == first.range.end:
                 await self._quiet(first.now_ms, first.idle)
             else:
@@ -615,13 +551,6 @@ class Task:
                 until: dict[TopicPartition, int | None] = {s.at: s.range.end for s in steps}
                 await self.process(came, until=until, now_ms=first.now_ms, idle=first.idle)
         await self.commit()
-
-    async def _replay_table(self, step: JournalStep) -> None:
-        tables = self._tables
-        tables.positions[step.at] = step.range.first  # a task that was started again read it again
-        while (first := tables.positions[step.at]) < step.range.end:
-            batches = await self._read_until(step.at, first, step.range.end)
-            await self._take_in(step.at, batches, step.range.end, step.now_ms)
 
     async def _read_until(self, at: TopicPartition, first: int, end: int) -> list[RecordBatch]:
         """A step's batches, however many reads they take now: what a node keeps may be cut as its steps were."""

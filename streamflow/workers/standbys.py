@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import structlog
 
@@ -126,9 +125,8 @@ class Standbys:
                 start, _ = await self._log.offsets(at)
                 standby.positions[name] = max(state.stores[name].changelog_offset, start)
             # From the beginning of a changelog on, it will miss no deletion that is there now.
-            for name in standby.changelogs:
-                if not state.stores[name].changelog_offset:
-                    await _in_thread(partial(state.caught_up, name, now_ms))
+            new = [name for name in standby.changelogs if not state.stores[name].changelog_offset]
+            await _in_thread(lambda: _begun(state, new, now_ms))
             while True:
                 begun_s, moved = time.monotonic(), False
                 for name in standby.changelogs:
@@ -174,6 +172,11 @@ def _opened(state: TaskState) -> None:
     state.mend()
     for store in state.stores.values():
         store.abort()
+
+
+def _begun(state: TaskState, names: Sequence[StoreName], now_ms: int) -> None:
+    for name in names:
+        state.caught_up(name, now_ms)
 
 
 async def _in_thread(work: Callable[[], object]) -> None:

@@ -178,9 +178,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "12.4",
         "the journal does not say when global tables were read",
-        "streamflow/runtime/task.py",
-        "unwritten, self._unwritten = self._unwritten, []",
-        "unwritten, self._unwritten = [], []",
+        "streamflow/runtime/table_reader.py",
+        "waiting, self._waiting = self._waiting, []",
+        "waiting, self._waiting = [], []",
         (f"{GLOBAL}::test_a_change_is_seen_by_what_comes_after_it",),
     ),
     # 6. Typed expressions lower to (value, error code).
