@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from streamflow.logs.kafka import KafkaLog
+from streamflow.model.positions import TopicPartition
 from streamflow.sdk.log import TopicSpec
 from streamflow.testing.kafka_server import KafkaServer
 from tests.simulation.running import contents, run
@@ -22,6 +23,18 @@ from tests.simulation.test_watermarks import (
 )
 
 
+async def told(log: KafkaLog) -> str:
+    """Where everything stands, for whoever has to find out why something is not there."""
+    ends = {
+        f"{name}/{p}": await log.offsets(TopicPartition(name, p))
+        for name, topic in (await log.topics()).items()
+        if name in ("in", "out.first", "out.second") or name.startswith("timed.")
+        for p in range(topic.partitions)
+    }
+    groups = {name: offsets for name, offsets in (await log.groups()).items() if name.startswith("timed.")}
+    return f"offsets {ends}; positions {groups}; {await log.members('timed')}"
+
+
 def test_watermarks_go_on_where_they_stood_after_each_restart(kafka: KafkaServer, tmp_path: Path) -> None:
     topology = timed(tmp_path)
 
@@ -35,6 +48,8 @@ def test_watermarks_go_on_where_they_stood_after_each_restart(kafka: KafkaServer
                 await send_at(log, "in", p, rows[p][cut : cut + 10], batch=3)
             await run(topology, log, nodes=NODES)
         first = await wm_of(log, "out.first")
+        lacking = {n for p in range(2) for n, _ in rows[p]} - first.keys()
+        assert not lacking, await told(log)
         for p in range(2):
             assert [first[n] for n, _ in rows[p]] == watermarks_by_rows([ms for _, ms in rows[p]], 20)
         second, middle = await contents(log, "out.second"), await contents(log, MIDDLE)
