@@ -157,7 +157,7 @@ def test_topics_that_are_partitioned_alike_must_have_equally_many_partitions(log
     async def work(log: EmbeddedLog) -> None:
         await send(log, "ones", [], partitions=3)
         await send(log, "others", [], partitions=5)
-        with pytest.raises(TopicMismatch, match=r"stage 'ones' reads .* alike \(sum\).*; found ones: 3, others: 5"):
+        with pytest.raises(TopicMismatch, match=r"stage 'ones' takes .* alike.*: 'ones' has 3 and 'others' has 5"):
             await run(compiled(ALIKE), log)
         assert set(await log.topics()) == {"ones", "others"}, "nothing is made of a workflow that cannot run"
 

@@ -157,7 +157,7 @@ def test_lines_of_any_length(cli: Any) -> None:
     data = b'"' + b"a" * 2_000_000 + b'"\n1\n' + b"b" * (22 << 20) + b"\n2\n"
     Path("long.jsonl").write_bytes(data)
     stderr = cli("send", "t", "long.jsonl", code=1).stderr
-    assert "line 1: the record takes more than" in stderr
+    assert "line 1: the record takes 2000082 bytes with its batch, more than the 900000 bytes" in stderr
     assert "line 3: the line is longer than 16,777,216 bytes" in stderr
     assert values(cli, "t") == [1, 2]
 
