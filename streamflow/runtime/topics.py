@@ -70,11 +70,12 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
     """Create what is missing and return all topics. Raises TopicMismatch where some do not fit."""
     existing = await log.topics()
     counts = resolve_partitions(topology, {n: t.partitions for n, t in existing.items()})
+    for stage in topology.stages:
+        _check_together(stage, counts)
     for topic in topology.topics:
         if topic.name not in existing:
             await _create(log, topic, counts[topic.name])
     for stage in topology.stages:
-        _check_together(stage, counts)
         width = stage_width(stage, counts)
         for name in (stage.ledger, stage.journal, *(s.changelog for s in stage.stores)):
             if name and counts[name] != width:
