@@ -22,17 +22,19 @@ QUESTIONS = {
 }  # fmt: skip
 LOGS = {"embedded": "embedded log", "kafka": "Apache Kafka"}
 
+# Plain colors, which every viewer knows, and others where the page is dark.
 STYLE = """
-svg { --page: #fbfbfd; --ink: #1d2433; --soft: #667085; --grid: #dde2ec; --embedded: #0e9f6e; --kafka: #5b6ee1;
-  font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-@media (prefers-color-scheme: dark) { svg {
-  --page: #12151c; --ink: #e7ebf3; --soft: #97a3b8; --grid: #2b3240; --embedded: #34d399; --kafka: #8b9cf7; } }
-.page { fill: var(--page); } .grid { stroke: var(--grid); }
-.title { font-size: 16px; font-weight: 650; fill: var(--ink); }
-.query { font-size: 13px; font-weight: 600; fill: var(--ink); }
-.what, .legend { font-size: 11.5px; fill: var(--soft); } .figure { font-size: 11.5px; fill: var(--ink); }
-.tick { font-size: 11px; fill: var(--soft); text-anchor: middle; }
-.embedded { fill: var(--embedded); } .kafka { fill: var(--kafka); }
+svg { font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+.page { fill: #fbfbfd; } .grid { stroke: #dde2ec; }
+.title { font-size: 16px; font-weight: 650; fill: #1d2433; }
+.query { font-size: 13px; font-weight: 600; fill: #1d2433; }
+.what, .legend { font-size: 11.5px; fill: #667085; } .figure { font-size: 11.5px; fill: #1d2433; }
+.tick { font-size: 11px; fill: #667085; text-anchor: middle; }
+.embedded { fill: #0e9f6e; } .kafka { fill: #5b6ee1; }
+@media (prefers-color-scheme: dark) {
+  .page { fill: #12151c; } .grid { stroke: #2b3240; } .title, .query, .figure { fill: #e7ebf3; }
+  .what, .legend, .tick { fill: #97a3b8; } .embedded { fill: #34d399; } .kafka { fill: #8b9cf7; }
+}
 """
 WIDTH, LEFT, RIGHT, TOP, ROW, BAR = 860, 232, 84, 76, 46, 15
 Report = Mapping[str, Any]
