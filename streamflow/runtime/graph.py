@@ -19,7 +19,7 @@ from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
-from streamflow.runtime.node_times import lowered, pieces, step_times, times_of
+from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
@@ -118,10 +118,10 @@ class Graph:
                     self._tap(node, port, entered)
         out = StepOutput()
         if self._timed:
-            *before, last = pieces(rows)
-            for piece in before:  # time began anew behind it
-                self._push(piece, out, end_ms=END_OF_TIME)
-            return self._push(last, out)
+            *before, (last, times) = pieces(rows, times_of(rows))
+            for piece, seen in before:  # time began anew behind it
+                self._push(piece, out, seen, end_ms=END_OF_TIME)
+            return self._push(last, out, times)
         if not self._in_portions or len(rows) > 1 or any(batch.schema.kind != "any" for batch in rows.values()):
             return self._push(rows, out)
         ((node, batch),) = rows.items()
@@ -133,16 +133,20 @@ class Graph:
 
     def advance(self) -> StepOutput:
         """Event time may have gone on without rows: operators that waited for it act."""
-        return self._push({}, StepOutput()) if self._timed else StepOutput()
+        return self._push({}, StepOutput(), NO_TIMES) if self._timed else StepOutput()
 
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
         operator = self._operators.get(node)
         return self._behind.get(node, 0) + (operator.holds_ms if isinstance(operator, Timed) else 0)
 
-    def _push(self, rows: Mapping[str, Batch], out: StepOutput, *, end_ms: int | None = None) -> StepOutput:
-        """`end_ms`: event time behind the rows, where it is not what the contexts say."""
-        step, times = _Step(out=out), times_of(rows if self._timed else {})
+    def _push(
+        self, rows: Mapping[str, Batch], out: StepOutput, times: pl.DataFrame = NO_TIMES, *, end_ms: int | None = None
+    ) -> StepOutput:
+        """`times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
+        the contexts say.
+        """
+        step = _Step(out=out)
         for node, batch in rows.items():
             entered = entering(node, batch, self._gone.get(node))
             if node in self._gone:
@@ -211,7 +215,7 @@ class Graph:
                 inputs[port] = merge_wires(arrived, plan.inputs[port])
         return inputs
 
-    def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step, times: pl.DataFrame | None = None) -> None:
+    def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step, times: pl.DataFrame = NO_TIMES) -> None:
         """`times`: of the rows that entered the stage."""
         operator, ctx = self._operators[plan.id], self._contexts[plan.id]
         out_of_state: list[Result] = []
@@ -233,12 +237,11 @@ class Graph:
         for more in out_of_state:
             self._from_state(plan, more, step)
 
-    def _given_so_far(self, plan: NodePlan, operator: Operator, ctx: Context, times: pl.DataFrame | None) -> Result:
+    def _given_so_far(self, plan: NodePlan, operator: Operator, ctx: Context, times: pl.DataFrame) -> Result:
         """What an operator keeps for the end of a step, such as coalesced values, when it takes several parts."""
         if not isinstance(operator, Timed):
             return Result()
-        seen = times_of({}) if times is None else times
-        return operator.advance(step_times(seen, NO_WATERMARK, self._behind.get(plan.id, 0)), ctx)
+        return operator.advance(step_times(times, NO_WATERMARK, self._behind.get(plan.id, 0)), ctx)
 
     def _retry(self, plan: NodePlan, operator: Operator, ctx: Context, port: str, result: Result) -> Result:
         """Run failed rows again in place; children keep the order of arrival."""

@@ -18,6 +18,8 @@ from streamflow.runtime.event_time import IDLE, NO_WATERMARK
 from streamflow.sdk.operator import Operator, StepTimes, Timed
 from streamflow.topology.plan import StagePlan
 
+NO_TIMES = pl.DataFrame(schema={ROW: pl.UInt32(), WM: pl.Int64()})  # of a step without rows
+
 
 def behind(stage: StagePlan, operators: Mapping[str, Operator]) -> dict[str, int]:
     """How far the event time of each node's input lies behind the task's, ms: the most that any way to it holds."""
@@ -47,19 +49,20 @@ def _lower(by_ms: int) -> pl.Expr:
 def times_of(rows: Mapping[str, Batch]) -> pl.DataFrame:
     """`@row` and `@wm` of all rows that enter a stage together, in their order."""
     frames = [batch.frame.select(ROW, WM) for batch in rows.values()]
-    if not frames:
-        return pl.DataFrame(schema={ROW: pl.UInt32(), WM: pl.Int64()})
     return frames[0] if len(frames) == 1 else pl.concat(frames).sort(ROW)
 
 
-def pieces(rows: Mapping[str, Batch]) -> list[Mapping[str, Batch]]:
-    """Rows between which time never falls. It does where a bounded source had ended and goes on after all."""
-    times = times_of(rows)
+def pieces(rows: Mapping[str, Batch], times: pl.DataFrame) -> list[tuple[Mapping[str, Batch], pl.DataFrame]]:
+    """Rows between which time never falls, each with its part of `times`, those of all rows.
+
+    Time falls where a bounded source had ended and goes on after all.
+    """
     marks = times[WM].to_numpy()
     falls = np.flatnonzero(marks[1:] < marks[:-1]) + 1
     if not len(falls):
-        return [rows]
-    return cut(rows, times[ROW].to_numpy()[falls].tolist())
+        return [(rows, times)]
+    parts = [times[first:end] for first, end in pairwise([0, *falls.tolist(), len(times)])]
+    return list(zip(cut(rows, times[ROW].to_numpy()[falls].tolist()), parts, strict=True))
 
 
 def cut(rows: Mapping[str, Batch], at: Sequence[int]) -> list[Mapping[str, Batch]]:

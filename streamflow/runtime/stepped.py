@@ -78,27 +78,23 @@ class Stepped:
 
 
 class Places:
-    """Where the rows of a step stand: by `@row`, the input and the offset."""
+    """Where the rows of a step stand: by `@row`, the input and the offset. Worked out when a row has failed."""
 
     def __init__(self, arrived: Sequence[Arrived], here: tuple[TopicPartition, int]) -> None:
         """`here`: what stands for rows that no record stands for."""
-        self._inputs, self._here = [one.at for one in arrived], here
-        offsets = [one.frame[POSITION].to_numpy() for one in arrived]
-        ranks = [np.arange(len(own)) if one.order is None else one.order.to_numpy() for one, own in
-                 zip(arrived, offsets, strict=True)]  # fmt: skip
-        count = sum(len(own) for own in offsets)
-        self._offsets, self._input = np.empty(count, np.int64), np.zeros(count, np.int64)
-        for number, (at, own) in enumerate(zip(ranks, offsets, strict=True)):
-            self._offsets[at], self._input[at] = own, number
+        self._arrived, self._here = arrived, here
+        self._count = sum(one.frame.height for one in arrived)
+        self._found: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return self._count
 
     def of(self, row: int) -> tuple[TopicPartition, int]:
         """Input and offset of a row."""
         if row >= len(self):
             return self._here
-        return self._inputs[self._input[row]], int(self._offsets[row])
+        inputs, offsets = self._places()
+        return self._arrived[inputs[row]].at, int(offsets[row])
 
     def located(self, rows: Batch) -> FailedRows:
         index = rows.frame[ROW].to_numpy().astype(np.int64)
@@ -106,8 +102,18 @@ class Places:
         if not len(self):
             nothing = pl.Series(POSITION, [None] * len(rows), dtype=pl.Int64)
             return FailedRows(rows, nothing, np.zeros(len(rows), np.int64))
-        safe = np.where(known, index, 0)
-        offsets = pl.Series(POSITION, self._offsets[safe])
+        safe, (inputs, at) = np.where(known, index, 0), self._places()
+        offsets = pl.Series(POSITION, at[safe])
         if not known.all():
             offsets = offsets.zip_with(pl.Series(known), pl.Series([None], dtype=pl.Int64))
-        return FailedRows(rows, offsets, self._input[safe])
+        return FailedRows(rows, offsets, inputs[safe])
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(number of the input, offset) of each row."""
+        if self._found is None:
+            inputs, offsets = np.zeros(self._count, np.int64), np.empty(self._count, np.int64)
+            for number, one in enumerate(self._arrived):
+                ranks = slice(None) if one.order is None else one.order.to_numpy()
+                offsets[ranks], inputs[ranks] = one.frame[POSITION].to_numpy(), number
+            self._found = inputs, offsets
+        return self._found
