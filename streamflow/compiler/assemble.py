@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streamflow.compiler import names
@@ -83,7 +83,7 @@ class _Assembler:
                 for n in group.nodes
                 for s in self._stores(n)
             ),
-            together=self._together(group),
+            together=self._together(group, inputs),
             tables=tuple(self._table(t) for t in dict.fromkeys(self._tables(group))),
             needs=self.envelopes.needs[group.id],
             dead_letter=names.dead_letter_topic(self.workflow),
@@ -91,11 +91,11 @@ class _Assembler:
             journal=names.journal_topic(self.workflow, group.id),
         )
 
-    def _together(self, group: Group) -> tuple[str, ...]:
+    def _together(self, group: Group, inputs: Sequence[InputPlan]) -> tuple[str, ...]:
         """Topics that meet by key where they lie."""
         graph = self.typed.graph
         triggers = {t for n in group.nodes for t in lying_alike(graph, graph.nodes[n])}
-        return tuple(sorted(i.topic for i in map(self._input, group.inputs) if i.node in triggers))
+        return tuple(sorted(i.topic for i in inputs if i.node in triggers))
 
     def _graph_node(self, node: str) -> GraphNode:
         return self.typed.graph.nodes[node]

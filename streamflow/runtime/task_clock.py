@@ -164,15 +164,14 @@ def make_clock(
 
 def _leads_to_several(stage: StagePlan, topology: Topology) -> bool:
     """Whether a stage with several inputs stands behind this one, on topics that tell time."""
-    topics, seen = [sink.topic for sink in stage.sinks if sink.watermarks], set[str]()
-    while topics:
-        for reader in topology.stages:
-            if reader.id not in seen and any(i.topic == topics[-1] and i.internal for i in reader.inputs):
-                if len(reader.inputs) > 1:
-                    return True
-                seen.add(reader.id)
-                topics[:0] = [sink.topic for sink in reader.sinks if sink.watermarks]
-        topics.pop()
+    ahead, seen = [stage], {stage.id}
+    while ahead:
+        told = {sink.topic for sink in ahead.pop().sinks if sink.watermarks}
+        readers = [s for s in topology.stages if any(i.internal and i.topic in told for i in s.inputs)]
+        if any(len(reader.inputs) > 1 for reader in readers):
+            return True
+        ahead += [reader for reader in readers if reader.id not in seen]
+        seen |= {reader.id for reader in readers}
     return False
 
 
