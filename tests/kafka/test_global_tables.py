@@ -15,7 +15,7 @@ from typing import Any
 from streamflow.logs.kafka import KafkaLog
 from streamflow.testing.kafka_server import KafkaServer
 from tests.golden.test_topologies import call
-from tests.simulation.running import values
+from tests.simulation.running import opened, values
 from tests.simulation.test_global_tables import CARRIER, ORDER, Change, carriers, orders, put
 
 WORKFLOW = """
@@ -34,15 +34,7 @@ connections:
 
 
 def on(kafka: KafkaServer, work: Callable[[KafkaLog], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        log = KafkaLog(kafka.address)
-        await log.open()
-        try:
-            return await work(log)
-        finally:
-            await log.close()
-
-    return asyncio.run(run())
+    return asyncio.run(opened(KafkaLog(kafka.address), work))
 
 
 def test_two_workers_look_into_a_table_on_other_partitions(kafka: KafkaServer, tmp_path: Path) -> None:

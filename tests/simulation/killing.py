@@ -23,6 +23,7 @@ from streamflow.operators.execution_rows import decode
 from streamflow.sdk.log import TopicSpec
 from streamflow.state.memory import MemoryStore
 from streamflow.state.restore import restore
+from tests.simulation.running import with_log
 
 NUMBER = '{"type": "record", "name": "Number", "fields": [{"name": "n", "type": "long"}]}'
 WORKFLOW = """\
@@ -58,15 +59,7 @@ class Ground:
         return self.folder / "log"
 
     def on_log(self, work: Callable[[EmbeddedLog], Awaitable[T]]) -> T:
-        async def run() -> T:
-            log = EmbeddedLog(self.log)
-            await log.open()
-            try:
-                return await work(log)
-            finally:
-                await log.close()
-
-        return asyncio.run(run())
+        return asyncio.run(with_log(self.log, work))
 
     def start(self, *, crash_at: str = "") -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "streamflow.cli.main", "run", "workflow.yaml", "--until-end", "--log", "log"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streamflow.codecs.recordbatch import from_records, records
 from streamflow.codecs.records import Record
@@ -19,6 +19,9 @@ from streamflow.topology.plan import Topology
 from streamflow.workers.embedded import EmbeddedWorker
 from streamflow.workers.progress import RunReport
 from streamflow.workflow.load import load_text
+
+T = TypeVar("T")
+L = TypeVar("L", bound=Log)
 
 
 def compiled(text: str, folder: Path = Path(), *, nodes: NodeRegistry | None = None) -> Topology:
@@ -73,8 +76,12 @@ async def values(log: Log, topic: str) -> list[Any]:
     return [json.loads(v) for rows in (await contents(log, topic)).values() for _, _, v, _ in rows]
 
 
-async def with_log(folder: Path, work: Callable[[EmbeddedLog], Awaitable[Any]], **options: Any) -> Any:
-    log = EmbeddedLog(folder, **options)
+async def with_log(folder: Path, work: Callable[[EmbeddedLog], Awaitable[T]], **options: Any) -> T:
+    return await opened(EmbeddedLog(folder, **options), work)
+
+
+async def opened(log: L, work: Callable[[L], Awaitable[T]]) -> T:
+    """The result of work on a log that is open as long as it takes."""
     await log.open()
     try:
         return await work(log)

@@ -190,12 +190,18 @@ def test_a_take_over_on_a_standby_reads_the_rest(state: str, tmp_path: Path) -> 
     grounded(tmp_path, state, work)
 
 
+async def at_work(ground: Ground) -> tuple[Task, Task, Standbys]:
+    """Tasks that have committed 60 numbers, the second with state; and standbys, none of which is kept yet."""
+    before, task = await ground.started("numbers"), await ground.started(STAGE)
+    await send(ground.plain, "in", [{"n": n} for n in range(60)])
+    await ground.work(before)
+    await ground.work(task)
+    return before, task, ground.standbys()
+
+
 def test_what_is_not_committed_is_not_seen(tmp_path: Path) -> None:
     async def work(ground: Ground) -> None:
-        before, task, standbys = await ground.started("numbers"), await ground.started(STAGE), ground.standbys()
-        await send(ground.plain, "in", [{"n": n} for n in range(60)])
-        await ground.work(before)
-        await ground.work(task)
+        before, task, standbys = await at_work(ground)
         await standbys.keep({TASK: 0})
         await level(ground, standbys)
         held = contents(task._program.state)
@@ -223,10 +229,7 @@ def test_a_log_that_does_not_answer_is_asked_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("streamflow.workers.standbys._RETRY_S", 0.0)
 
     async def work(ground: Ground) -> None:
-        before, task, standbys = await ground.started("numbers"), await ground.started(STAGE), ground.standbys()
-        await send(ground.plain, "in", [{"n": n} for n in range(60)])
-        await ground.work(before)
-        await ground.work(task)
+        before, task, standbys = await at_work(ground)
         ground.log.failing = 3
         await standbys.keep({TASK: 0})
         await level(ground, standbys)
@@ -245,10 +248,7 @@ def test_a_copy_that_its_changelog_has_passed_by_is_begun_anew(tmp_path: Path) -
     """Changes that it needs are gone from the changelog: what it has would stay wrong."""
 
     async def work(ground: Ground) -> None:
-        before, task, standbys = await ground.started("numbers"), await ground.started(STAGE), ground.standbys()
-        await send(ground.plain, "in", [{"n": n} for n in range(60)])
-        await ground.work(before)
-        await ground.work(task)
+        before, task, standbys = await at_work(ground)
         await standbys.keep({TASK: 0})
         await level(ground, standbys)
         assert await standbys.release(TASK) is not None

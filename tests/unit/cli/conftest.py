@@ -19,6 +19,7 @@ from streamflow.codecs.records import Record, from_records
 from streamflow.logs import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.log import TopicSpec
+from tests.simulation.running import with_log
 
 T = TypeVar("T")
 LOG = ".streamflow/log"
@@ -66,16 +67,7 @@ class Cli:
 
     def on_log(self, work: Callable[[EmbeddedLog], Any]) -> Any:
         """The result of a coroutine function on the log."""
-
-        async def run() -> Any:
-            log = EmbeddedLog(self.log_folder)
-            await log.open()
-            try:
-                return await work(log)
-            finally:
-                await log.close()
-
-        return asyncio.run(run())
+        return asyncio.run(with_log(self.log_folder, work))
 
     def wait_for(self, topic: str, count: int) -> None:
         """Until a topic holds so many records, whoever writes them."""
