@@ -133,8 +133,11 @@ class Ground:
 
     def lag(self) -> int:
         """Records of both stages that are not committed, by the workflow's own command."""
-        found = call("lag", self.folder / "workflow.yaml", "--log", f"kafka://{self.bootstrap}", "--json")
-        return sum(task["lag"] for task in json.loads(found)["tasks"])
+        return sum(task["lag"] for task in json.loads(self.lags())["tasks"])
+
+    def lags(self) -> str:
+        """What the workflow's own command says of each task, as JSON."""
+        return call("lag", self.folder / "workflow.yaml", "--log", f"kafka://{self.bootstrap}", "--json")
 
     def wait_for(self, records: int, *, timeout_s: float = 120) -> None:
         """Until that many input records are done."""
@@ -152,7 +155,7 @@ class Ground:
         deadline = time.monotonic() + timeout_s
         # Twice: what a transaction wrote may be seen a moment later than how far it read.
         while lag := self.lag() or self.lag():
-            assert time.monotonic() < deadline, f"lag {lag}\n{self.said()}"
+            assert time.monotonic() < deadline, f"lag {lag}\n{self.lags()}\n{self.said()}"
             self.check_alive()
             time.sleep(0.2)
         time.sleep(linger_s)
