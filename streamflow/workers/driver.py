@@ -50,7 +50,7 @@ class Driver:
         self.state: State = "starting"
         self.idle = False  # everything read so far is committed, and there was nothing more
         self.fenced: Fenced | None = None  # why the task is lost
-        self.started_s = time.monotonic()
+        self.started_s = self.moved_s = time.monotonic()  # `moved_s`: when the last turn ended
 
     def start(self, failed: Callable[[Driver, BaseException], None], ended: Callable[[Driver], None]) -> None:
         """Begin. `failed` hears of an error that ends the task, `ended` of every other end."""
@@ -65,6 +65,11 @@ class Driver:
                 ended(self)
 
         self._job.add_done_callback(done)
+
+    @property
+    def job(self) -> asyncio.Task[None] | None:
+        """What drives; None before `start`."""
+        return self._job
 
     async def settle(self) -> None:
         """Return when all that was begun before the call is committed, or the task is gone."""
@@ -120,6 +125,7 @@ class Driver:
                 await task.settle()
                 self._wake()
             moved = await self._turn(task)
+            self.moved_s = time.monotonic()
             if task.halted is not None:
                 return
             if moved:

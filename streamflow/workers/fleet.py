@@ -164,6 +164,10 @@ class Fleet:
         total.lag, total.tasks = await self.lag(), len(self._drivers)
         return total
 
+    def drivers(self) -> list[Driver]:
+        """Of the tasks that run here."""
+        return list(self._drivers.values())
+
     def tasks(self) -> list[AnyTask]:
         """The tasks that run here, or ran until the end."""
         return [driver.task for driver in self._drivers.values()]
@@ -206,20 +210,15 @@ class Fleet:
         )
 
     def _failed(self, task: TaskId, driver: Driver, error: BaseException) -> None:
-        self._count(driver.task)
-        if self._drivers.get(task) is driver:
-            del self._drivers[task]
         # The process that had a task before may not be done with its folder.
         waits = LogUnavailable if self._on_lost is None else (LogUnavailable, StateBusy)
         if isinstance(error, waits) and not self._closing:
-            # Nobody is to blame in this process: take the task over again, later and later.
-            now = time.monotonic()
-            tries = 0 if now - driver.started_s > _FORGIVEN_AFTER_S else self._tries.get(task, 0)
-            self._tries[task] = tries + 1
-            _log.warning("task_restarts", task=str(task), tries=tries + 1, error=str(error))
-            self._due_s[task] = now + min(_RESTART_AFTER_S * 2**tries, _RESTART_AFTER_S_MAX)
-        elif self.error is None:
-            self.error = error
+            self._again(task, driver, str(error))  # nobody is to blame in this process
+            return
+        self._count(driver.task)
+        if self._drivers.get(task) is driver:
+            del self._drivers[task]
+        self.error = self.error or error
         self._ended.set()
 
     def _over(self, task: TaskId, driver: Driver) -> None:
@@ -230,6 +229,9 @@ class Fleet:
             self._count(driver.task)
             return
         if driver.state != "lost":
+            if not self._closing and driver.task.halted is None:
+                # Nobody asked it to end: something in it was cancelled. Its rows wait for a task that goes on.
+                self._again(task, driver, "it ended by itself")
             return
         if self._on_lost is None and self.error is None:
             # Said even when all tasks end anyway: its last commit did not happen, and nobody else makes up for it.
@@ -240,6 +242,19 @@ class Fleet:
             del self._drivers[task]
             if self._on_lost is not None:
                 self._on_lost(task)
+
+    def _again(self, task: TaskId, driver: Driver, why: str) -> None:
+        """Take a task over again, later and later; not one that was dropped meanwhile."""
+        self._count(driver.task)
+        if self._drivers.get(task) is not driver:
+            return
+        del self._drivers[task]
+        now = time.monotonic()
+        tries = 0 if now - driver.started_s > _FORGIVEN_AFTER_S else self._tries.get(task, 0)
+        self._tries[task] = tries + 1
+        _log.warning("task_restarts", task=str(task), tries=tries + 1, error=why)
+        self._due_s[task] = now + min(_RESTART_AFTER_S * 2**tries, _RESTART_AFTER_S_MAX)
+        self._ended.set()
 
     def _restart(self) -> None:
         now = time.monotonic()

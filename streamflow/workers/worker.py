@@ -24,6 +24,7 @@ from streamflow.topology.plan import Topology
 from streamflow.workers.driver import Turn, advance
 from streamflow.workers.fleet import Fleet
 from streamflow.workers.progress import Progress, RunReport
+from streamflow.workers.standing import told_on_signal
 
 _END_CHECK_S = 0.02
 
@@ -125,7 +126,8 @@ class Worker:
             works.append(self._at_end(fleet))
         jobs = [asyncio.ensure_future(work) for work in works]
         try:
-            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            with told_on_signal(fleet.drivers):
+                await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for job in jobs:
                 job.cancel()

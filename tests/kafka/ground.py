@@ -155,7 +155,7 @@ class Ground:
         deadline = time.monotonic() + timeout_s
         # Twice: what a transaction wrote may be seen a moment later than how far it read.
         while lag := self.lag() or self.lag():
-            assert time.monotonic() < deadline, f"lag {lag}\n{self.lags()}\n{self.said()}"
+            assert time.monotonic() < deadline, f"lag {lag}\n{self.lags()}\n{self.stands()}\n{self.said()}"
             self.check_alive()
             time.sleep(0.2)
         time.sleep(linger_s)
@@ -163,6 +163,16 @@ class Ground:
             worker.terminate()
         for worker in self.workers:
             worker.ended()
+
+    def stands(self) -> str:
+        """What the workers that are up say of where their tasks stand."""
+        up = [worker for worker in self.workers if worker.process.poll() is None]
+        for worker in up:
+            worker.process.send_signal(signal.SIGUSR1)
+        time.sleep(2)
+        return "\n".join(
+            line for worker in up for line in worker.whole().splitlines() if "event=task_stands" in line.split()
+        )
 
     def check_alive(self) -> None:
         for worker in self.workers:

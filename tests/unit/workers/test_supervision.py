@@ -1,0 +1,64 @@
+"""Tasks that end although nobody asked them to, and tasks that are asked where they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.workers.driver import AnyTask
+from tests.simulation.running import compiled, run, send, values, with_log
+
+TEXT = """\
+workflow: w
+nodes:
+  numbers: {type: event, topic: in, format: json}
+  all: {type: publish, topic: out, format: json}
+connections: [numbers -> all]
+"""
+
+
+def test_a_task_that_was_cancelled_from_within_begins_again(tmp_path: Path) -> None:
+    """Whatever a task awaits may be cancelled, and then nothing but its driver notices."""
+    cancelled: list[str] = []
+
+    async def turn(task: AnyTask) -> bool:
+        if len(cancelled) < 2 and task.has_pending:
+            cancelled.append(task.name)
+            raise asyncio.CancelledError
+        return await task.advance()
+
+    async def work(log: EmbeddedLog) -> list[object]:
+        await send(log, "in", [{"n": n} for n in range(50)])
+        await run(compiled(TEXT), log, turn=turn)
+        return await values(log, "out")
+
+    assert asyncio.run(with_log(tmp_path, work)) == [{"n": n} for n in range(50)]
+    assert cancelled == ["numbers/0", "numbers/0"]
+
+
+def test_where_tasks_stand_is_told_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    async def turn(task: AnyTask) -> bool:
+        if not asked and task.has_pending:
+            asked.append(task.name)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.sleep(0.2)
+        return await task.advance()
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "in", [{"n": n} for n in range(50)])
+        await run(compiled(TEXT), log, turn=turn)
+
+    asyncio.run(with_log(tmp_path, work))
+    said = capsys.readouterr().out
+    assert "task_stands" in said
+    assert "numbers/0" in said
+    assert "running" in said
+    assert "in/0" in said
+    assert "sleep:" in said
