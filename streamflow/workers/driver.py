@@ -94,6 +94,13 @@ class Driver:
             self._job.cancel()
         await self._finished()
 
+    def abandon(self) -> None:
+        """End without waiting for that."""
+        self._dropped = True
+        self._stopping.set()
+        if self._job is not None:
+            self._job.cancel()
+
     async def _finished(self) -> None:
         if self._job is not None:
             # How it ended is told to the callbacks of `start`.

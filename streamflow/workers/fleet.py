@@ -7,6 +7,7 @@ under it: a task that another process took over drops what it had not committed,
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
@@ -30,11 +31,13 @@ from streamflow.topology.plan import StagePlan, Topology
 from streamflow.workers.driver import AnyTask, Driver, Turn, advance
 from streamflow.workers.progress import Progress
 from streamflow.workers.standbys import Standby, Standbys
+from streamflow.workers.standing import tell
 from streamflow.workers.tasks import TaskId
 
 _log = structlog.get_logger(__name__)
 STATE_FOLDER = ".streamflow/state"
 _RESTART_AFTER_S, _RESTART_AFTER_S_MAX = 0.5, 30.0
+_LOOK_S, _STUCK_S = 10.0, 60.0
 _FORGIVEN_AFTER_S = 120.0  # a task that ran for so long begins again with short waits
 
 
@@ -71,6 +74,7 @@ class Fleet:
         self._span: Span | None = None  # of these
         self._due_s: dict[TaskId, float] = {}  # tasks to be taken over again, and when
         self._tries: dict[TaskId, int] = {}
+        self._marks: dict[TaskId, tuple[object, float]] = {}  # how far tasks were when last looked at, and since when
         self._ended = asyncio.Event()
         self._closing = False
         self.error: BaseException | None = None
@@ -117,13 +121,13 @@ class Fleet:
         """Return when the worker has to end: a task failed for good or halted. Restarts of tasks happen in here."""
         while self.error is None and self.halted is None:
             self._ended.clear()
-            due = min(self._due_s.values(), default=None)
-            timeout_s = None if due is None else max(0.0, due - time.monotonic())
+            due = min(self._due_s.values(), default=math.inf)
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(min(_LOOK_S, max(0.0, due - time.monotonic()))):
                     await self._ended.wait()
             except TimeoutError:
                 self._restart()
+                self._look_for_stuck()
 
     async def close(self, *, graceful: bool = True) -> None:
         """End all tasks; with `graceful` what was begun is committed."""
@@ -261,6 +265,26 @@ class Fleet:
         for task in [task for task, due in self._due_s.items() if due <= now]:
             del self._due_s[task]
             self._begin(task)
+
+    def _look_for_stuck(self) -> None:
+        """Tell where tasks stand that have not moved for long. One that never began is begun anew: whatever it waits
+        for, no work of a user is in it.
+        """
+        now_s, stuck = time.monotonic(), []
+        for task, driver in list(self._drivers.items()):
+            mark = (driver.started_s, driver.moved_s, driver.task.metrics.restoring)
+            seen, since_s = self._marks.get(task, (None, now_s))
+            if mark == seen and now_s - since_s < _STUCK_S:
+                continue
+            self._marks[task] = (mark, now_s)
+            if mark == seen:
+                stuck.append((task, driver))
+        if stuck:
+            tell([driver for _, driver in stuck])
+        for task, driver in stuck:
+            if driver.state == "starting":
+                self._again(task, driver, "it does not begin")
+                driver.abandon()
 
     def _count(self, task: AnyTask) -> None:
         self._gone.add(_totals(task))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import structlog
 
@@ -14,7 +18,7 @@ from streamflow.runtime.task import Task
 from streamflow.workers.driver import Driver
 
 _log = structlog.get_logger(__name__)
-_FRAMES_MAX = 40
+_FRAMES_MAX, _CALLS_MAX = 40, 8
 
 
 @contextlib.contextmanager
@@ -33,8 +37,12 @@ def told_on_signal(drivers: Callable[[], list[Driver]]) -> Iterator[None]:
 
 
 def tell(drivers: list[Driver]) -> None:
-    """Log where each of these stands."""
+    """Log where each of these stands, and what the threads of this process are at."""
     now_s = time.monotonic()
+    for thread in threading.enumerate():
+        frame = sys._current_frames().get(thread.ident or 0)
+        if frame is not None:
+            _log.warning("thread_stands", thread=thread.name, at=" < ".join(_called(frame)))
     for driver in drivers:
         task = driver.task
         places = {str(at): position for at, position in task.positions.items()} if isinstance(task, Task) else {}
@@ -42,6 +50,15 @@ def tell(drivers: list[Driver]) -> None:
             "task_stands", task=task.name, state=driver.state, since_s=round(now_s - driver.moved_s, 3),
             pending=task.has_pending, positions=places, awaits=" < ".join(_awaits(driver.job)),
         )  # fmt: skip
+
+
+def _called(frame: FrameType | None) -> list[str]:
+    """The innermost functions of a thread, as function:line."""
+    found: list[str] = []
+    while frame is not None and len(found) < _CALLS_MAX:
+        found.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return found
 
 
 def _awaits(job: asyncio.Task[None] | None) -> list[str]:
@@ -63,8 +80,6 @@ def _awaits(job: asyncio.Task[None] | None) -> list[str]:
 
 def _task_of(waiter: object) -> object:
     """The task that a future's iterator waits for, if it is one."""
-    import gc
-
     for found in gc.get_referents(waiter):
         if isinstance(found, asyncio.Task) and not found.done():
             return found
