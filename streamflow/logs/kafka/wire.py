@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -86,6 +87,7 @@ __all__ = [
     "TopicsRequest",
     "TxnOffsetCommitRequest",
     "Wire",
+    "bear_breaks",
     "fetched_parts",
     "listed_topics",
 ]
@@ -279,6 +281,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc, unused-ignore]
             if isinstance(error, KafkaError) or "closed" not in str(error):
                 raise
             raise KafkaConnectionError(str(error)) from error
+
+
+def bear_breaks(owner: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Have a consumer or producer of aiokafka, not yet started, bear what `Client` bears."""
+    client = owner._client if isinstance(owner, AIOKafkaConsumer) else owner.client
+    if type(client) is AIOKafkaClient:
+        client.__class__ = Client
 
 
 class Wire:

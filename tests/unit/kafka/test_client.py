@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
-from streamflow.logs.kafka.wire import Client
+from streamflow.logs.kafka.wire import Client, bear_breaks
 
 
 @pytest.mark.parametrize(
@@ -32,4 +33,17 @@ def test_a_closed_transport_is_a_broken_connection(
         assert type(found.value) is told
 
     monkeypatch.setattr(AIOKafkaClient, "send", send)
+    asyncio.run(scenario())
+
+
+def test_clients_of_consumers_and_producers_can_be_made_to_bear_that_too() -> None:
+    async def scenario() -> None:
+        consumer, producer = AIOKafkaConsumer(), AIOKafkaProducer()
+        bear_breaks(consumer)
+        bear_breaks(producer)
+        assert type(consumer._client) is Client
+        assert type(producer.client) is Client
+        await consumer.stop()
+        await producer.stop()
+
     asyncio.run(scenario())
