@@ -15,7 +15,7 @@ from io import BytesIO
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     CorrelationIdError,
@@ -272,15 +272,24 @@ def fetched_parts(response: Any) -> list[FetchedPart]:
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc, unused-ignore]
-    """aiokafka's client. On uvloop it would raise RuntimeError where a connection breaks just before a request."""
+    """aiokafka's client, with two mends for connections that break.
 
-    async def send(self, *args: Any, **options: Any) -> Any:
+    On uvloop it would raise RuntimeError where one breaks just before a request. And nothing but its table keeps a
+    connection alive, whose end is what tells those who wait for answers: where another request finds it broken first
+    and puts a new one in its place, they would wait in vain until their time-outs.
+    """
+
+    async def send(self, node_id: int, request: Any, *, group: Any = ConnectionGroup.DEFAULT) -> Any:
+        await self.ready(node_id, group=group)
+        held = self._conns.get((node_id, group))
         try:
-            return await super().send(*args, **options)
+            return await super().send(node_id, request, group=group)
         except RuntimeError as error:
             if isinstance(error, KafkaError) or "closed" not in str(error):
                 raise
             raise KafkaConnectionError(str(error)) from error
+        finally:
+            del held
 
 
 def bear_breaks(owner: AIOKafkaConsumer | AIOKafkaProducer) -> None:

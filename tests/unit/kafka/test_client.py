@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from streamflow.logs.kafka.wire import Client, bear_breaks
@@ -33,6 +36,33 @@ def test_a_closed_transport_is_a_broken_connection(
         assert type(found.value) is told
 
     monkeypatch.setattr(AIOKafkaClient, "send", send)
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_an_answer_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end tells the waiting, whatever has become of the client's table meanwhile."""
+
+    async def scenario() -> None:
+        client = Client()
+        connection = AIOKafkaConnection("127.0.0.1", 1)
+        client._conns[1, ConnectionGroup.DEFAULT] = connection
+        kept = weakref.ref(connection)
+        del connection
+
+        async def ready(*_: Any, **__: Any) -> bool:
+            return True
+
+        async def send(*_: Any, **__: Any) -> bool:
+            del client._conns[1, ConnectionGroup.DEFAULT]
+            gc.collect()
+            return kept() is not None
+
+        monkeypatch.setattr(AIOKafkaClient, "ready", ready)
+        monkeypatch.setattr(AIOKafkaClient, "send", send)
+        assert await client.send(1, None)
+        gc.collect()
+        assert kept() is None
+
     asyncio.run(scenario())
 
 
