@@ -101,7 +101,7 @@ class _Assembler:
         return self.typed.graph.nodes[node]
 
     def _stores(self, node: str) -> tuple[Store, ...]:
-        return self._graph_node(node).node.stores(self.typed.types[node].extent)
+        return self._graph_node(node).stores(self.typed.types[node].extent)
 
     def _source(self, node: str) -> InputPlan:
         """A trigger that is no topic: its stage runs it, so it is a node of that stage as well."""

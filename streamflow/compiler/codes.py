@@ -22,6 +22,8 @@ DISABLED_PORT = "SF235"
 NO_SCHEMA = "SF236"
 SPREAD_KEYS = "SF237"
 GLOBAL_TABLE = "SF238"
+PASSES_ON = "SF239"
+RETRIES = "SF240"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -43,5 +45,7 @@ CODES: dict[str, str] = {
     DISABLED_PORT: "A disabled node passes on one input by one output.",
     NO_SCHEMA: "A node kind must say what its outputs hold.",
     SPREAD_KEYS: "A node that takes rows by key may not stand behind a repartition that spreads them otherwise.",
+    PASSES_ON: "A failed item passes on where the node's output can hold it.",
+    RETRIES: "Items are tried again by nodes with one input that keep nothing of them.",
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
 }

@@ -102,13 +102,18 @@ def envelope(typed: TypedGraph, groups: Groups) -> Envelopes:
 def _demand(typed: TypedGraph, node_id: str) -> _Demand:
     graph, node, types = typed.graph, typed.graph.nodes[node_id], typed.types[node_id]
     demand = _Demand(columns=set(node.node.reserved_columns(types.extent)))
-    for expression in expressions_of(node.node):
+    condition = [node.retry_when] if node.retry_when is not None and node.errors.retry.attempts > 1 else []
+    for expression in (*expressions_of(node.node), *condition):
         found = references(expression)
         for name in found.meta:
             demand.columns.update(META_COLUMNS.get(name, ()))
         for other, names in found.nodes.items():
             if other in types.visible:
                 demand.kept.update((other, n) for n in _fields(types.visible[other], names))
+    if node.errors.retry.parks:
+        demand.columns.update((KEY, TS, EXECUTION))
+    if node.errors.retry.draws:
+        demand.columns.add(EXECUTION)
     if node.writes_topic or node.repartitions:
         demand.columns.update((KEY, TS))
     if len(graph.into(node_id)) > 1 and any(graph.nodes[n].node.gives_several() for n in graph.ancestors(node_id)):

@@ -9,9 +9,11 @@ from functools import cached_property
 
 from streamflow.model.policies import ErrorPolicy, Extent
 from streamflow.model.types import Schema
-from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, TopicRead, TopicWrite, WritesTopic
+from streamflow.sdk.expression import Expression
+from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, Store, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Place
+from streamflow.topology.failures import ONWARD_PORT, guard_stores
 
 _PATH = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 ERROR_PORT = "error"
@@ -27,6 +29,8 @@ class GraphNode:
     node: Node
     raw: RawParams  # as written: where each parameter stands
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)
+    retry_when: Expression | None = None  # the condition of its retries, with its place
+    policy_place: Place = field(default_factory=Place)  # of what it says of errors
 
     @property
     def place(self) -> Place:
@@ -56,6 +60,10 @@ class GraphNode:
     @property
     def repartitions(self) -> bool:
         return isinstance(self.node, Repartitions)
+
+    def stores(self, extent: Extent) -> tuple[Store, ...]:
+        """Stores of its operator, or, where that has none, of what stands around it to try items again."""
+        return self.node.stores(extent) or guard_stores(self.errors)
 
     @property
     def written_id(self) -> str:
@@ -171,7 +179,7 @@ class NodeTypes:
         """What `nodes.<id>` means for this node: port `out`, or the first."""
         if "out" in self.outputs:
             return self.outputs["out"]
-        return next((s for p, s in self.outputs.items() if p not in (ERROR_PORT, RECORDS_PORT)), None)
+        return next((s for p, s in self.outputs.items() if p not in (ERROR_PORT, ONWARD_PORT, RECORDS_PORT)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

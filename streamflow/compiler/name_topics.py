@@ -151,7 +151,7 @@ class _Namer:
                 node = graph.nodes[node_id]
                 if node.repartitions and self.groups.reader_of(node_id) is not None:
                     self.add(self._repartition(node), node)
-                for store in node.node.stores(self.typed.types[node_id].extent):
+                for store in node.stores(self.typed.types[node_id].extent):
                     self.add(
                         TopicPlan(
                             name=names.changelog_topic(self.workflow, node_id, store.name),

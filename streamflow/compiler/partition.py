@@ -18,6 +18,7 @@ from streamflow.sdk.node import Port, Repartitions
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.places import Diagnostic
 from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.failures import put_in
 
 
 def partition(graph: Graph, registry: NodeRegistry) -> tuple[Graph, list[Diagnostic]]:
@@ -256,4 +257,4 @@ def _repartition(
     if made is None:
         return None
     # Dots are not allowed in ids that users write: this one cannot collide, and is legal in names of topics.
-    return GraphNode(id=f"{node.id}.{port.name}", kind="repartition", node=made, raw=raw, errors=node.errors)
+    return GraphNode(id=f"{node.id}.{port.name}", kind="repartition", node=made, raw=raw, errors=put_in(node.errors))

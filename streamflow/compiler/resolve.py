@@ -15,6 +15,7 @@ from streamflow.sdk.node import Node
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.sdk.registry import NodeRegistry
+from streamflow.topology.failures import ONWARD_PORT, put_in
 from streamflow.workflow import WorkflowDocument, validate
 from streamflow.workflow.model import Connection
 from streamflow.workflow.ports import resolve as resolve_ports
@@ -28,6 +29,7 @@ def resolve(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Graph, 
     for connection in connections:
         made.connect(connection)
     made.fallbacks()
+    made.passing()
     made.unconnected()
     return made.graph(), made.findings
 
@@ -64,7 +66,10 @@ class _Resolver:
             policy = self.document.error_policy(entry)
             if policy.fallback:
                 policy = replace(policy, on_error="error_port")
-            self.nodes[entry.id] = GraphNode(id=entry.id, kind=entry.type, node=node, raw=raw, errors=policy)
+            self.nodes[entry.id] = GraphNode(
+                id=entry.id, kind=entry.type, node=node, raw=raw, errors=policy,
+                retry_when=self.document.retry_condition(entry), policy_place=entry.policy_place,
+            )  # fmt: skip
 
     def connect(self, connection: Connection) -> None:
         source, target = connection.source, connection.target
@@ -107,6 +112,12 @@ class _Resolver:
                 )
                 if edge not in self.edges:
                     self.edges.append(edge)
+
+    def passing(self) -> None:
+        """Where failed items pass on, what flows from `out` also flows from the port that they leave by."""
+        for edge in list(self.edges):
+            if self.nodes[edge.source].errors.on_error == "pass" and edge.port == "out":
+                self.edges.append(replace(edge, port=ONWARD_PORT))
 
     def unconnected(self) -> None:
         """Mark nodes with a port that nothing sound flows into; where that is because of a disabled node, say so."""
@@ -197,10 +208,10 @@ class _Resolver:
         errors = self.nodes[errors_of].errors if errors_of else None
         policy = self.document.policies
         made = GraphNode(id=node_id, kind=kind, node=node, raw=raw)
-        if errors is None or errors.on_error == "error_port":
+        if errors is None or errors.on_error in ("error_port", "pass"):
             on_error = "dead_letter" if policy.on_error == "error_port" else policy.on_error
-            errors = replace(made.errors, on_error=on_error, retry=policy.retry)
-        self.nodes[node_id] = replace(made, errors=errors)
+            errors = replace(made.errors, on_error=on_error)
+        self.nodes[node_id] = replace(made, errors=put_in(errors))
         return node_id
 
     def _report(self, place: Place, code: str, message: str, *, severity: str = "error") -> None:

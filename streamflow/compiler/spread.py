@@ -16,6 +16,7 @@ from itertools import combinations
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph
 from streamflow.model.policies import Extent
 from streamflow.sdk.node import Repartitions
+from streamflow.topology.failures import ONWARD_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Spreads:
     def _enters(self, edge: Edge) -> bool:
         """Whether rows come to the end of an edge through a topic."""
         start = self._graph.nodes[edge.source]
-        return edge.port != ERROR_PORT and (start.is_trigger or start.repartitions)
+        return edge.port not in (ERROR_PORT, ONWARD_PORT) and (start.is_trigger or start.repartitions)
 
 
 def triggers(graph: Graph, node_id: str) -> frozenset[str]:
@@ -110,6 +111,6 @@ def _apart(graph: Graph, node_id: str, extent: Extent) -> Spread | None:
         return Spread(f"{node_id!r} spreads them over several partitions", mend)
     if isinstance(node, Repartitions) and extent == "item":
         return Spread(f"{node_id!r} sends them through a topic, where the rows of an item lose each other", before)
-    if node.scatters_executions():
+    if node.scatters_executions() or graph.nodes[node_id].errors.retry.parks:
         return Spread(f"{node_id!r} lets them go at different times", before)
     return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from streamflow.compiler.codes import FUNCTION_UNKNOWN, NO_SCHEMA, SCHEMA_UNKNOWN, SCHEMAS_DIFFER
 from streamflow.compiler.context import InferenceContext
+from streamflow.compiler.failures import check_retry, passing_schema
 from streamflow.compiler.graph import ERROR_PORT, RECORDS_PORT, Edge, Graph, GraphNode, NodeTypes, TypedGraph
 from streamflow.compiler.schemas import SchemaLoader
 from streamflow.compiler.unify import unify_all
@@ -22,6 +23,7 @@ from streamflow.model.types import Schema, Type
 from streamflow.sdk.node import ReadsTopic, Schemas, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import error_schema
+from streamflow.topology.failures import ONWARD_PORT
 
 _TIME_KINDS = frozenset({"timestamp", "local", "date", "int", "long", "any"})
 
@@ -73,6 +75,9 @@ class _Checker:
         )
         outputs = dict(node.node.output_schemas(ctx))
         read, write = self._topics(node, ctx)
+        failing = self._failing(inputs)
+        check_retry(ctx, failing)
+        passing = passing_schema(ctx, outputs, failing) if node.errors.on_error == "pass" else None
         self._settle(node, ctx)
         if missing := self._missing(node, outputs, read, write):
             if not any(f.severity == "error" for f in ctx.findings) and node.id not in self.tainted:
@@ -85,10 +90,10 @@ class _Checker:
                     )
                 )
             return
-        if any(e.port == ERROR_PORT for e in self.graph.out_of(node.id)):
-            failing = self._failing(inputs)
-            if failing is not None:
-                outputs[ERROR_PORT] = error_schema(failing)
+        if failing is not None and any(e.port == ERROR_PORT for e in self.graph.out_of(node.id)):
+            outputs[ERROR_PORT] = error_schema(failing)
+        if passing is not None and any(e.port == ONWARD_PORT for e in self.graph.out_of(node.id)):
+            outputs[ONWARD_PORT] = passing
         if node.repartitions and "out" in outputs:
             outputs.setdefault(RECORDS_PORT, outputs["out"])
         topic = read or write

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, NodeTypes
 from streamflow.model.types import Schema
+from streamflow.topology.failures import ONWARD_PORT
 
 
 def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:
@@ -33,7 +34,7 @@ def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[
     made = source.primary()
     node = graph.nodes[edge.source]
     keys_only = edge.port == "gone" and (node.is_trigger or node.repartitions)  # there is no item
-    if edge.port != ERROR_PORT and not keys_only and made is not None and node.is_written:
+    if edge.port not in (ERROR_PORT, ONWARD_PORT) and not keys_only and made is not None and node.is_written:
         before[edge.source] = made
     return before
 

@@ -35,12 +35,14 @@ EXECUTION, PATH, HEADERS = "@execution", "@path", "@headers"
 TOPIC, PARTITION, POSITION = "@topic", "@partition", "@position"
 GONE = "@gone"
 ERROR_CODE, ERROR_MESSAGE, ERROR_NODE = "@error_code", "@error_message", "@error_node"
+ERROR_ATTEMPT = "@error_attempt"  # how often the row was tried; not there or null: once
 HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
 
 RESERVED: dict[str, pl.DataType] = {
     ROW: pl.UInt32(), KEY: pl.Binary(), TS: pl.Int64(), WM: pl.Int64(), SOURCE: pl.String(), OFFSET: pl.Int64(),
     EXECUTION: pl.String(), PATH: pl.Binary(), HEADERS: HEADERS_DTYPE, TOPIC: pl.String(), PARTITION: pl.Int32(),
     POSITION: pl.Int64(), ERROR_CODE: pl.String(), ERROR_MESSAGE: pl.String(), ERROR_NODE: pl.String(),
+    ERROR_ATTEMPT: pl.Int32(),
 }  # fmt: skip
 
 

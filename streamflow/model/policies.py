@@ -2,21 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
-OnError = Literal["stop", "continue", "dead_letter", "error_port"]
+OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port"]
+Backoff = Literal["fixed", "linear", "exponential", "random"]
+RetryMode = Literal["block", "park"]
+LONGEST_MS: Final = 10 * 365 * 86_400_000  # no wait is longer, whatever its backoff makes of it
 StateBackend = Literal["memory", "rocksdb"]
 Extent = Literal["item", "run", "file", "request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParkingPolicy:
+    """How much may be put aside; what exceeds it is a dead letter."""
+
+    key_items_max: int = 10_000
+    key_bytes_max: int = 16 << 20
+    items_max: int = 100_000  # of a task
+    bytes_max: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """In-place retries of an item that failed; the total stays below half the transaction time-out."""
+    """How often an item that failed is tried again, and when.
+
+    Mode `block`: at once, while all that comes behind it waits; the waits stay below half the transaction time-out.
+    Mode `park`: it is put aside with what follows of its key, and tried again by the clock.
+    """
 
     attempts: int = 1  # 1: no retry
     delay_ms: int = 0
+    backoff: Backoff = "fixed"
+    delay_max_ms: int | None = None  # no wait is longer; for `random` the upper end
+    jitter: float = 0.0  # each wait is longer or shorter by up to this part of it
+    codes: tuple[str, ...] = ()  # only items that failed with one of these; none: with any
+    when: str = ""  # expression over item and error; "": always
+    limit_ms: int | None = None  # waits of an item, all together
+    mode: RetryMode = "block"
+    parking: ParkingPolicy = field(default_factory=ParkingPolicy)
+
+    @property
+    def parks(self) -> bool:
+        return self.mode == "park" and self.attempts > 1
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a part in its waits."""
+        return self.attempts > 1 and (self.backoff == "random" or self.jitter > 0)
+
+    def waits_ms(self) -> tuple[int, ...]:
+        """The wait before each further try, without chance and `limit_ms`. For `random` the longest."""
+        most = LONGEST_MS if self.delay_max_ms is None else self.delay_max_ms
+        tries = range(self.attempts - 1)
+        match self.backoff:
+            case "fixed":
+                grown = [self.delay_ms for _ in tries]
+            case "linear":
+                grown = [self.delay_ms * (n + 1) for n in tries]
+            case "exponential":
+                grown = [self.delay_ms << n for n in tries]
+            case "random":
+                grown = [most for _ in tries]
+        return tuple(min(wait, most) for wait in grown)
+
+    @property
+    def waits_ms_max(self) -> int:
+        """The longest that all waits together may be, were there no limit."""
+        most = LONGEST_MS if self.delay_max_ms is None else self.delay_max_ms
+        return sum(min(math.ceil(wait * (1 + self.jitter)), most) for wait in self.waits_ms())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """After `failures` within `within_ms` a node gets no items for `probe_after_ms`, then one to see."""
+
+    failures: int
+    within_ms: int
+    probe_after_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +91,8 @@ class ErrorPolicy:
 
     on_error: OnError = "dead_letter"
     fallback: str = ""  # id of the node that takes failed items; then on_error is error_port
+    value: Mapping[str, object] | None = None  # fields that a failed item passes on with; then on_error is pass
+    breaker: BreakerPolicy | None = None
     retry: RetryPolicy = RetryPolicy()
 
 

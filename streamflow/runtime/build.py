@@ -14,6 +14,7 @@ from streamflow.model.policies import Extent
 from streamflow.model.types import Schema, Type
 from streamflow.runtime.context import StepClock, TaskContext
 from streamflow.runtime.graph import Graph
+from streamflow.runtime.guards import guarded
 from streamflow.runtime.node_times import behind
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import Expression, Projection, Scope
@@ -146,7 +147,7 @@ def build_graph(
         node = build_node(plan, nodes)
         if node.spec.one_to_one:
             one_to_one.add(plan.id)
-        operators[plan.id] = node.operator(
+        operator = node.operator(
             TaskBuildContext(
                 node_id=plan.id,
                 inputs=plan.inputs,
@@ -164,6 +165,9 @@ def build_graph(
                 functions=functions,
                 schemas=topology.schemas,
             )
+        )
+        operators[plan.id] = guarded(
+            plan, operator, stage, vars=topology.vars, kept=kept_schemas(topology, plan), pause=clock.pause
         )
     lies_behind = behind(stage, operators)
     for plan in stage.nodes:

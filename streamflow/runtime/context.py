@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,12 @@ class StepClock:
 
     now_ms: int = 0
     watermark_ms: int = -(2**63)
+    sleep: Callable[[float], None] = time.sleep  # a replay does not
+
+    def pause(self, seconds: float) -> None:
+        """Wait in the middle of a step: for retries in place."""
+        if seconds > 0:
+            self.sleep(seconds)
 
 
 def held_back(watermark_ms: int, by_ms: int) -> int:

@@ -6,26 +6,26 @@ several wires into a port are merged by a stable sort on (arrival, path, wire). 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-import orjson
 import polars as pl
 
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
+from streamflow.runtime.error_items import error_items
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
+from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
-from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed
+from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed, Waits
 from streamflow.sdk.state import TransactionalStore
-from streamflow.topology.envelopes import error_schema
+from streamflow.topology.failures import ONWARD_PORT, PARKING_FULL
 from streamflow.topology.plan import NodePlan, StagePlan
 
 _WIRE = "@wire"
@@ -83,7 +83,6 @@ class Graph:
         *,
         one_to_one: frozenset[str] = frozenset(),
         behind: Mapping[str, int] | None = None,
-        retry_sleep: Callable[[float], None] = time.sleep,
         tap: Callable[[str, str, Batch], None] | None = None,
         careful: bool = False,
     ) -> None:
@@ -94,8 +93,12 @@ class Graph:
         self._stage, self._operators, self._contexts = stage, operators, contexts
         self._behind = behind or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
-        self._one_to_one, self._sleep, self._tap = one_to_one, retry_sleep, tap
+        self._waiting: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
+        self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
+        self._passing = {
+            n.id: Passing(n.id, n.outputs[ONWARD_PORT], n.errors.value) for n in stage.nodes if ONWARD_PORT in n.outputs
+        }
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
         self._in_portions = worth_it(stage)
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
@@ -135,15 +138,37 @@ class Graph:
         """Event time may have gone on without rows: operators that waited for it act."""
         return self._push({}, StepOutput(), NO_TIMES) if self._timed else StepOutput()
 
+    def due_ms(self) -> int | None:
+        """When an operator next wants to act by the wall clock; None: none does."""
+        due = (operator.due_ms(self._contexts[node]) for node, operator in self._waiting.items())
+        return min((at for at in due if at is not None), default=None)
+
+    def wake(self, now_ms: int) -> StepOutput:
+        """Operators that are due at `now_ms` act, and what they give goes on through the stage."""
+        due = set()
+        for node, operator in self._waiting.items():
+            at = operator.due_ms(self._contexts[node])
+            if at is not None and at <= now_ms:
+                due.add(node)
+        return self._push({}, StepOutput(), NO_TIMES, wake=due)
+
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
         operator = self._operators.get(node)
         return self._behind.get(node, 0) + (operator.holds_ms if isinstance(operator, Timed) else 0)
 
     def _push(
-        self, rows: Mapping[str, Batch], out: StepOutput, times: pl.DataFrame = NO_TIMES, *, end_ms: int | None = None
+        self,
+        rows: Mapping[str, Batch],
+        out: StepOutput,
+        times: pl.DataFrame = NO_TIMES,
+        *,
+        end_ms: int | None = None,
+        wake: Collection[str] = (),
     ) -> StepOutput:
-        """`times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
+        """`wake`: nodes that act by the clock.
+
+        `times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
         the contexts say.
         """
         step = _Step(out=out)
@@ -156,6 +181,8 @@ class Graph:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run(plan, inputs, step, times)
+            if plan.id in wake:
+                self._from_state(plan, self._waiting[plan.id].wake(self._contexts[plan.id]), step)
             if plan.id in self._timed:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(times, end, self._behind.get(plan.id, 0)), step)
@@ -228,9 +255,6 @@ class Graph:
         else:
             result = operator.process(inputs, ctx)
         rows_in = sum(len(b) for b in inputs.values())
-        retry = plan.errors.retry
-        if result.failed is not None and retry.attempts > 1 and not plan.stores and len(inputs) == 1:
-            result = self._retry(plan, operator, ctx, next(iter(inputs)), result)
         failed = 0 if result.failed is None else len(result.failed)
         self._account(plan, rows_in, result, failed)
         self._place(plan, result, step, append=False)
@@ -242,28 +266,6 @@ class Graph:
         if not isinstance(operator, Timed):
             return Result()
         return operator.advance(step_times(times, NO_WATERMARK, self._behind.get(plan.id, 0)), ctx)
-
-    def _retry(self, plan: NodePlan, operator: Operator, ctx: Context, port: str, result: Result) -> Result:
-        """Run failed rows again in place; children keep the order of arrival."""
-        retry = plan.errors.retry
-        for _ in range(retry.attempts - 1):
-            if result.failed is None or not len(result.failed):
-                break
-            self._sleep(retry.delay_ms / 1000)
-            rows = result.failed.with_frame(result.failed.frame.drop(ERROR_CODE, ERROR_MESSAGE, strict=False))
-            again = operator.process({port: rows}, ctx)
-            outputs = dict(result.outputs)
-            for name, batch in again.outputs.items():
-                before = outputs.get(name)
-                outputs[name] = batch if before is None else merge_wires([(0, before), (1, batch)], batch.schema)
-            result = Result(
-                outputs=outputs,
-                failed=again.failed,
-                filtered=result.filtered + again.filtered,
-                absorbed=result.absorbed + again.absorbed,
-                emitted=result.emitted + again.emitted,
-            )
-        return result
 
     def _account(self, plan: NodePlan, rows_in: int, result: Result, failed: int) -> None:
         rows_out = sum(len(b) for b in result.outputs.values())
@@ -317,11 +319,18 @@ class Graph:
         if self._tap is None:
             return
         for (node, port), batch in step.ports.items():
-            if node == plan.id and port != "error":
+            if node == plan.id and port not in ("error", ONWARD_PORT):
                 self._tap(node, port, Batch(batch.frame, batch.schema))
 
     def _fail(self, plan: NodePlan, failed: Batch, step: _Step, *, append: bool) -> None:
-        policy, counts, n = plan.errors.on_error, self.counts[plan.id], len(failed)
+        policy = plan.errors.on_error
+        if policy not in ("stop", "dead_letter") and (full := failed.frame[ERROR_CODE] == PARKING_FULL).any():
+            # To go on as if it had been tried would be out of turn: others of its key wait.
+            self._dead(plan, failed.where(full), step)
+            failed = failed.where(~full)
+            if not len(failed):
+                return
+        counts, n = self.counts[plan.id], len(failed)
         if ERROR_NODE not in failed.frame.columns:
             failed = failed.with_frame(failed.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
         halting = failed.frame.filter(pl.col(ERROR_CODE) == "stopped") if policy != "stop" else failed.frame
@@ -333,19 +342,25 @@ class Graph:
             counts.dead_lettered += n  # never committed: the step is repeated up to the row before
         elif policy == "continue":
             counts.continued += n
-        elif policy == "error_port" and plan.id in self._error_wired:
+        elif policy == "pass" and plan.id not in self._passing:
+            counts.continued += n  # nothing is behind it
+        elif policy == "pass" or (policy == "error_port" and plan.id in self._error_wired):
+            port = "error" if policy == "error_port" else ONWARD_PORT
             counts.to_error_port += n
-            counts.ports["error"] = counts.ports.get("error", 0) + n
-            rows = error_items(failed)
+            counts.ports[port] = counts.ports.get(port, 0) + n
+            rows = error_items(failed) if policy == "error_port" else self._passing[plan.id].rows(failed)
             if self._tap:
-                self._tap(plan.id, "error", rows)
-            before = step.ports.get((plan.id, "error")) if append else None
-            step.ports[plan.id, "error"] = (
-                rows if before is None else merge_wires([(0, before), (1, rows)], rows.schema)
-            )
+                self._tap(plan.id, port, rows)
+            before = step.ports.get((plan.id, port)) if append else None
+            step.ports[plan.id, port] = rows if before is None else merge_wires([(0, before), (1, rows)], rows.schema)
         else:
-            counts.dead_lettered += n
-            step.out.dead.append(failed)
+            self._dead(plan, failed, step)
+
+    def _dead(self, plan: NodePlan, failed: Batch, step: _Step) -> None:
+        self.counts[plan.id].dead_lettered += len(failed)
+        if ERROR_NODE not in failed.frame.columns:
+            failed = failed.with_frame(failed.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
+        step.out.dead.append(failed)
 
 
 def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema, *, by: Sequence[str] = (ROW, PATH)) -> Batch:
@@ -379,24 +394,3 @@ def _conform(rows: Batch, schema: Schema) -> Batch:
         else:
             columns.append(pl.col(name))
     return Batch(rows.frame.select([pl.col(c) for c in rows.reserved_columns()] + columns), schema)
-
-
-def error_items(failed: Batch) -> Batch:
-    """Failed rows as items of the error port: the item as it came in, with `error: {code, message, node}`."""
-    frame = failed.frame
-    error = pl.struct(
-        pl.col(ERROR_CODE).alias("code"), pl.col(ERROR_MESSAGE).alias("message"), pl.col(ERROR_NODE).alias("node")
-    )
-    gone = [ERROR_CODE, ERROR_MESSAGE, ERROR_NODE]
-    if failed.schema.kind == "record":
-        return Batch(frame.with_columns(error.alias("error")).drop(gone), error_schema(failed.schema))
-    if failed.schema.kind == "bytes":
-        named = frame.rename({PAYLOAD: "item"}).with_columns(error.alias("error"))
-        return Batch(named.drop(gone), error_schema(failed.schema))
-    texts: list[bytes] = []
-    for item, row in zip(frame[PAYLOAD].to_list(), frame.select(error.alias("e"))["e"].to_list(), strict=True):
-        value = orjson.loads(item) if item is not None else None
-        texts.append(
-            orjson.dumps({**value, "error": row} if isinstance(value, dict) else {"item": value, "error": row})
-        )
-    return Batch(frame.with_columns(pl.Series(PAYLOAD, texts, dtype=pl.Binary)).drop(gone), failed.schema)

@@ -9,7 +9,7 @@ import polars as pl
 
 from streamflow.codecs import BadRecord
 from streamflow.codecs.records import Damaged, Headers, Record, from_records, scan
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
+from streamflow.model.batch import ERROR_ATTEMPT, ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.deadletter import RECORD_BYTES_MAX, DeadLetter, encode_dead_letters
 from streamflow.runtime.emit import Emitted, SinkRows, Writes
@@ -104,6 +104,7 @@ def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Seq
     times = frame[TS].to_list() if TS in frame.columns else nulls
     items = _items(failed.rows, failed.offsets)
     letters = []
+    attempts = frame[ERROR_ATTEMPT].fill_null(1).to_list() if ERROR_ATTEMPT in frame.columns else [1] * n
     rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), offsets, inputs, strict=True)
     for i, ((node, code, message), offset, number) in enumerate(rows):
         record = originals.get(number, {}).get(offset)
@@ -118,6 +119,7 @@ def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Seq
                 topic=taken[number].at.topic if record is not None else "",
                 partition=taken[number].at.partition if record is not None else -1,
                 offset=record.offset if record is not None else -1,
+                attempt=attempts[i],
                 timestamp_ms=record.timestamp_ms if record is not None else (times[i] or 0),
                 key=record.key if record is not None else keys[i],
                 value=record.value if record is not None else None,

@@ -42,6 +42,12 @@ from streamflow.topology.plan import StorePlan, Topology
 
 _REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
 _T = TypeVar("_T")
+
+
+def _at_once(seconds: float) -> None:
+    """Does not wait."""
+
+
 Fetched = Mapping[TopicPartition, Sequence[RecordBatch]]  # what came, by input
 
 
@@ -306,6 +312,7 @@ class Task:
         moved = moved or stepped
         if not stepped and self._stop_at is None:
             await self._quiet(self._clock_ms())
+            moved = moved or self._program.wakes(self._clock_ms())  # more than one step took
         if self._pending.steps and self._due(idle=not moved):
             await self.commit()
         elif not moved:
@@ -425,12 +432,15 @@ class Task:
         pending.size_bytes += done.size_bytes
 
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
-        """A step without records: event time may go on without an input that has been silent for too long."""
+        """A step without records: event time may go on without an input that has been silent for too long, and nodes
+        act by the clock.
+        """
         clock = self._program.time
         # Who heard of more to come is told when there is none after all.
         tell = clock is not None and clock.tells and clock.time.told_more is not False and not self._pending.steps
         tell = tell and idle is None and not await self._has_more()
-        if clock is None or not (clock.can_idle or clock.by_clock or tell or idle):
+        waits = clock is None or not (clock.can_idle or clock.by_clock or tell or idle)
+        if waits and not self._program.wakes(now_ms):
             return
         at = next(iter(self._program.inputs))
         here = self.positions[at]
@@ -539,7 +549,10 @@ class Task:
         return False
 
     async def replay(self, record: JournalRecord) -> None:
-        """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit."""
+        """Do again what a journal record tells: the same inputs in the same order with the same clock; then commit.
+        Nothing waits meanwhile.
+        """
+        self._program.clock.sleep = _at_once
         for steps in record.together():
             first = steps[0]
             if first.at in self._tables:
@@ -569,7 +582,9 @@ class Task:
         return behind
 
     async def wait(self, timeout_ms: int) -> None:
-        """Until something new is on an input, or the time is over."""
+        """Until something new is on an input, a node wants to act by the clock, or the time is over."""
+        if (due_ms := self._program.graph.due_ms()) is not None:
+            timeout_ms = max(1, min(timeout_ms, due_ms - self._clock_ms()))
         ends = {at: self._buffers.end_offset(at, position) for at, position in self.positions.items()}
         await self._inputs.wait({**ends, **self._tables.positions}, timeout_ms=timeout_ms)
 

@@ -117,6 +117,21 @@ class Timed(Protocol):
 
 
 @runtime_checkable
+class Waits(Protocol):
+    """An operator that acts when the wall clock has come to some time, though no row comes: waits, retries later."""
+
+    def due_ms(self, ctx: Context) -> int | None:
+        """When it wants to be woken next, by the clock that `Context.now_ms` reads; None: not at all. Called often."""
+        ...
+
+    def wake(self, ctx: Context) -> Result:
+        """Called between steps once `Context.now_ms` has reached `due_ms`. What comes out is `emitted`, with `@row`
+        NO_ROW. What stays due is called for again soon, so a step need not do all that there is.
+        """
+        ...
+
+
+@runtime_checkable
 class Commits(Protocol):
     """An operator with effects outside the log (file sinks) that follow the task's transaction."""
 

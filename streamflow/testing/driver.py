@@ -51,7 +51,7 @@ class TopologyDriver:
         self.topology, self._step_rows = topology, step_rows
         self.outputs: dict[tuple[str, str], list[Batch]] = {}
         self.dead: list[Batch] = []
-        self.clock = StepClock()
+        self.clock = StepClock(sleep=_at_once)
         self.stores: dict[tuple[str, str], TransactionalStore] = {}
         self._graphs: dict[str, Graph] = {}
         self._tables: dict[str, tuple[InputPlan, Graph]] = {}  # global tables
@@ -124,6 +124,14 @@ class TopologyDriver:
             if stage is not None and entry.extent != "item":
                 self._end(stage, execution)
                 self._advance(stage, entry, END_OF_TIME)
+
+    def wake(self, now_ms: int) -> None:
+        """The wall clock comes to `now_ms`: what waits for it goes on."""
+        self.clock.now_ms = now_ms
+        for stage in self.topology.stages:
+            graph = self._graphs.get(stage.id)
+            while graph is not None and (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
+                self._flow(stage, graph.wake(now_ms), self.clock.watermark_ms)
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""
@@ -235,6 +243,10 @@ class TopologyDriver:
     def _tap(self, node: str, port: str, batch: Batch) -> None:
         wanted = [c for c in batch.frame.columns if not c.startswith("@nodes.")]
         self.outputs.setdefault((node, port), []).append(replace(batch, frame=batch.frame.select(wanted)))
+
+
+def _at_once(seconds: float) -> None:
+    """Retries do not wait here."""
 
 
 def _frame(entry: InputPlan, items: Sequence[object], keys: Sequence[bytes | None] | None) -> pl.DataFrame:

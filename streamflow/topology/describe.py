@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.policies import ErrorPolicy
+from streamflow.model.policies import ErrorPolicy, RetryPolicy
 from streamflow.model.types import Schema
 from streamflow.topology.digest import digest
 from streamflow.topology.plan import InputPlan, NodePlan, SinkPlan, StagePlan, TablePlan, TopicPlan, Topology
@@ -146,13 +146,31 @@ def _policy(errors: ErrorPolicy) -> str:
         "stop": "stops on errors",
         "continue": "goes on after errors",
         "error_port": "errors leave",
+        "pass": "passes on what fails",
     }
     parts = [words[errors.on_error]] if words[errors.on_error] else []
     if errors.fallback:
         parts = [f"errors go to {errors.fallback}"]
+    if errors.value is not None:
+        parts = [f"{', '.join(errors.value) or 'the item'} in the place of what fails"]
+    if errors.breaker is not None:
+        parts.append(
+            f"not tried for {errors.breaker.probe_after_ms} ms after {errors.breaker.failures} failures in "
+            f"{errors.breaker.within_ms} ms"
+        )
     if errors.retry.attempts > 1:
-        parts.append(f"{errors.retry.attempts} attempts, {errors.retry.delay_ms} ms apart")
+        parts.append(_retry(errors.retry))
     return ", ".join(parts)
+
+
+def _retry(retry: RetryPolicy) -> str:
+    how = {
+        "fixed": f"{retry.delay_ms} ms apart",
+        "linear": f"{retry.delay_ms} ms apart and more each time",
+        "exponential": f"{retry.delay_ms} ms apart and twice as long each time",
+        "random": f"{retry.delay_ms} to {retry.delay_max_ms} ms apart",
+    }[retry.backoff]
+    return f"{retry.attempts} attempts, {how}{', its key waits meanwhile' if retry.parks else ''}"
 
 
 def _sink(sink: SinkPlan) -> Iterator[str]:

@@ -30,13 +30,18 @@ _TIMESTAMP: Final = Type(kind="timestamp", unit="ms")
 HEADERS: Final = array_of(record_of({"key": STRING, "value": BYTES.optional()}, name="streamflow.Header"))
 ITEM_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRING}, name="ItemError")
 
+TRIED_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRING, "attempt": INT}, name="TriedError")
 
-def error_schema(schema: Schema) -> Schema:
-    """What leaves by a node's error port: items that failed, with a field `error`. Items that are no records stay."""
+
+def error_schema(schema: Schema, *, attempts: bool = False) -> Schema:
+    """What leaves by a node's error port: items that failed, with a field `error`. Items that are no records stay.
+
+    `attempts`: as conditions of retries see them, with `error.attempt`.
+    """
     if schema.kind != "record":
-        return schema
+        return record_of({"item": schema, "error": TRIED_ERROR}) if attempts and schema.kind != "any" else schema
     kept = tuple(f for f in schema.fields if f.name != "error")
-    return replace(schema, name="", fields=(*kept, Field(name="error", type=ITEM_ERROR)))
+    return replace(schema, name="", fields=(*kept, Field(name="error", type=TRIED_ERROR if attempts else ITEM_ERROR)))
 
 
 def _documented(name: str, doc: str, fields: list[tuple[str, Type, str]]) -> Schema:

@@ -25,6 +25,7 @@ from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType, FunctionRef
 from streamflow.sdk.params import RawParams, build_form, param_types, spell, suggestion
 from streamflow.sdk.places import Diagnostic, Place
+from streamflow.workflow.error_forms import Failing, read_on_error
 from streamflow.workflow.findings import Findings
 from streamflow.workflow.forms import HeaderForm, NodeForm, PoliciesForm
 from streamflow.workflow.model import ERROR_PORT, Connection, Metadata, NodeEntry, TestCase, WorkflowDocument
@@ -121,7 +122,7 @@ class Workflow:
         kind: str,
         /,
         *,
-        on_error: OnError | Mapping[str, str | NodeHandle] | None = None,
+        on_error: OnError | Mapping[str, object] | None = None,
         parameters: Mapping[str, object] | None = None,
         **params: object,
     ) -> NodeHandle:
@@ -143,17 +144,7 @@ class Workflow:
                 values[name] = FunctionRef(ref)
             elif isinstance(value, Mapping):
                 values[name] = self._referring(value, f"python:{node_id}.{name}")
-        policy, fallback = on_error, ""
-        if isinstance(on_error, Mapping):
-            target = on_error.get("fallback", "")
-            policy, fallback = "error_port", target.id if isinstance(target, NodeHandle) else str(target)
-            if set(on_error) != {"fallback"}:
-                self._findings.report(place, "SF112", "on_error: expected {fallback: node}.")
-        elif on_error not in (None, "stop", "continue", "dead_letter", "error_port"):
-            self._findings.report(
-                place, "SF112", f"on_error: {spell(on_error)} is none of stop, continue, dead_letter, error_port."
-            )
-            policy = None
+        failing = self._failing(on_error, place)
         self._nodes.append(
             NodeEntry(
                 id=node_id,
@@ -165,15 +156,29 @@ class Workflow:
                 notes=form.notes,
                 position=(form.position[0], form.position[1]) if form.position else None,
                 metadata=form.metadata.metadata() if form.metadata else Metadata(),
-                on_error=policy,  # type: ignore[arg-type]
-                fallback=fallback,
+                on_error=failing.on_error,
+                fallback=failing.fallback,
+                value=failing.value,
+                breaker=failing.breaker,
                 retry=form.retry.policy() if form.retry else None,
+                retry_when=form.retry.when if form.retry else None,
                 place=place,
                 type_place=place,
                 policy_place=place,
             )
         )
         return NodeHandle(self, node_id)
+
+    def _failing(self, on_error: object, place: Place) -> Failing:
+        if on_error is None:
+            return Failing()
+        values = dict(on_error) if isinstance(on_error, Mapping) else {}
+        if isinstance(target := values.get("fallback"), NodeHandle):
+            values["fallback"] = target.id
+        written = values if isinstance(on_error, Mapping) else on_error
+        made, found = read_on_error(written, place, RawParams(values=values, place=place))
+        self._findings += found
+        return made
 
     def _referring(self, form: Mapping[Any, Any], path: str) -> dict[Any, Any]:
         """A form with references in the place of its functions and classes, whose names say where they stood."""

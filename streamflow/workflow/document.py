@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
-from streamflow.model.policies import OnError
 from streamflow.sdk.params import BROKEN, KEY, Path, RawParams, build_form, nearest, param_types, spell, suggestion
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.workflow.cases import read_cases
 from streamflow.workflow.connections import read_connections
+from streamflow.workflow.error_forms import Failing, read_on_error
 from streamflow.workflow.findings import Findings
 from streamflow.workflow.forms import HeaderForm, NodeForm
 from streamflow.workflow.ids import as_id, id_mend, is_id
@@ -134,7 +133,7 @@ def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEnt
     kind, type_place = _type(node_id, place, entries, findings)
     values, places = _parameters(entries, findings)
     form = _node_form(entries, place, findings)
-    on_error, fallback, policy_place = _on_error(entries, findings)
+    failing, policy_place = _on_error(entries, findings)
     return NodeEntry(
         id=node_id,
         type=kind,
@@ -145,9 +144,12 @@ def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEnt
         notes=form.notes,
         position=(form.position[0], form.position[1]) if form.position else None,
         metadata=form.metadata.metadata() if form.metadata else Metadata(),
-        on_error=on_error,
-        fallback=fallback,
+        on_error=failing.on_error,
+        fallback=failing.fallback,
+        value=failing.value,
+        breaker=failing.breaker,
         retry=form.retry.policy() if form.retry else None,
+        retry_when=form.retry.when if form.retry else None,
         place=place,
         type_place=type_place,
         policy_place=policy_place,
@@ -205,27 +207,15 @@ def _node_form(entries: Mapping[str, tuple[Place, Tree]], place: Place, findings
     return made or NodeForm()
 
 
-def _on_error(entries: Mapping[str, tuple[Place, Tree]], findings: Findings) -> tuple[OnError | None, str, Place]:
-    """`on_error: stop`, or `on_error: {fallback: node}`."""
+def _on_error(entries: Mapping[str, tuple[Place, Tree]], findings: Findings) -> tuple[Failing, Place]:
+    """`on_error: stop`, or `on_error: {fallback: node}`; and where that stands."""
     if "on_error" not in entries:
-        return None, "", Place()
+        return Failing(), Place()
     tree = entries["on_error"][1]
-    choices = get_args(OnError)
-    if (inside := tree.mapping) is not None:
-        fallback = inside["fallback"][1] if "fallback" in inside else None
-        if set(inside) == {"fallback"} and fallback is not None and isinstance(fallback.value, str):
-            return "error_port", fallback.value, fallback.text
-        if fallback is None or fallback.value is not BROKEN:
-            findings.report(tree.place, "SF112", "on_error: expected {fallback: node}.")
-        return None, "", tree.place
-    found: Literal["stop", "continue", "dead_letter", "error_port"] | None
-    found = next((c for c in choices if c == tree.value), None)
-    if found is None and tree.value is not BROKEN:
-        near = nearest(tree.value, choices) if isinstance(tree.value, str) else ""
-        findings.report(
-            tree.text,
-            "SF112",
-            f"on_error: {spell(tree.value)} is none of {', '.join(choices)} or {{fallback: node}}.",
-            f"Did you mean {near!r}?" if near else "",
-        )
-    return found, "", tree.text
+    places: dict[Path, Place] = {}
+    written = plain(tree, (), places)
+    values = written if isinstance(written, Mapping) else {}
+    made, found = read_on_error(written, tree.text, RawParams(values=values, places=places, place=tree.place))
+    findings += found
+    fallback = (tree.mapping or {}).get("fallback")
+    return made, tree.text if fallback is None else fallback[1].text

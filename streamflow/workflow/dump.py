@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -75,7 +76,23 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
 
 
 def _retry(retry: RetryPolicy) -> dict[str, object]:
-    return {"attempts": retry.attempts, "delay_ms": retry.delay_ms}
+    usual = RetryPolicy()
+    made: dict[str, object] = {"attempts": retry.attempts, "delay_ms": retry.delay_ms}
+    for key in ("backoff", "delay_max_ms", "jitter", "when", "limit_ms", "mode"):
+        if (value := getattr(retry, key)) != getattr(usual, key):
+            made[key] = value
+    if retry.codes:
+        made["codes"] = list(retry.codes)
+    if retry.parking != usual.parking:
+        made["parking"] = asdict(retry.parking)
+    return made
+
+
+def _on_error(entry: NodeEntry) -> object:
+    if not entry.fallback and entry.value is None:
+        return entry.on_error
+    instead = entry.fallback if entry.value is None else {"value": _plain(entry.value)}
+    return {"fallback": instead} | ({"breaker": asdict(entry.breaker)} if entry.breaker is not None else {})
 
 
 def _node(entry: NodeEntry, document: WorkflowDocument) -> dict[str, object]:
@@ -91,10 +108,8 @@ def _node(entry: NodeEntry, document: WorkflowDocument) -> dict[str, object]:
         made["position"] = list(entry.position)
     if metadata := _metadata(entry.metadata):
         made["metadata"] = metadata
-    if entry.fallback:
-        made["on_error"] = {"fallback": entry.fallback}
-    elif entry.on_error is not None:
-        made["on_error"] = entry.on_error
+    if entry.on_error is not None:
+        made["on_error"] = _on_error(entry)
     if entry.retry is not None:
         made["retry"] = _retry(entry.retry)
     return made

@@ -8,27 +8,8 @@ from typing import Literal
 
 from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy, StateBackend
 from streamflow.sdk.node import Json, param
+from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
 from streamflow.workflow.model import Executions, Metadata, WorkflowPolicies
-
-RETRY_TOTAL_MS_MAX = 30_000  # half of Kafka's default transaction time-out: a transaction is open meanwhile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryForm:
-    """How often an item that failed is tried again at once."""
-
-    attempts: int = param(default=1, ge=1, le=100, help="Tries in all; 1 means no retry.")
-    delay_ms: int = param(default=0, ge=0, le=RETRY_TOTAL_MS_MAX, help="Pause between tries.")
-
-    def __post_init__(self) -> None:
-        if (self.attempts - 1) * self.delay_ms > RETRY_TOTAL_MS_MAX:
-            raise ValueError(
-                f"{self.attempts} attempts {self.delay_ms} ms apart take longer than {RETRY_TOTAL_MS_MAX} ms, the "
-                "longest that a transaction may wait. Use fewer attempts or a shorter delay."
-            )
-
-    def policy(self) -> RetryPolicy:
-        return RetryPolicy(attempts=self.attempts, delay_ms=self.delay_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +19,7 @@ class PoliciesForm:
     on_error: Literal["stop", "continue", "dead_letter"] = param(
         default="dead_letter", help="What happens to an item that fails, where its node says nothing else."
     )
-    retry: RetryForm | None = param(default=None, help="How often an item that failed is tried again at once.")
+    retry: RetryForm | None = param(default=None, help="How often an item that failed is tried again.")
     guarantee: Guarantee = param(default="exactly_once", help="What holds for outputs when a task is restarted.")
     commit_interval_ms: int = param(default=100, ge=1, le=RETRY_TOTAL_MS_MAX, help="Time between commits of a task.")
     pending_bytes_max: int = param(default=32 << 20, ge=1, help="Commit earlier when this much output waits.")
@@ -64,6 +45,10 @@ class PoliciesForm:
     executions: Executions = param(default="none", help="Which executions leave a record.")
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
+    def __post_init__(self) -> None:
+        if self.retry is not None and self.retry.mode == "park":
+            raise ValueError("mode park is for single nodes: each keeps what it puts aside on a topic of its own.")
+
     def policies(self) -> WorkflowPolicies:
         run = RunPolicy(
             guarantee=self.guarantee,
@@ -77,6 +62,7 @@ class PoliciesForm:
         return WorkflowPolicies(
             on_error=self.on_error,
             retry=self.retry.policy() if self.retry else RetryPolicy(),
+            retry_when=self.retry.when if self.retry else None,
             run=run,
             executions=self.executions,
             partitions=self.partitions,
@@ -117,7 +103,7 @@ class NodeForm:
         default=None, help="Ids of stored credentials by what they are for. Never secrets themselves."
     )
     metadata: MetadataForm | None = param(default=None, help="What tools show about the node.")
-    retry: RetryForm | None = param(default=None, help="How often an item that failed here is tried again at once.")
+    retry: RetryForm | None = param(default=None, help="How often an item that failed here is tried again.")
 
     def __post_init__(self) -> None:
         if len(self.position) not in (0, 2):

@@ -14,6 +14,7 @@ from typing import Any
 from streamflow.sdk.node import Node
 from streamflow.sdk.param_schema import json_schema
 from streamflow.sdk.registry import NodeRegistry
+from streamflow.workflow.error_forms import OnErrorForm
 from streamflow.workflow.forms import HeaderForm, NodeForm
 from streamflow.workflow.ids import ID_PATTERN
 
@@ -117,16 +118,24 @@ def _node(kind: type[Node]) -> dict[str, object]:
 
 
 def _on_error() -> dict[str, object]:
+    form: Any = json_schema(OnErrorForm)
+    value = {
+        "type": "object",
+        "properties": {"value": {"description": "Fields of the item that leaves instead.", "type": "object"}},
+        "required": ["value"],
+        "additionalProperties": False,
+    }
+    instead = {"description": form["properties"]["fallback"]["description"], "anyOf": [{"type": "string"}, value]}
     fallback = {
         "type": "object",
-        "properties": {"fallback": {"description": "Node that takes items that failed here.", "type": "string"}},
+        "properties": {**form["properties"], "fallback": instead},
         "required": ["fallback"],
         "additionalProperties": False,
     }
     return {
         "description": "What happens to an item that fails here. Left out: it goes to the error port if that is "
         "connected, else where the workflow's policies say.",
-        "anyOf": [{"enum": ["stop", "continue", "dead_letter", "error_port"]}, fallback],
+        "anyOf": [{"enum": ["stop", "continue", "pass", "dead_letter", "error_port"]}, fallback],
     }
 
 

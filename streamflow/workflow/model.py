@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from streamflow.model.policies import ErrorPolicy, OnError, RetryPolicy, RunPolicy
+from streamflow.model.policies import BreakerPolicy, ErrorPolicy, OnError, RetryPolicy, RunPolicy
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -47,7 +47,10 @@ class NodeEntry:
     metadata: Metadata = field(default_factory=Metadata)
     on_error: OnError | None = None  # None: see `WorkflowDocument.error_policy`
     fallback: str = ""  # id of the node that takes failed items; on_error is then error_port
+    value: Mapping[str, object] | None = None  # what takes the place of a failed item; on_error is then pass
+    breaker: BreakerPolicy | None = None
     retry: RetryPolicy | None = None  # None: the workflow's
+    retry_when: Expression | None = None  # its condition, with its place
     place: Place = field(default_factory=Place)  # of its id
     type_place: Place = field(default_factory=Place)
     policy_place: Place = field(default_factory=Place)  # of on_error
@@ -80,6 +83,7 @@ class WorkflowPolicies:
 
     on_error: OnError = "dead_letter"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_when: Expression | None = None  # its condition, with its place
     run: RunPolicy = field(default_factory=RunPolicy)
     executions: Executions = "none"  # which executions leave a record
     partitions: int = 4  # of user topics that have to be created
@@ -125,4 +129,14 @@ class WorkflowDocument:
         """What happens to items that fail in a node: what it says, else its error port if wired, else the default."""
         wired = any(c.source == entry.id and c.source_port == ERROR_PORT for c in self.connections)
         on_error = entry.on_error or ("error_port" if wired else self.policies.on_error)
-        return ErrorPolicy(on_error=on_error, fallback=entry.fallback, retry=entry.retry or self.policies.retry)
+        return ErrorPolicy(
+            on_error=on_error,
+            fallback=entry.fallback,
+            value=entry.value,
+            breaker=entry.breaker,
+            retry=entry.retry or self.policies.retry,
+        )
+
+    def retry_condition(self, entry: NodeEntry) -> Expression | None:
+        """Which failed items are tried again, where that depends on them."""
+        return entry.retry_when if entry.retry is not None else self.policies.retry_when

@@ -1,0 +1,43 @@
+"""What stands around an operator because of its node's error policy: retries in place, parking, a circuit breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from streamflow.model.types import Schema
+from streamflow.runtime.breaking import Breaking
+from streamflow.runtime.parking import Parking
+from streamflow.runtime.retry_rule import RetryRule
+from streamflow.runtime.retrying import Retrying
+from streamflow.sdk.operator import Commits, EndsExecutions, Operator, Timed
+from streamflow.topology.failures import BREAKER, PARKED
+from streamflow.topology.plan import NodePlan, StagePlan
+
+_OWN_STATE = (Timed, EndsExecutions, Commits)
+
+
+def guarded(
+    plan: NodePlan,
+    operator: Operator,
+    stage: StagePlan,
+    *,
+    vars: Mapping[str, object],
+    kept: Mapping[str, Schema],
+    pause: Callable[[float], None],
+) -> Operator:
+    """The operator as its policy wants it. One that keeps rows itself, or has several inputs, stays as it is: what
+    fails there is not tried again.
+
+    `kept`: schemas behind `nodes.<id>`. `pause`: waits so many seconds.
+    """
+    own = any(name not in (PARKED, BREAKER) for name in plan.stores) or isinstance(operator, _OWN_STATE)
+    if own or len(plan.wires) != 1:
+        return operator
+    ((port, schema),) = ((p, plan.inputs[p]) for p in plan.wires)
+    errors = plan.errors
+    if errors.retry.attempts > 1:
+        rule = RetryRule(plan.id, errors.retry, schema, vars)
+        if errors.retry.parks:
+            return Parking(operator, rule, port, schema, kept, tells_time="@wm" in stage.needs)
+        operator = Retrying(operator, rule, pause)
+    return operator if errors.breaker is None else Breaking(operator, errors.breaker, plan.id)
