@@ -24,6 +24,7 @@ SPREAD_KEYS = "SF237"
 GLOBAL_TABLE = "SF238"
 PASSES_ON = "SF239"
 RETRIES = "SF240"
+COMPENSATION = "SF241"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -47,5 +48,6 @@ CODES: dict[str, str] = {
     SPREAD_KEYS: "A node that takes rows by key may not stand behind a repartition that spreads them otherwise.",
     PASSES_ON: "A failed item passes on where the node's output can hold it.",
     RETRIES: "Items are tried again by nodes with one input that keep nothing of them.",
+    COMPENSATION: "What a step did is undone where items fail behind it with the policy `compensate`.",
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
 }

@@ -1,7 +1,8 @@
 """First pass: the document becomes a graph of built nodes.
 
 What only shortens writing is spelt out here, so that no later pass knows of it: a disabled node is a `pass` node, a
-condition on a connection is a `filter` node, a fallback is a wire from the error port.
+condition on a connection is a `filter` node, a fallback is a wire from the error port, a compensation is wired to the
+nodes behind its step (`compensate`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED
+from streamflow.compiler.compensate import Compensation, compensate
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
 from streamflow.sdk.node import Node
 from streamflow.sdk.params import RawParams, build
@@ -29,6 +31,7 @@ def resolve(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Graph, 
     for connection in connections:
         made.connect(connection)
     made.fallbacks()
+    made.compensations()
     made.passing()
     made.unconnected()
     return made.graph(), made.findings
@@ -112,6 +115,17 @@ class _Resolver:
                 )
                 if edge not in self.edges:
                     self.edges.append(edge)
+
+    def compensations(self) -> None:
+        """What undoes steps behind which an item fails."""
+        wanted = {
+            entry.id: Compensation(entry.compensate, entry.compensate_when)
+            for entry in self.document.nodes
+            if entry.compensate in self.nodes and entry.id not in self._off and entry.compensate != entry.id
+        }
+        whole, found = compensate(Graph(nodes=self.nodes, edges=tuple(self.edges)), wanted, self.registry)
+        self.findings += found
+        self.nodes, self.edges = dict(whole.nodes), list(whole.edges)
 
     def passing(self) -> None:
         """Where failed items pass on, what flows from `out` also flows from the port that they leave by."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
-OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port"]
+OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]
 Backoff = Literal["fixed", "linear", "exponential", "random"]
 RetryMode = Literal["block", "park"]
 LONGEST_MS: Final = 10 * 365 * 86_400_000  # no wait is longer, whatever its backoff makes of it

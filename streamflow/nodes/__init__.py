@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamflow.nodes.aggregate import AggregateNode
 from streamflow.nodes.batch import BatchNode
+from streamflow.nodes.compensating import FailAgain
 from streamflow.nodes.debounce import Debounce
 from streamflow.nodes.dedupe import Dedupe
 from streamflow.nodes.event import Event
@@ -77,7 +78,7 @@ BUILTIN: tuple[type[Node], ...] = (
 
 
 # What the compiler makes of others.
-PARTS: tuple[type[Node], ...] = (ForeignRows, ForeignMatches, ForeignResult, GlobalLookup)
+PARTS: tuple[type[Node], ...] = (FailAgain, ForeignRows, ForeignMatches, ForeignResult, GlobalLookup)
 
 
 def registry() -> NodeRegistry:

@@ -146,6 +146,7 @@ def _policy(errors: ErrorPolicy) -> str:
         "stop": "stops on errors",
         "continue": "goes on after errors",
         "error_port": "errors leave",
+        "compensate": "errors are compensated",
         "pass": "passes on what fails",
     }
     parts = [words[errors.on_error]] if words[errors.on_error] else []

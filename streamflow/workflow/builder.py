@@ -162,6 +162,8 @@ class Workflow:
                 breaker=failing.breaker,
                 retry=form.retry.policy() if form.retry else None,
                 retry_when=form.retry.when if form.retry else None,
+                compensate=form.compensate,
+                compensate_when=form.compensate_when,
                 place=place,
                 type_place=place,
                 policy_place=place,

@@ -150,6 +150,8 @@ def _node(node_id: str, place: Place, tree: Tree, findings: Findings) -> NodeEnt
         breaker=failing.breaker,
         retry=form.retry.policy() if form.retry else None,
         retry_when=form.retry.when if form.retry else None,
+        compensate=form.compensate,
+        compensate_when=form.compensate_when,
         place=place,
         type_place=type_place,
         policy_place=policy_place,

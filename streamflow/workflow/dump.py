@@ -110,6 +110,10 @@ def _node(entry: NodeEntry, document: WorkflowDocument) -> dict[str, object]:
         made["metadata"] = metadata
     if entry.on_error is not None:
         made["on_error"] = _on_error(entry)
+    if entry.compensate:
+        made["compensate"] = entry.compensate
+    if entry.compensate_when is not None:
+        made["compensate_when"] = entry.compensate_when.text
     if entry.retry is not None:
         made["retry"] = _retry(entry.retry)
     return made

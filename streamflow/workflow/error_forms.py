@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from streamflow.model.policies import Backoff, BreakerPolicy, OnError, ParkingPolicy, RetryMode, RetryPolicy
 from streamflow.sdk.expression import Expression
@@ -152,7 +152,7 @@ def read_on_error(written: object, place: Place, raw: RawParams) -> tuple[Failin
         message = "on_error: expected {fallback: node} or {fallback: {value: {field: value, …}}}."
         return Failing(), [*findings, Diagnostic(place=raw.at("fallback"), code="SF112", message=message)]
     choices = get_args(OnError)
-    found: Literal["stop", "continue", "pass", "dead_letter", "error_port"] | None
+    found: OnError | None
     found = next((c for c in choices if c == written), None)
     if found is not None or written is BROKEN:
         return Failing(on_error=found), []

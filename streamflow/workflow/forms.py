@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy, StateBackend
+from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
 from streamflow.workflow.model import Executions, Metadata, WorkflowPolicies
@@ -16,7 +17,7 @@ from streamflow.workflow.model import Executions, Metadata, WorkflowPolicies
 class PoliciesForm:
     """Defaults for all nodes, and how tasks run."""
 
-    on_error: Literal["stop", "continue", "dead_letter"] = param(
+    on_error: Literal["stop", "continue", "dead_letter", "compensate"] = param(
         default="dead_letter", help="What happens to an item that fails, where its node says nothing else."
     )
     retry: RetryForm | None = param(default=None, help="How often an item that failed is tried again.")
@@ -104,6 +105,14 @@ class NodeForm:
     )
     metadata: MetadataForm | None = param(default=None, help="What tools show about the node.")
     retry: RetryForm | None = param(default=None, help="How often an item that failed here is tried again.")
+    compensate: str = param(
+        default="",
+        help="Node that undoes what this one did for an item that fails for good behind it, in a node of policy "
+        "`compensate`. It gets the failed item.",
+    )
+    compensate_when: Expression | None = param(
+        default=None, help="Only failed items for which this is true are compensated. It may name `error.code`."
+    )
 
     def __post_init__(self) -> None:
         if len(self.position) not in (0, 2):

@@ -57,8 +57,10 @@ def _loops(document: WorkflowDocument) -> set[tuple[str, str]]:
 
 
 def _fallbacks(document: WorkflowDocument, nodes: Mapping[str, Node]) -> set[tuple[str, str]]:
+    """Nodes that take items of others without a connection: fallbacks and compensations."""
     takes = {entry.id for entry in document.nodes if entry.id not in nodes or nodes[entry.id].input_ports()}
-    return {(e.id, e.fallback) for e in document.nodes if e.fallback in takes and e.fallback != e.id}
+    given = [(e.id, other) for e in document.nodes for other in (e.fallback, e.compensate)]
+    return {(node, other) for node, other in given if other in takes and other != node}
 
 
 def _somebody(document: WorkflowDocument, entry: NodeEntry) -> str:
@@ -75,7 +77,7 @@ def _check_inputs(document: WorkflowDocument, entry: NodeEntry, node: Node, wiri
     wires = [c for c in wiring.connections if c.target == entry.id]
     ports = [p.name for p in node.input_ports() if not p.optional]
     fed = {c.target_port for c in wires}
-    if any(e.fallback == entry.id for e in document.nodes):
+    if any(entry.id in (e.fallback, e.compensate) for e in document.nodes):
         fed.update(ports[:1])
     for port in ports:
         if port not in fed and not entry.disabled:

@@ -135,7 +135,7 @@ def _on_error() -> dict[str, object]:
     return {
         "description": "What happens to an item that fails here. Left out: it goes to the error port if that is "
         "connected, else where the workflow's policies say.",
-        "anyOf": [{"enum": ["stop", "continue", "pass", "dead_letter", "error_port"]}, fallback],
+        "anyOf": [{"enum": ["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]}, fallback],
     }
 
 

@@ -51,6 +51,8 @@ class NodeEntry:
     breaker: BreakerPolicy | None = None
     retry: RetryPolicy | None = None  # None: the workflow's
     retry_when: Expression | None = None  # its condition, with its place
+    compensate: str = ""  # id of the node that undoes what this one did
+    compensate_when: Expression | None = None
     place: Place = field(default_factory=Place)  # of its id
     type_place: Place = field(default_factory=Place)
     policy_place: Place = field(default_factory=Place)  # of on_error

@@ -42,6 +42,7 @@ def validate(document: WorkflowDocument, registry: NodeRegistry) -> tuple[dict[s
     wiring = wire(document, nodes)
     findings += wiring.findings
     _check_policies(document, nodes, wiring, findings)
+    _check_compensations(document, nodes, findings)
     check_graph(document, nodes, wiring, findings)
     _check_tests(document, nodes, findings)
     return nodes, findings
@@ -124,12 +125,38 @@ def _check_policies(document: WorkflowDocument, nodes: Mapping[str, Node], wirin
             if entry.id not in wired and wiring.certain and not document.incomplete:
                 mend = f"Add a connection `{entry.id}.error -> …`."
                 findings.report(place, "SF140", f"{who}: on_error is error_port, but that port is not connected.", mend)
-        elif entry.on_error is not None and entry.id in wired:
+        elif entry.on_error not in (None, "compensate") and entry.id in wired:
             findings.report(
                 place,
                 "SF140",
                 f"{who}: its error port is connected, but on_error is {entry.on_error}: nothing would arrive there.",
                 "Remove one of them.",
+            )
+
+
+def _check_compensations(document: WorkflowDocument, nodes: Mapping[str, Node], findings: Findings) -> None:
+    known = [entry.id for entry in document.nodes]
+    for entry in document.nodes:
+        if not entry.compensate:
+            if entry.compensate_when is not None:
+                findings.report(
+                    entry.place,
+                    "SF140",
+                    f"node {spell(entry.id)} says when it is compensated, but not by what.",
+                    "Add `compensate: NODE`.",
+                )
+        elif entry.compensate not in known:
+            findings.report(
+                entry.place,
+                "SF131",
+                f"there is no node {spell(entry.compensate)} to compensate {spell(entry.id)}.",
+                suggestion(entry.compensate, known),
+            )
+        elif entry.compensate == entry.id:
+            findings.report(entry.place, "SF140", f"node {spell(entry.id)} compensates itself.", "Name another node.")
+        elif (target := nodes.get(entry.compensate)) is not None and not target.input_ports():
+            findings.report(
+                entry.place, "SF134", f"node {spell(entry.compensate)} is a trigger: it cannot compensate anything."
             )
 
 
