@@ -80,6 +80,15 @@ class _Compensating:
         the order of undoing.
         """
         last: list[GraphNode] = []
+        undone = {step for steps in self.failing.values() for step in steps}
+        for step in self.steps:
+            if step not in undone:
+                self._report(
+                    self.before.nodes[step],
+                    f"nothing behind {step!r} has the policy `compensate`: its compensation never runs.",
+                    "Set `on_error: compensate` on a node behind it, or in `policies`.",
+                    severity="warning",
+                )
         if self.failing:
             first = self.before.nodes[next(iter(self.failing))]
             stay = {"partition_by": "expression", "partition": Expression("meta.partition", first.place)}
@@ -91,25 +100,28 @@ class _Compensating:
             for node in self.failing:
                 self._wire(node, ERROR_PORT, together.id)
             self._wire(together.id, "out", undo.id)
-            for step in self.steps:
+            for step in (s for s in self.steps if s in undone):
                 last += self._undo(step)
             last += self._end(first)
         nodes = {n: g for n, g in self.nodes.items() if n not in self.undoing}
         nodes |= {g.id: g for g in last}
         nodes |= {n: self.nodes[n] for n in self.nodes if n not in nodes}
-        return replace(self.before, nodes=nodes, edges=tuple(self.edges))
+        return self._without_idle(replace(self.before, nodes=nodes, edges=tuple(self.edges)))
+
+    def _without_idle(self, graph: Graph) -> Graph:
+        """Without compensations that never run, and what only they would feed."""
+        live = {n for n in graph.nodes if not graph.nodes[n].node.input_ports()}
+        live |= {d for n in list(live) for d in graph.descendants(n)}
+        idle = self.undoing - live
+        return replace(
+            graph,
+            nodes={n: g for n, g in graph.nodes.items() if n not in idle},
+            edges=tuple(e for e in graph.edges if e.source not in idle and e.target not in idle),
+        )
 
     def _undo(self, step: str) -> list[GraphNode]:
         found, here = self.compensations[step], self.before.nodes[step]
         failing = [node for node, steps in self.failing.items() if step in steps]
-        if not failing:
-            self._report(
-                here,
-                f"nothing behind {step!r} has the policy `compensate`: its compensation never runs.",
-                "Set `on_error: compensate` on a node behind it, or in `policies`.",
-                severity="warning",
-            )
-            return []
         sure = [node for node in failing if not self._around(step, node)]
         passed = [_failed_in(sure)] if sure else []
         if len(sure) < len(failing):

@@ -6,14 +6,14 @@ sink, or by a merge that puts rows back in order. What is needed behind an inter
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import Graph, TypedGraph
 from streamflow.compiler.walk import expressions_of
-from streamflow.expressions import references
+from streamflow.expressions import WHOLE, references
 from streamflow.model.batch import (
     EXECUTION,
     GONE,
@@ -21,6 +21,7 @@ from streamflow.model.batch import (
     KEY,
     OFFSET,
     PARTITION,
+    PASSED,
     PATH,
     POSITION,
     ROW,
@@ -30,7 +31,7 @@ from streamflow.model.batch import (
     WM,
     kept_column,
 )
-from streamflow.model.types import BYTES, INT, LONG, PAYLOAD, STRING, Schema, Type
+from streamflow.model.types import BOOL, BYTES, INT, LONG, PAYLOAD, STRING, Schema, Type
 from streamflow.topology import envelopes
 from streamflow.topology.plan import EnvelopeField
 
@@ -109,7 +110,7 @@ def _demand(typed: TypedGraph, node_id: str) -> _Demand:
             demand.columns.update(META_COLUMNS.get(name, ()))
         for other, names in found.nodes.items():
             if other in types.visible:
-                demand.kept.update((other, n) for n in _fields(types.visible[other], names))
+                demand.kept.update((other, n) for n in _kept(types.visible[other], names))
     if node.errors.retry.parks:
         demand.columns.update((KEY, TS, EXECUTION))
     if node.errors.retry.draws:
@@ -128,6 +129,12 @@ def _fields(schema: Schema, names: Iterable[str]) -> set[str]:
     known = {f.name for f in schema.fields}
     named = set(names)
     return named & known if named and named <= known else known
+
+
+def _kept(schema: Schema, names: Collection[str]) -> set[str]:
+    """What is kept of a node: where it is named as a whole that some items have not passed, also whether they have."""
+    fields = _fields(schema, names)
+    return fields | {PASSED} if WHOLE in names and schema.nullable and schema.kind == "record" else fields
 
 
 def _carried(typed: TypedGraph, entry: str, below: list[_Demand]) -> tuple[EnvelopeField, ...]:
@@ -164,6 +171,8 @@ def has_deletions(graph: Graph, node: str) -> bool:
 def _kept_type(schema: Schema, name: str) -> Type:
     if schema.kind != "record":
         return schema.optional()
+    if name == PASSED:
+        return BOOL.optional()
     found = schema.field(name)
     assert found is not None, name
     return found.type.optional()  # items that came another way have none

@@ -9,13 +9,14 @@ from streamflow.expressions.names import Chain, Step
 from streamflow.expressions.overloads import typed
 from streamflow.expressions.problems import BAD_CONSTANT, TYPE_MISMATCH, UNKNOWN_NAME, Problem, nearest
 from streamflow.expressions.signatures import Bound, Implementation
-from streamflow.expressions.tree import Call, Column, Const, MakeRecord, Node
+from streamflow.expressions.tree import Call, Column, Const, If, MakeRecord, Node
 from streamflow.model.batch import (
     EXECUTION,
     HEADERS,
     KEY,
     OFFSET,
     PARTITION,
+    PASSED,
     SOURCE,
     TOPIC,
     TS,
@@ -23,6 +24,7 @@ from streamflow.model.batch import (
 )  # fmt: skip
 from streamflow.model.types import (
     ANY,
+    BOOL,
     BYTES,
     INT,
     LONG,
@@ -105,10 +107,14 @@ class Names:
         if schema.kind == "record":
             if not schema.fields:
                 raise Problem(at, TYPE_MISMATCH, "the record has no fields")
-            return MakeRecord(
+            made = MakeRecord(
                 schema.required(), tuple(f.name for f in schema.fields),
                 tuple(Column(f.type, name(f.name)) for f in schema.fields),
             )  # fmt: skip
+            if not node or not schema.nullable:
+                return made
+            # Where some items came past the node, there is a column that tells.
+            return If(schema, Column(BOOL.optional(), name(PASSED)), made, Const(schema, None))
         return Column(schema, name(PAYLOAD))
 
     def meta(self, chain: Chain) -> Node:

@@ -22,6 +22,7 @@ something downstream uses are present (`StagePlan.needs`), except `@row`, which 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
@@ -51,9 +52,17 @@ RESERVED: dict[str, pl.DataType] = {
 Parsed = dict[str, Any]
 
 
+PASSED = "@"  # among the fields that are kept of a node: true for each item that has passed it
+
+
 def kept_column(node: str, field: str) -> str:
     """Name of the reserved column that keeps `field` as node `node` produced it."""
     return f"@nodes.{node}.{field}"
+
+
+def kept_columns(node: str, fields: Iterable[str]) -> dict[str, pl.Expr]:
+    """What is kept of the items of a node, by column."""
+    return {kept_column(node, f): pl.lit(True) if f == PASSED else pl.col(f) for f in fields}
 
 
 @dataclass(frozen=True, slots=True)

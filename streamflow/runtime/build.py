@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from streamflow.expressions import compile_projection, parse_template
+from streamflow.model.batch import PASSED, kept_column
 from streamflow.model.policies import Extent
-from streamflow.model.types import Schema, Type
+from streamflow.model.types import ANY, BOOL, PAYLOAD, Schema, Type, polars_dtype
 from streamflow.runtime.context import StepClock, TaskContext
 from streamflow.runtime.graph import Graph
 from streamflow.runtime.guards import guarded
@@ -114,10 +117,10 @@ def kept_schemas(topology: Topology, upto: NodePlan) -> Mapping[str, Schema]:
         for node in other.nodes:
             schema = node.outputs.get("out") or next(iter(node.outputs.values()), None)
             if node.keep and schema is not None and node.id != upto.id:
-                kept[node.id] = schema
+                kept[node.id] = schema.optional() if PASSED in node.keep else schema
         for entry in (*other.inputs, *(table.input for table in other.tables)):
             if entry.keep:
-                kept[entry.node] = entry.schema
+                kept[entry.node] = entry.schema.optional() if PASSED in entry.keep else entry.schema
     return kept
 
 
@@ -180,5 +183,23 @@ def build_graph(
             stores={name: store for (node_id, name), store in stores.items() if node_id == (plan.table or plan.id)},
             behind_ms=lies_behind[plan.id],
         )
-    one = frozenset(one_to_one)
-    return Graph(stage, operators, contexts, one_to_one=one, behind=lies_behind, **options)  # type: ignore[arg-type]
+    one, kept = frozenset(one_to_one), _kept_within(stage)
+    return Graph(stage, operators, contexts, one_to_one=one, behind=lies_behind, kept=kept, **options)  # type: ignore[arg-type]
+
+
+def _kept_within(stage: StagePlan) -> Mapping[str, Mapping[str, pl.DataType]]:
+    """By node: columns `@nodes.…` that begin before it in this stage."""
+    own: dict[str, dict[str, pl.DataType]] = {i.node: _kept_dtypes(i.node, i.keep, i.schema) for i in stage.inputs}
+    before: dict[str, dict[str, pl.DataType]] = {}
+    for plan in stage.nodes:
+        schema = plan.outputs.get("out") or next(iter(plan.outputs.values()), None)
+        if plan.keep and schema is not None:
+            own[plan.id] = _kept_dtypes(plan.id, plan.keep, schema)
+        sources = {wire.node for wires in plan.wires.values() for wire in wires}
+        before[plan.id] = {c: t for s in sources for c, t in (before.get(s, {}) | own.get(s, {})).items()}
+    return before
+
+
+def _kept_dtypes(node: str, keep: Sequence[str], schema: Schema) -> dict[str, pl.DataType]:
+    types = {f.name: f.type for f in schema.fields} | {PASSED: BOOL, PAYLOAD: ANY}
+    return {kept_column(node, name): polars_dtype(types[name]) for name in keep}

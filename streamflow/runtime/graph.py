@@ -12,7 +12,7 @@ from typing import cast
 
 import polars as pl
 
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, ROW, Batch, kept_column
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PASSED, PATH, ROW, Batch, kept_columns
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
@@ -85,13 +85,14 @@ class Graph:
         behind: Mapping[str, int] | None = None,
         tap: Callable[[str, str, Batch], None] | None = None,
         careful: bool = False,
+        kept: Mapping[str, Mapping[str, pl.DataType]] | None = None,
     ) -> None:
         """`behind`: how far the event time of a node's input lies behind the task's, ms (see `node_times`). `careful`:
-        see there.
+        see there. `kept`: by node, the columns `@nodes.…` that its items may have, as far as they begin in this stage.
         """
         self.careful = careful
         self._stage, self._operators, self._contexts = stage, operators, contexts
-        self._behind = behind or {}
+        self._behind, self._kept = behind or {}, kept or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
         self._waiting: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
         self._one_to_one, self._tap = one_to_one, tap
@@ -239,8 +240,16 @@ class Graph:
                 if (rows := step.ports.get((wire.node, wire.port))) is not None and len(rows)
             ]
             if arrived:
-                inputs[port] = merge_wires(arrived, plan.inputs[port])
+                inputs[port] = self._with_kept(plan, merge_wires(arrived, plan.inputs[port]))
         return inputs
+
+    def _with_kept(self, plan: NodePlan, rows: Batch) -> Batch:
+        """Rows that all came past a node have none of what it keeps; an expression may ask for it all the same."""
+        missing = {c: t for c, t in self._kept.get(plan.id, {}).items() if c not in rows.frame.columns}
+        if not missing:
+            return rows
+        nothing = [pl.lit(None, dtype).alias(column) for column, dtype in missing.items()]
+        return replace(rows, frame=rows.frame.with_columns(nothing))
 
     def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step, times: pl.DataFrame = NO_TIMES) -> None:
         """`times`: of the rows that entered the stage."""
@@ -296,8 +305,8 @@ class Graph:
                 batch = lowered(batch, self.behind_ms(plan.id) - self._behind.get(plan.id, 0))
             ports[port] = ports.get(port, 0) + len(batch)
             if plan.keep and port != "records":
-                present = [f for f in plan.keep if f in batch.frame.columns]
-                kept = batch.frame.with_columns(**{kept_column(plan.id, f): pl.col(f) for f in present})
+                present = [f for f in plan.keep if f == PASSED or f in batch.frame.columns]
+                kept = batch.frame.with_columns(**kept_columns(plan.id, present))
                 batch = replace(batch, frame=kept)  # the same items, so what is parsed of them stays
             if self._tap and plan.id not in self._timed:
                 self._tap(plan.id, port, Batch(batch.frame, batch.schema))

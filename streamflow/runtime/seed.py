@@ -30,7 +30,7 @@ from streamflow.model.batch import (
     TS,
     WM,
     Batch,
-    kept_column,
+    kept_columns,
 )
 from streamflow.model.types import TIMESTAMP_MS, Schema, Type
 from streamflow.operators.keys import key_bytes
@@ -64,7 +64,7 @@ class Seeder:
         self._plan, self._needs, self._source, self._partition = plan, frozenset(needs), source, partition
         self._projection = _projection(plan, vars)
         self._envelope = {e.field: e.column for e in plan.envelope}
-        self._keep = {kept_column(plan.node, f): f for f in plan.keep}
+        self._keep = kept_columns(plan.node, plan.keep)
         self.state = InputState()
 
     def keyed(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Batch | None]:
@@ -141,7 +141,7 @@ class Seeder:
         if POSITION not in self._needs:
             frame = frame.drop(POSITION)
         if self._keep:
-            frame = frame.with_columns(**{column: pl.col(f) for column, f in self._keep.items()})
+            frame = frame.with_columns(**self._keep)
         return Batch(frame, self._plan.schema)
 
     def _keys_and_times(self, frame: pl.DataFrame, projection: Projection) -> tuple[pl.DataFrame, Batch | None]:

@@ -24,7 +24,7 @@ from streamflow.model.batch import (
     TS,
     WM,
     Batch,
-    kept_column,
+    kept_columns,
 )
 from streamflow.model.types import PAYLOAD
 from streamflow.runtime.build import Functions, build_graph
@@ -173,7 +173,7 @@ class TopologyDriver:
         )
 
     def _fill(self, graph: Graph, entry: InputPlan, frame: pl.DataFrame) -> None:
-        frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
+        frame = frame.with_columns(**kept_columns(entry.node, entry.keep))
         out = graph.step({entry.node: Batch(frame.with_row_index(ROW), entry.schema)})
         if out.stop_row is not None:
             raise Stopped(out.stop_text)
@@ -195,7 +195,7 @@ class TopologyDriver:
         raise UsageError(f"no trigger {trigger!r}; there are {', '.join(triggers)}.")
 
     def _seed(self, stage: StagePlan, entry: InputPlan, frame: pl.DataFrame) -> None:
-        frame = frame.with_columns(pl.col(field).alias(kept_column(entry.node, field)) for field in entry.keep)
+        frame = frame.with_columns(**kept_columns(entry.node, entry.keep))
         for at in range(0, frame.height, self._step_rows):
             part = frame.slice(at, self._step_rows)
             marks = part[WM].to_list()
