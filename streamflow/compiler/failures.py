@@ -34,7 +34,8 @@ def check_retry(ctx: InferenceContext, failing: Schema | None) -> None:
         scope = Scope(item=error_schema(failing, attempts=True), vars=ctx.vars)
         ctx.findings.extend(typecheck(placed, scope, expect=BOOL.optional())[1])
     breaker = node.errors.breaker is not None
-    if not node.is_written or node.is_trigger or not (retry.attempts > 1 or breaker):
+    asked = breaker or (node.says_retry and retry.attempts > 1)
+    if not asked or not node.is_written or node.is_trigger or not node.node.spec.can_fail:
         return
     said = "parks items" if retry.parks else "has a breaker" if breaker else "tries items again"
     needs = retry.parks or breaker
@@ -65,11 +66,10 @@ def passing_schema(ctx: InferenceContext, outputs: Schemas, failing: Schema | No
         return _with_values(ctx, out, failing, value)
     found = unify(out, failing, lenient=False)
     if isinstance(found, Conflict):
-        _report(
-            ctx, PASSES_ON,
-            f"cannot pass failed items on as they are: {str(found).format('its output', 'its input')}.",
-            f"Say what they lack, as in `on_error: {{fallback: {{value: {{field: value}}}}}}`, or {_OTHERWISE}.",
-        )  # fmt: skip
+        where = f"field {found.path!r}" if found.path else "an item"
+        differs = f"{where} is {found.left} in its output and {found.right} in its input"
+        mend = f"Give values in `on_error: {{fallback: {{value: {{…}}}}}}`, or {_OTHERWISE}."
+        _report(ctx, PASSES_ON, f"cannot pass failed items on as they are: {differs}.", mend)
         return None
     return failing
 
@@ -90,7 +90,7 @@ def _with_values(ctx: InferenceContext, out: Schema, failing: Schema, value: Map
     given = replace(out, fields=tuple(f for f in out.fields if f.name in value))
     text = orjson.dumps({name: inner for name, inner in value.items() if name in known})
     for _, why in typed_items(pl.Series([text], dtype=pl.Binary), given)[1].values():
-        _report(ctx, PASSES_ON, f"the fallback's value does not fit its output: {why}", f"The output is {given}.")
+        _report(ctx, PASSES_ON, f"the fallback's value does not fit its output: {why}.", f"The output is {given}.")
     missing = [f.name for f in out.fields if f.name not in value and not fills(failing, out, f.name)]
     if missing:
         names = ", ".join(map(repr, missing))

@@ -29,6 +29,7 @@ class GraphNode:
     node: Node
     raw: RawParams  # as written: where each parameter stands
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)
+    says_retry: bool = False  # itself, not only the policies of the workflow
     retry_when: Expression | None = None  # the condition of its retries, with its place
     policy_place: Place = field(default_factory=Place)  # of what it says of errors
 

@@ -1,0 +1,168 @@
+"""Items that are put aside: through commits, restarts, faults, SIGKILL at each step of a commit, and replays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from streamflow.codecs.recordbatch import from_records
+from streamflow.codecs.records import Record
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
+from streamflow.sdk.crash import POINTS
+from streamflow.sdk.log import Log, TopicSpec
+from tests.simulation.auditing import audited
+from tests.simulation.running import compiled, contents, values, with_log
+from tests.simulation.test_watermarks import NODES, Bench, benched, replays
+
+WORKFLOW = """\
+workflow: parked
+nodes:
+  numbers: {{type: event, topic: in, format: json}}
+  shaky:
+    type: function
+    function: "tests.simulation.shaky:{function}"
+    retry:
+      {{mode: park, attempts: {attempts}, delay: {delay}, backoff: exponential, delay_max: {delay_max}, jitter: 0.2}}
+  out: {{type: publish, topic: out, format: json}}
+{more}
+policies: {{commit_interval: 1ms, step_bytes_max: 300}}
+"""
+PLAIN = "connections: [numbers -> shaky -> out]"
+
+
+async def send(log: Log, rows: list[tuple[int, int]], *, partition: int = 0) -> None:
+    """Items {k, n} with key k."""
+    if "in" not in await log.topics():
+        await log.create_topic(TopicSpec(name="in", partitions=1))
+    producer = await log.producer("send")
+    await producer.begin()
+    for at in range(0, len(rows), 5):
+        found = [
+            Record(0, 1_000 + n, str(k).encode(), json.dumps({"k": k, "n": n}).encode(), [])
+            for k, n in rows[at : at + 5]
+        ]
+        await producer.append(TopicPartition("in", partition), [from_records(found)])
+    await producer.commit()
+    await producer.close()
+
+
+def by_key(items: list[dict[str, int]]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = defaultdict(list)
+    for item in items:
+        found[item["k"]].append(item["n"])
+    return dict(found)
+
+
+def test_a_task_wakes_restarts_and_is_replayed(tmp_path: Path) -> None:
+    """Method: a task on a clock that the test moves; a new task takes over while items wait; then a replay."""
+    text = WORKFLOW.format(function="thirds", attempts=3, delay="1s", delay_max="30s", more=PLAIN)
+    topology = compiled(text, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        log = bench.log
+        await send(log, [(n % 4, n) for n in range(1, 40)])
+        await bench.start("numbers", 0)
+        await bench.work("numbers", 0)
+        before = by_key(await values(log, "out"))
+        assert {k: ns[-1] for k, ns in before.items()} == {0: 8, 1: 5, 2: 2}, "each key stops at its first third"
+        assert 3 not in before
+        await bench.start("numbers", 0)
+        for _ in range(60):
+            bench.now_ms += 700
+            await bench.work("numbers", 0)
+        await send(log, [(n % 4, n) for n in range(40, 60)])
+        await bench.work("numbers", 0)
+        await bench.start("numbers", 0)
+        for _ in range(60):
+            bench.now_ms += 700
+            await bench.work("numbers", 0)
+        expected = {k: [n for n in range(1, 60) if n % 4 == k and n % 3] for k in range(4)}
+        assert by_key(await values(log, "out")) == expected
+        letters = await contents(log, "parked.dead-letter")
+        assert len(letters[0]) == len([n for n in range(1, 60) if n % 3 == 0])
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+def test_time_by_the_clock_and_parking_replay_alike(tmp_path: Path) -> None:
+    """Method: a window by the clock beside a node that parks, in one stage; then all is replayed."""
+    more = (
+        "  counts: {type: window, key: string(k), size: 10s, fields: {all: {function: count}}}\n"
+        "  counted: {type: publish, topic: counted, format: json}\n"
+        "  late: {type: publish, topic: late, format: json}\n"
+        "connections: [numbers -> shaky -> out, shaky -> counts -> counted, counts.late -> late]"
+    )
+    text = WORKFLOW.format(function="thirds", attempts=2, delay="3s", delay_max="30s", more=more)
+    text = text.replace("format: json}\n  shaky", "format: json, by_clock: true, partitioned_by: string(k)}\n  shaky")
+    topology = compiled(text, tmp_path, nodes=NODES)
+    stages = [stage.id for stage in topology.stages]
+
+    async def work(bench: Bench) -> None:
+        log = bench.log
+        await log.create_topic(TopicSpec(name="in", partitions=1))
+        for stage in stages:
+            await bench.start(stage, 0)
+        for n in range(40):
+            if n % 3 == 0:
+                await send(log, [(m % 4, m) for m in range(2 * n + 1, 2 * n + 7)])
+            bench.now_ms += 1_300
+            for stage in stages:
+                await bench.work(stage, 0)
+        for _ in range(30):
+            bench.now_ms += 5_000
+            for stage in stages:
+                await bench.work(stage, 0)
+        expected = {k: [n for n in range(1, 85) if n % 4 == k and n % 3] for k in range(4)}
+        assert by_key(await values(log, "out")) == expected
+        counted = sum(row["all"] for row in await values(log, "counted")) + len(await values(log, "late"))
+        assert counted == sum(map(len, expected.values()))
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+def run(folder: Path, *options: str, crash_at: str = "") -> int:
+    """Exit code of a run of the workflow in a process of its own."""
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "STREAMFLOW_CRASH_AT": crash_at, "PYTHONPATH": root}
+    command = [sys.executable, "-m", "streamflow.cli.main", "run", "workflow.yaml", "--log", "log", *options]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=240, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_at_each_commit_step_loses_and_doubles_nothing_that_waits(point: str, tmp_path: Path) -> None:
+    """Method: key 3 fails until a file is there. Killed while items are put aside, then while they come out again."""
+    text = WORKFLOW.format(function="until_well", attempts=100, delay="50ms", delay_max="400ms", more=PLAIN)
+    (tmp_path / "workflow.yaml").write_text(text)
+    count = 800
+
+    async def fill(log: EmbeddedLog) -> None:
+        await send(log, [(n % 5, n) for n in range(count)])
+
+    async def out(log: EmbeddedLog) -> dict[int, list[int]]:
+        return by_key(await values(log, "out"))
+
+    asyncio.run(with_log(tmp_path / "log", fill))
+    assert run(tmp_path, "--until-end", crash_at=f"{point}:4") == -signal.SIGKILL
+    assert run(tmp_path, "--until-end") == 0
+    whole = {k: list(range(k, count, 5)) for k in range(5)}
+    found = asyncio.run(with_log(tmp_path / "log", out))
+    assert found == {k: ns for k, ns in whole.items() if k != 3}
+    (tmp_path / "well").touch()
+    assert run(tmp_path, "--duration", "20", crash_at=f"{point}:1") == -signal.SIGKILL
+    run(tmp_path, "--duration", "3")
+    assert asyncio.run(with_log(tmp_path / "log", out)) == whole
