@@ -23,7 +23,7 @@ from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times,
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
-from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed
+from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed, Waits
 from streamflow.sdk.state import TransactionalStore
 from streamflow.topology.envelopes import error_schema
 from streamflow.topology.plan import NodePlan, StagePlan
@@ -94,6 +94,7 @@ class Graph:
         self._stage, self._operators, self._contexts = stage, operators, contexts
         self._behind = behind or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
+        self._waits = {i: o for i, o in operators.items() if isinstance(o, Waits)}
         self._one_to_one, self._sleep, self._tap = one_to_one, retry_sleep, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
@@ -135,16 +136,31 @@ class Graph:
         """Event time may have gone on without rows: operators that waited for it act."""
         return self._push({}, StepOutput(), NO_TIMES) if self._timed else StepOutput()
 
+    def due_ms(self) -> int | None:
+        """The earliest wall time at which an operator has something to do; None: none waits."""
+        due = (operator.due_ms(self._contexts[node]) for node, operator in self._waits.items())
+        return min((ms for ms in due if ms is not None), default=None)
+
+    def wake(self) -> StepOutput:
+        """Operators for which it is time, by the clock of their contexts, act."""
+        return self._push({}, StepOutput(), wakes=True)
+
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
         operator = self._operators.get(node)
         return self._behind.get(node, 0) + (operator.holds_ms if isinstance(operator, Timed) else 0)
 
     def _push(
-        self, rows: Mapping[str, Batch], out: StepOutput, times: pl.DataFrame = NO_TIMES, *, end_ms: int | None = None
+        self,
+        rows: Mapping[str, Batch],
+        out: StepOutput,
+        times: pl.DataFrame = NO_TIMES,
+        *,
+        end_ms: int | None = None,
+        wakes: bool = False,
     ) -> StepOutput:
         """`times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
-        the contexts say.
+        the contexts say. `wakes`: see `wake`.
         """
         step = _Step(out=out)
         for node, batch in rows.items():
@@ -156,6 +172,8 @@ class Graph:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run(plan, inputs, step, times)
+            if wakes and plan.id in self._waits:
+                self._wake(plan, step)
             if plan.id in self._timed:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(times, end, self._behind.get(plan.id, 0)), step)
@@ -169,6 +187,12 @@ class Graph:
             counts.rows_in += len(rows)
             counts.forwarded += len(rows)
             counts.rows_out += len(rows)
+
+    def _wake(self, plan: NodePlan, step: _Step) -> None:
+        operator, ctx = self._waits[plan.id], self._contexts[plan.id]
+        due_ms = operator.due_ms(ctx)
+        if due_ms is not None and due_ms <= ctx.now_ms:
+            self._from_state(plan, operator.wake(ctx), step)
 
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
         operator = self._operators[plan.id]

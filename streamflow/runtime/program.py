@@ -186,6 +186,27 @@ class TaskProgram:
         self._absorb(self.graph.advance(), Places((), here), done)
         return done
 
+    def due_ms(self) -> int | None:
+        """The earliest wall time at which an operator has something to do; None: none waits for the clock."""
+        return self.graph.due_ms()
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether it is time by the clock for an operator to act."""
+        due_ms = self.graph.due_ms()
+        return due_ms is not None and due_ms <= now_ms
+
+    def wake(self, now_ms: int, *, here: tuple[TopicPartition, int]) -> Stepped:
+        """A step without records: operators act for which it is time by the clock.
+
+        `here`: where the task stands on its first input.
+        """
+        self.clock.now_ms = now_ms
+        if self.time is not None:
+            self.clock.watermark_ms = self.time.time.watermark_ms
+        done = Stepped()
+        self._absorb(self.graph.wake(), Places((), here), done)
+        return done
+
     def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:
         """What an input brings from offset `first` on, decoded, with keys and times."""
         plan = self.inputs[at]

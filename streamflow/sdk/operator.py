@@ -117,6 +117,26 @@ class Timed(Protocol):
 
 
 @runtime_checkable
+class Waits(Protocol):
+    """An operator that acts when the wall clock has passed some point, whether rows come or not: waits, pauses between
+    tries. What it waits with is in its stores.
+    """
+
+    def due_ms(self, ctx: Context) -> int | None:
+        """The earliest wall time, in ms since 1970, at which it has something to do; None: nothing waits. It may be too
+        early, never too late. Asked between steps, so that it has to be cheap: it must not go through all that waits.
+        """
+        ...
+
+    def wake(self, ctx: Context) -> Result:
+        """Called between steps when `due_ms` is not above `ctx.now_ms`, which is recorded in the journal: a replay
+        wakes it at the same place with the same clock. Its outputs are out of state (`emitted`), in order, with `@row`
+        numbering them from 0 and `@wm` (where rows have it) being `ctx.watermark_ms`; so is what `failed`.
+        """
+        ...
+
+
+@runtime_checkable
 class Commits(Protocol):
     """An operator with effects outside the log (file sinks) that follow the task's transaction."""
 
