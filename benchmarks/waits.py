@@ -29,7 +29,7 @@ from streamflow.model.positions import TopicPartition
 from streamflow.runtime.signals import Signal, write_signals
 from streamflow.sdk.log import Log, TopicSpec
 
-PARTITIONS = 4
+PARTITIONS = 2
 WORKFLOW = """\
 workflow: approvals
 nodes:
