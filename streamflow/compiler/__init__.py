@@ -49,7 +49,9 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     findings += found
     reach, found = extents(graph)
     findings += found
-    typed, found = typecheck(graph, reach, loader, vars=document.vars, functions=document.functions)
+    typed, found = typecheck(
+        graph, reach, loader, vars=document.vars, functions=document.functions, workflow=document.name
+    )
     findings += found
     if len(typed.types) < len(graph.nodes):
         return None, in_order(findings)

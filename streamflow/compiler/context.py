@@ -22,6 +22,7 @@ from streamflow.sdk.places import Diagnostic
 class InferenceContext:
     """One node's view. Findings are collected once each, in the order they are made."""
 
+    workflow: str
     node: GraphNode
     inputs: Schemas
     extent: Extent

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
+from streamflow.model.policies import ErrorPolicy
 
 
 def expand(graph: Graph) -> Graph:
@@ -22,7 +23,8 @@ def expand(graph: Graph) -> Graph:
             continue
         ids = {name: f"{node.id}.{name}" if name else node.id for name in parts.nodes}
         for name, part in parts.nodes.items():
-            nodes[ids[name]] = replace(node, id=ids[name], kind=part.spec.kind, node=part)
+            errors = ErrorPolicy() if name in parts.apart else node.errors
+            nodes[ids[name]] = replace(node, id=ids[name], kind=part.spec.kind, node=part, errors=errors)
             if node.id in graph.broken:
                 broken.add(ids[name])
         moved: list[Edge] = []

@@ -27,11 +27,11 @@ def extents(graph: Graph) -> tuple[Mapping[str, Extent], list[Diagnostic]]:
         if isinstance(node.node, ReadsSource):
             reach[node_id] = frozenset({node.node.trigger_extent()})
         elif not graph.into(node_id):
-            reach[node_id] = frozenset({"item"})
+            reach[node_id] = frozenset({"item"} if node.node.starts_executions() else ())
         else:
             reach[node_id] = frozenset().union(*(reach[e.source] for e in graph.into(node_id)))
         # `item` makes the least promise: it holds of whatever arrives.
-        found[node_id] = "item" if "item" in reach[node_id] else min(reach[node_id])
+        found[node_id] = "item" if "item" in reach[node_id] else min(reach[node_id], default="item")
         unrelated = _unrelated(graph, node)
         findings.extend(unrelated)
         if node.node.acts_on_executions() and node_id not in graph.broken and not unrelated:

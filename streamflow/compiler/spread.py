@@ -96,8 +96,9 @@ class Spreads:
 
 
 def triggers(graph: Graph, node_id: str) -> frozenset[str]:
-    """Triggers whose rows reach a node, or itself."""
-    return frozenset(n for n in graph.ancestors(node_id) | {node_id} if not graph.into(n))
+    """Triggers whose items reach a node, or itself."""
+    above = graph.ancestors(node_id) | {node_id}
+    return frozenset(n for n in above if not graph.into(n) and graph.nodes[n].node.starts_executions())
 
 
 def _apart(graph: Graph, node_id: str, extent: Extent) -> Spread | None:

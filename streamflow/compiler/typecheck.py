@@ -35,9 +35,10 @@ def typecheck(
     *,
     vars: Mapping[str, object],
     functions: Mapping[str, Callable[..., Any]],
+    workflow: str = "",
 ) -> tuple[TypedGraph, list[Diagnostic]]:
     """Type all nodes that can be typed. Complete only if there are no errors."""
-    checker = _Checker(graph, extents, loader, vars, functions)
+    checker = _Checker(graph, extents, loader, vars, functions, workflow)
     for node_id in graph.order:
         checker.node(graph.nodes[node_id])
     return TypedGraph(graph=graph, types=checker.types), checker.findings
@@ -55,6 +56,7 @@ class _Checker:
     loader: SchemaLoader
     vars: Mapping[str, object]
     functions: Mapping[str, Callable[..., Any]]
+    workflow: str
     types: dict[str, NodeTypes] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
     tainted: set[str] = field(default_factory=set)  # nodes whose schemas are guesses, since something above is wrong
@@ -65,6 +67,7 @@ class _Checker:
             return
         visible = visible_nodes(self.graph, node.id, self.types)
         ctx = InferenceContext(
+            workflow=self.workflow,
             node=node,
             inputs=inputs,
             extent=self.extents[node.id],
@@ -75,7 +78,8 @@ class _Checker:
         )
         outputs = dict(node.node.output_schemas(ctx))
         read, write = self._topics(node, ctx)
-        failing = self._failing(inputs)
+        aside = {p.name for p in node.node.input_ports() if p.aside}
+        failing = self._failing({port: schema for port, schema in inputs.items() if port not in aside})
         check_retry(ctx, failing)
         passing = passing_schema(ctx, outputs, failing) if node.errors.on_error == "pass" else None
         self._settle(node, ctx)

@@ -19,7 +19,10 @@ def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) ->
     if not graph.into(node_id):
         return {}
     ports: dict[str, list[Mapping[str, Schema]]] = {}
+    aside = {p.name for p in graph.nodes[node_id].node.input_ports() if p.aside}
     for edge in graph.into(node_id):
+        if edge.target_port in aside:
+            continue
         ports.setdefault(edge.target_port, []).append(_along(graph, edge, types))
     by_port = [_either(lines) for lines in ports.values()]
     if len(by_port) == 1:

@@ -27,6 +27,7 @@ from streamflow.nodes.reduce import Reduce
 from streamflow.nodes.rename import Rename
 from streamflow.nodes.repartition import Repartition
 from streamflow.nodes.set import Set
+from streamflow.nodes.signal_wait import HearSignals, LostSignals, ReadSignals, SignalWait
 from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
@@ -35,6 +36,7 @@ from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.template import TemplateNode
 from streamflow.nodes.throttle import Throttle
+from streamflow.nodes.wait import Wait
 from streamflow.nodes.window import Window
 from streamflow.nodes.write_file import WriteFile
 from streamflow.sdk.node import Node
@@ -72,13 +74,24 @@ BUILTIN: tuple[type[Node], ...] = (
     TableJoin,
     TemplateNode,
     Throttle,
+    Wait,
     Window,
     WriteFile,
 )
 
 
 # What the compiler makes of others.
-PARTS: tuple[type[Node], ...] = (FailAgain, ForeignRows, ForeignMatches, ForeignResult, GlobalLookup)
+PARTS: tuple[type[Node], ...] = (
+    FailAgain,
+    ForeignRows,
+    ForeignMatches,
+    ForeignResult,
+    GlobalLookup,
+    ReadSignals,
+    HearSignals,
+    SignalWait,
+    LostSignals,
+)
 
 
 def registry() -> NodeRegistry:

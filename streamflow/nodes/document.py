@@ -123,6 +123,8 @@ def _word(annotation: Any, name: str = "") -> str:
         return _word(next(a for a in args if a is not type(None)), name)
     if annotation is int and name.endswith("_ms"):
         return "duration (ms, or text such as `5s`)"
+    if annotation is Expression and name.endswith("_ms"):
+        return "duration (text such as `5s`, or an expression in ms)"
     if annotation in _WORDS:
         return _WORDS[annotation]
     if origin is Literal:

@@ -6,7 +6,7 @@ several wires into a port are merged by a stable sort on (arrival, path, wire). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -94,7 +94,7 @@ class Graph:
         self._stage, self._operators, self._contexts = stage, operators, contexts
         self._behind, self._kept = behind or {}, kept or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
-        self._waiting: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
+        self._waits: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
         self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._passing = {
@@ -140,18 +140,13 @@ class Graph:
         return self._push({}, StepOutput(), NO_TIMES) if self._timed else StepOutput()
 
     def due_ms(self) -> int | None:
-        """When an operator next wants to act by the wall clock; None: none does."""
-        due = (operator.due_ms(self._contexts[node]) for node, operator in self._waiting.items())
-        return min((at for at in due if at is not None), default=None)
+        """The earliest wall time at which an operator has something to do; None: none waits."""
+        due = (operator.due_ms(self._contexts[node]) for node, operator in self._waits.items())
+        return min((ms for ms in due if ms is not None), default=None)
 
-    def wake(self, now_ms: int) -> StepOutput:
-        """Operators that are due at `now_ms` act, and what they give goes on through the stage."""
-        due = set()
-        for node, operator in self._waiting.items():
-            at = operator.due_ms(self._contexts[node])
-            if at is not None and at <= now_ms:
-                due.add(node)
-        return self._push({}, StepOutput(), NO_TIMES, wake=due)
+    def wake(self) -> StepOutput:
+        """Operators for which it is time, by the clock of their contexts, act."""
+        return self._push({}, StepOutput(), wakes=True)
 
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
@@ -165,12 +160,10 @@ class Graph:
         times: pl.DataFrame = NO_TIMES,
         *,
         end_ms: int | None = None,
-        wake: Collection[str] = (),
+        wakes: bool = False,
     ) -> StepOutput:
-        """`wake`: nodes that act by the clock.
-
-        `times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
-        the contexts say.
+        """`times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
+        the contexts say. `wakes`: see `wake`.
         """
         step = _Step(out=out)
         for node, batch in rows.items():
@@ -182,8 +175,8 @@ class Graph:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run(plan, inputs, step, times)
-            if plan.id in wake:
-                self._from_state(plan, self._waiting[plan.id].wake(self._contexts[plan.id]), step)
+            if wakes and plan.id in self._waits:
+                self._wake(plan, step)
             if plan.id in self._timed:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(times, end, self._behind.get(plan.id, 0)), step)
@@ -197,6 +190,12 @@ class Graph:
             counts.rows_in += len(rows)
             counts.forwarded += len(rows)
             counts.rows_out += len(rows)
+
+    def _wake(self, plan: NodePlan, step: _Step) -> None:
+        operator, ctx = self._waits[plan.id], self._contexts[plan.id]
+        due_ms = operator.due_ms(ctx)
+        if due_ms is not None and due_ms <= ctx.now_ms:
+            self._from_state(plan, operator.wake(ctx), step)
 
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
         operator = self._operators[plan.id]

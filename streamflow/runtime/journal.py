@@ -17,7 +17,7 @@ from streamflow.runtime.committed import InputState
 from streamflow.runtime.event_time import NO_WATERMARK, InputTime, TaskTime
 from streamflow.sdk.errors import CodecError
 
-VERSION: Final = 3
+VERSION: Final = 4
 STEPS_MAX: Final = 10_000  # of one commit
 INPUTS_MAX: Final = 1_000
 
@@ -28,7 +28,8 @@ class JournalStep:
 
     `with_previous`: these rows and those of the entry before were merged row by row, by (event time, input, offset);
     both then belong to one step. `idle`: inputs that were held to be idle from this step on. An empty range is a step
-    without records, which held inputs to be idle, or moved time on by the clock where it names none.
+    without records, which held inputs to be idle, or moved time on by the clock where it names none. `woke`: such a step
+    in which operators acted that wait for the clock (`sdk.operator.Waits`).
     """
 
     at: TopicPartition
@@ -36,6 +37,7 @@ class JournalStep:
     now_ms: int
     with_previous: bool = False
     idle: tuple[TopicPartition, ...] = ()
+    woke: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class JournalRecord:
                         "now_ms": step.now_ms,
                         "with_previous": step.with_previous,
                         "idle": [index[at] for at in step.idle],
+                        "woke": step.woke,
                     }
                     for step in self.steps
                 ],
@@ -139,6 +142,7 @@ def _step(fields: Mapping[str, Any], places: tuple[TopicPartition, ...]) -> Jour
         now_ms=fields["now_ms"],
         with_previous=fields["with_previous"],
         idle=tuple(places[i] for i in fields["idle"]),
+        woke=fields["woke"],
     )
 
 
@@ -252,6 +256,7 @@ SCHEMA: Final = _record(
                 ("now_ms", "long", "The clock, read once for the step."),
                 ("with_previous", "boolean", "Merged row by row with the entry before, as one step."),
                 ("idle", _array("int"), "Inputs held to be idle from this step on."),
+                ("woke", "boolean", "No records: operators acted that wait for the clock."),
             )
         ),
         "Steps in the order processed.",

@@ -166,31 +166,45 @@ class TaskProgram:
         tell: bool = False,
     ) -> Stepped | None:
         """A step without records: inputs that have been silent for too long are not waited for, the clock has moved
-        time on, a node acts by the clock, or there is something to `tell` stages behind. None: nothing changed.
+        time on, or there is something to `tell` stages behind. None: nothing changed.
 
         `here`: where the task stands on its first input. `idle`: the inputs that a journal says were held to be idle
         then.
         """
-        wakes, places = self.wakes(now_ms), Places((), here)
         if self.time is None or not (self.time.can_idle or self.time.by_clock or tell or idle):
-            if not wakes:
-                return None
-            self.clock.now_ms, done = now_ms, Stepped()
-            self._wake(places, done)
-            return done
+            return None
         ticks = idle is not None and not idle  # what a journal says of a step that has neither records nor idle inputs
         if not ticks:
             _, idle = self.time.step((), now_ms=now_ms, caught_up=caught_up, idle=idle)
-            # A replay is not told why there was such a step: where one moves time by the clock, each does.
-            ticks = not idle and (self.time.must_tick(now_ms, caught_up) or (wakes and self.time.by_clock))
-        self.clock.now_ms, done = now_ms, Stepped(idle=tuple(idle or ()))
-        self._wake(places, done)
+            ticks = not idle and self.time.must_tick(now_ms, caught_up)
         if ticks:
             self.time.tick(now_ms)
         elif not idle and not tell:
-            return done if wakes else None
-        self.clock.watermark_ms = self.time.time.watermark_ms
-        self._absorb(self.graph.advance(), places, done)
+            return None
+        self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
+        done = Stepped(idle=tuple(idle or ()))
+        self._absorb(self.graph.advance(), Places((), here), done)
+        return done
+
+    def due_ms(self) -> int | None:
+        """The earliest wall time at which an operator has something to do; None: none waits for the clock."""
+        return self.graph.due_ms()
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether it is time by the clock for an operator to act."""
+        due_ms = self.graph.due_ms()
+        return due_ms is not None and due_ms <= now_ms
+
+    def wake(self, now_ms: int, *, here: tuple[TopicPartition, int]) -> Stepped:
+        """A step without records: operators act for which it is time by the clock.
+
+        `here`: where the task stands on its first input.
+        """
+        self.clock.now_ms = now_ms
+        if self.time is not None:
+            self.clock.watermark_ms = self.time.time.watermark_ms
+        done = Stepped()
+        self._absorb(self.graph.wake(), Places((), here), done)
         return done
 
     def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:
@@ -222,7 +236,6 @@ class TaskProgram:
         """
         self.clock.now_ms = now_ms
         done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
-        self._wake(places, done)
         for one in arrived:
             self._unseeded(one, done)
         marks: Sequence[pl.Series | None] = [None] * len(arrived)
@@ -237,18 +250,6 @@ class TaskProgram:
             self._push(piece, places, done, last=False)
         self._push(last, places, done, last=True)
         return done
-
-    def wakes(self, now_ms: int) -> bool:
-        """Whether a node wants to act at this time, though no row comes."""
-        due_ms = self.graph.due_ms()
-        return due_ms is not None and due_ms <= now_ms
-
-    def _wake(self, places: Places, done: Stepped) -> None:
-        """What is due comes before the rows of a step."""
-        if self.wakes(self.clock.now_ms):
-            if self.time is not None:
-                self.clock.watermark_ms = self.time.time.watermark_ms
-            self._absorb(self.graph.wake(self.clock.now_ms), places, done)
 
     def _push(self, piece: Piece, places: Places, done: Stepped, *, last: bool) -> None:
         """Rows through the graph, and the end of the execution that ends behind them."""

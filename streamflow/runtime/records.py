@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from streamflow.codecs import BadRecord
+from streamflow.codecs.json_write import json_texts
 from streamflow.codecs.records import Damaged, Headers, Record, from_records, scan
 from streamflow.model.batch import ERROR_ATTEMPT, ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
+from streamflow.model.types import walk
 from streamflow.runtime.deadletter import RECORD_BYTES_MAX, DeadLetter, encode_dead_letters
 from streamflow.runtime.emit import Emitted, SinkRows, Writes
 from streamflow.runtime.graph import NodeCounts
@@ -137,6 +139,8 @@ def _items(rows: Batch, offsets: pl.Series) -> list[str | None]:
     payload = rows.payload()
     if rows.schema.kind != "record":
         return [None if v is None else v.decode(errors="backslashreplace") for v in payload.to_series().to_list()]
+    if any(t.kind in ("any", "bytes", "fixed") for t in walk(rows.schema)):  # polars writes no JSON of bytes
+        return [text.decode() for text in json_texts(payload, rows.schema).to_list()]
     return payload.select(pl.struct(pl.all()).struct.json_encode()).to_series().to_list()
 
 

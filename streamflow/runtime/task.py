@@ -308,11 +308,14 @@ class Task:
                 await self.commit()
             self.halted = self._reader.stopped
             return False
-        stepped = fetched is not None and await self._step(fetched)
-        moved = moved or stepped
+        now_ms = self._clock_ms()
+        woke = self._stop_at is None and await self._wake(now_ms)
+        if woke and self._stop_at is not None:
+            return True  # what was fetched is to be read again
+        stepped = fetched is not None and await self._step(fetched, now_ms)
+        moved = moved or woke or stepped
         if not stepped and self._stop_at is None:
-            await self._quiet(self._clock_ms())
-            moved = moved or self._program.wakes(self._clock_ms())  # more than one step took
+            await self._quiet(now_ms)
         if self._pending.steps and self._due(idle=not moved):
             await self.commit()
         elif not moved:
@@ -336,14 +339,13 @@ class Task:
                 return batches
         return await self._inputs.read(at, here, size_bytes_max=self._policy.step_bytes_max)
 
-    async def _step(self, fetched: Fetched) -> bool:
+    async def _step(self, fetched: Fetched, now_ms: int) -> bool:
         """Process what came, or what is next of all that is held. False: it has to wait."""
         if not self._merges:
             ((at, batches),) = fetched.items()
             limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
-            await self.process({at: batches}, until={at: limit}, now_ms=self._clock_ms())
+            await self.process({at: batches}, until={at: limit}, now_ms=now_ms)
             return True
-        now_ms = self._clock_ms()
         more = {at: self._may_bring(at, now_ms) for at in self._program.inputs}
         held, program = self._buffers, self._program
 
@@ -432,15 +434,12 @@ class Task:
         pending.size_bytes += done.size_bytes
 
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
-        """A step without records: event time may go on without an input that has been silent for too long, and nodes
-        act by the clock.
-        """
+        """A step without records: event time may go on without an input that has been silent for too long."""
         clock = self._program.time
         # Who heard of more to come is told when there is none after all.
         tell = clock is not None and clock.tells and clock.time.told_more is not False and not self._pending.steps
         tell = tell and idle is None and not await self._has_more()
-        waits = clock is None or not (clock.can_idle or clock.by_clock or tell or idle)
-        if waits and not self._program.wakes(now_ms):
+        if clock is None or not (clock.can_idle or clock.by_clock or tell or idle):
             return
         at = next(iter(self._program.inputs))
         here = self.positions[at]
@@ -452,6 +451,22 @@ class Task:
         self._reader.tell()
         quiet = JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle)
         self._add(done, now_ms, [quiet])
+
+    async def _wake(self, now_ms: int) -> bool:
+        """A step without records: operators that wait for the clock act. False: it is time for none of them.
+
+        It comes before the rows of the same reading of the clock, so that what is due is not overtaken by them.
+        """
+        at = next(iter(self._program.inputs))
+        here = self.positions[at]
+        if not self._program.is_due(now_ms):
+            return False
+        done = await self._in_thread(lambda: self._program.wake(now_ms, here=(at, here)))
+        if await self._stopped(done):
+            return True
+        self._reader.tell()
+        self._add(done, now_ms, [JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, woke=True)])
+        return True
 
     async def _stopped(self, done: Stepped) -> bool:
         """Whether a row failed that stops the workflow: then nothing of the step counts."""
@@ -557,6 +572,8 @@ class Task:
             first = steps[0]
             if first.at in self._tables:
                 await self._reader.replay(first, self._read_until)
+            elif first.woke:
+                await self._wake(first.now_ms)
             elif first.range.first == first.range.end:
                 await self._quiet(first.now_ms, first.idle)
             else:
@@ -582,9 +599,9 @@ class Task:
         return behind
 
     async def wait(self, timeout_ms: int) -> None:
-        """Until something new is on an input, a node wants to act by the clock, or the time is over."""
-        if (due_ms := self._program.graph.due_ms()) is not None:
-            timeout_ms = max(1, min(timeout_ms, due_ms - self._clock_ms()))
+        """Until something new is on an input, or the time is over."""
+        if (due_ms := self._program.due_ms()) is not None and self.halted is None:
+            timeout_ms = min(timeout_ms, max(0, due_ms - self._clock_ms()))
         ends = {at: self._buffers.end_offset(at, position) for at, position in self.positions.items()}
         await self._inputs.wait({**ends, **self._tables.positions}, timeout_ms=timeout_ms)
 

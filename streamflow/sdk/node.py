@@ -54,6 +54,7 @@ class Port:
     keyed: bool = False  # input: rows must be partitioned by the node's key; the compiler repartitions where needed
     optional: bool = False  # input: it may be left unconnected
     beside: str = ""  # keyed input: deletions of what comes by that port, in order with it; only their keys arrive
+    aside: bool = False  # input: told to the node about its items; what comes there becomes none, and fails nowhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,9 @@ Schemas = Mapping[str, Schema]
 
 class SchemaContext(Protocol):
     """What a node may ask while the compiler infers schemas. Findings become diagnostics at the parameter's place."""
+
+    @property
+    def workflow(self) -> str: ...
 
     @property
     def node_id(self) -> str: ...
@@ -276,13 +280,15 @@ class Parts:
 
     `nodes`: by name, in the order rows pass them; the one called "" takes the id, and gives what the whole gives.
     `inputs`: port of the whole -> (part, its port). `wires`: (part, port, part, port). `failing`: the part by whose
-    error port failed rows leave.
+    error port failed rows leave. `apart`: parts whose rows are not those of the whole: what fails there is
+    dead-lettered, whatever its policy.
     """
 
     nodes: Mapping[str, Node]
     inputs: Mapping[str, tuple[str, str]]
     wires: tuple[tuple[str, str, str, str], ...]
     failing: str
+    apart: frozenset[str] = frozenset()
 
 
 class Node:
@@ -346,6 +352,10 @@ class Node:
         """
         kind = self.spec
         return kind.category in ("split", "transform", "action", "control") and not kind.one_to_one
+
+    def starts_executions(self) -> bool:
+        """Whether what comes from a trigger is a workflow's own items, and not what is told to nodes about theirs."""
+        return True
 
     def makes_new_items(self) -> bool:
         """Whether what it makes stands for no single item that went in: `nodes.<id>` then has no meaning behind it."""

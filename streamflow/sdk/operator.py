@@ -118,15 +118,20 @@ class Timed(Protocol):
 
 @runtime_checkable
 class Waits(Protocol):
-    """An operator that acts when the wall clock has come to some time, though no row comes: waits, retries later."""
+    """An operator that acts when the wall clock has passed some point, whether rows come or not: waits, pauses between
+    tries. What it waits with is in its stores.
+    """
 
     def due_ms(self, ctx: Context) -> int | None:
-        """When it wants to be woken next, by the clock that `Context.now_ms` reads; None: not at all. Called often."""
+        """The earliest wall time, in ms since 1970, at which it has something to do; None: nothing waits. It may be too
+        early, never too late. Asked between steps, so that it has to be cheap: it must not go through all that waits.
+        """
         ...
 
     def wake(self, ctx: Context) -> Result:
-        """Called between steps once `Context.now_ms` has reached `due_ms`. What comes out is `emitted`, with `@row`
-        NO_ROW. What stays due is called for again soon, so a step need not do all that there is.
+        """Called between steps when `due_ms` is not above `ctx.now_ms`, which is recorded in the journal: a replay
+        wakes it at the same place with the same clock. Its outputs are out of state (`emitted`), in order, with `@row`
+        numbering them from 0 and `@wm` (where rows have it) being `ctx.watermark_ms`; so is what `failed`.
         """
         ...
 

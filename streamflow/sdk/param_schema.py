@@ -35,7 +35,8 @@ def json_schema(form: type[Any]) -> dict[str, object]:
         properties[name] = schema
         short = short_name(name, annotation)
         if short and short not in param_types(form):
-            properties[short] = {"description": spec.help, "type": "string", "pattern": DURATION_PATTERN}
+            text = {"pattern": r"\S"} if optional(annotation)[0] is Expression else {"pattern": DURATION_PATTERN}
+            properties[short] = {"description": spec.help, "type": "string", **text}
         if param_field.default is dataclasses.MISSING:
             required.append({"anyOf": [{"required": [name]}, {"required": [short]}]} if short else name)
     made: dict[str, object] = {"type": "object", "properties": properties}

@@ -151,7 +151,7 @@ def optional(annotation: Any) -> tuple[Any, bool]:
 
 def short_name(name: str, annotation: Any) -> str:
     """The name under which a duration parameter also takes texts with a unit: `delay` for `delay_ms`; else ""."""
-    return name[:-3] if name.endswith("_ms") and optional(annotation)[0] is int else ""
+    return name[:-3] if name.endswith("_ms") and optional(annotation)[0] in (int, Expression) else ""
 
 
 def literal_text(value: object) -> str | None:
@@ -236,7 +236,7 @@ class _Builder:
             name = param_field.name
             if name in given:
                 at = (*path, given[name])
-                if given[name] != name and not isinstance(values[given[name]], str | None):
+                if given[name] != name and not isinstance(values[given[name]], str | Expression | None):
                     unit = f"Write it with a unit, such as '5s', or as {name!r} in milliseconds."
                     made[name] = self.wrong(at, "a duration", values[given[name]], unit)
                 else:
@@ -263,6 +263,9 @@ class _Builder:
         origin = typing.get_origin(annotation)
         if annotation is Json:
             return value
+        if annotation is Expression and name.endswith("_ms") and isinstance(value, str):
+            ms = parse_duration_ms(value)  # `10m` is no expression, and what it means is
+            value = value if ms is None else str(ms)
         if annotation is Expression or annotation is Template:
             return self.text(annotation, value, path)
         if annotation is FunctionRef:

@@ -131,7 +131,7 @@ class TopologyDriver:
         for stage in self.topology.stages:
             graph = self._graphs.get(stage.id)
             while graph is not None and (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
-                self._flow(stage, graph.wake(now_ms), self.clock.watermark_ms)
+                self._flow(stage, graph.wake(), self.clock.watermark_ms)
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""

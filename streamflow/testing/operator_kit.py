@@ -108,6 +108,7 @@ class KitBuild:
     inputs: Schemas
     outputs: Schemas = field(default_factory=dict)
     extent: Extent = "item"
+    workflow: str = "workflow"
     node_id: str = "node"
     vars: Mapping[str, object] = field(default_factory=dict)
     nodes: Schemas = field(default_factory=dict)

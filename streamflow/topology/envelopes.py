@@ -24,6 +24,7 @@ from streamflow.model.types import (
     map_of,
     record_of,
 )
+from streamflow.operators.signals import SIGNAL
 
 _JSON: Final = Type(kind="any")
 _TIMESTAMP: Final = Type(kind="timestamp", unit="ms")
@@ -162,7 +163,12 @@ EXECUTION: Final[Schema] = _documented(
     ],
 )
 
-FILES: Final = {"dead_letter.avsc": DEAD_LETTER, "data_item.avsc": DATA_ITEM, "execution.avsc": EXECUTION}
+FILES: Final = {
+    "dead_letter.avsc": DEAD_LETTER,
+    "data_item.avsc": DATA_ITEM,
+    "execution.avsc": EXECUTION,
+    "signal.avsc": SIGNAL,
+}
 
 
 def avro_of(schema: Schema) -> dict[str, object]:

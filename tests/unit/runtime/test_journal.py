@@ -26,6 +26,7 @@ STEPS = st.builds(
     now_ms=LONGS,
     with_previous=st.booleans(),
     idle=st.lists(PLACES, max_size=2).map(tuple),
+    woke=st.booleans(),
 )
 INPUT_TIMES = st.builds(
     InputTime,
@@ -99,8 +100,8 @@ def test_bounds_are_kept_both_ways() -> None:
 
 def test_another_version_is_told() -> None:
     value = JournalRecord(stage="s", partition=0, steps=()).encode()
-    with pytest.raises(CodecError, match="version 4"):
-        JournalRecord.decode(b"\x08" + value[1:])
+    with pytest.raises(CodecError, match="version 5"):
+        JournalRecord.decode(b"\x0a" + value[1:])
 
 
 def test_the_schema_file_is_the_schema() -> None:

@@ -1,0 +1,171 @@
+"""Items that wait by the clock and for signals: they come out once, as they went in, whatever restarts between.
+
+Method: tasks driven by hand on a clock that the test sets; then the whole is replayed from its journals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamflow.runtime.signals import Signal, signals_topic, write_signals
+from streamflow.sdk.log import Log, TopicSpec
+from tests.simulation.auditing import audited
+from tests.simulation.running import compiled, contents, values
+from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched, replays, send_at
+
+FOR = """
+workflow: pauses
+nodes:
+  start: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  pause: {type: wait, for: 10s}
+  longer: {type: wait, for: n * 1000}
+  out: {type: publish, topic: out, format: json, headers: {execution: meta.execution}}
+  long: {type: publish, topic: long, format: json}
+connections: [start -> pause -> out, start -> longer -> long]
+policies: {commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+async def out(log: Log, topic: str) -> list[int]:
+    return sorted(row["n"] for row in await values(log, topic))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_waits_for_a_duration(restart: bool, tmp_path: Path) -> None:
+    """Nothing is held back while items wait; they come out when their time is over, as they were, and only once."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(FOR, tmp_path, nodes=NODES)
+    (stage,) = (stage.id for stage in topology.stages)
+
+    async def work(bench: Bench) -> None:
+        log = bench.log
+        await log.create_topic(TopicSpec(name="in", partitions=2))
+
+        async def at(now_ms: int) -> tuple[list[int], list[int]]:
+            bench.now_ms = now_ms
+            for p in range(2):
+                if restart or not bench.tasks.get((stage, p)):
+                    await bench.start(stage, p)
+                await bench.work(stage, p)
+            return await out(log, "out"), await out(log, "long")
+
+        await send_at(log, "in", 0, [(n, 100 + n) for n in range(0, 40, 2)], batch=3)
+        await send_at(log, "in", 1, [(n, 100 + n) for n in range(1, 40, 2)], batch=3)
+        assert await at(1_000) == ([], [0])  # to wait for no time is to go on
+        assert await bench.tasks[stage, 0].lag() == 0
+        assert (await at(1_999))[1] == [0]
+        assert (await at(2_000))[1] == [0, 1]
+        await send_at(log, "in", 0, [(100, 5)])
+        assert await at(4_500) == ([], [0, 1, 2, 3])
+        assert await at(11_000) == (list(range(40)), list(range(11)))
+        assert await at(14_499) == (list(range(40)), list(range(14)))
+        assert await at(14_500) == ([*range(40), 100], list(range(14)))
+        assert await at(200_000) == ([*range(40), 100], [*range(40), 100])
+        for rows in (await contents(log, "out")).values():
+            for ms, key, _, headers in rows:
+                n = int(key)
+                assert ms == (100 + n if n < 100 else 5), "event time is that of the item"
+                (execution,) = [text.decode() for name, text in headers if name == "execution"]
+                assert execution.startswith("in#")
+                assert f"/{n % 2}:" in execution
+        assert bench.tasks[stage, 0].metrics.dead == 0
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+APPROVALS = """
+workflow: approvals
+nodes:
+  orders: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  approved: {type: wait, signal: approval, key: string(n), timeout: 60s, keep_early: 30s, keep_early_max: 2}
+  done: {type: publish, topic: done, format: json}
+  late: {type: publish, topic: late, format: json}
+connections: [orders -> approved -> done, approved.timeout -> late]
+policies: {commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+class Ground:
+    """A workflow with signals, all of whose tasks are worked in turn."""
+
+    def __init__(self, bench: Bench, *, restart: bool) -> None:
+        self.bench, self.log, self.restart = bench, bench.log, restart
+
+    async def begin(self) -> None:
+        await self.log.create_topic(TopicSpec(name="in", partitions=2))
+        self.topic = await signals_topic(self.bench.topology, self.log)
+
+    async def tell(self, *signals: Signal) -> None:
+        producer = await self.log.producer("signals")
+        await write_signals(self.log, producer, self.topic, signals, now_ms=self.bench.now_ms)
+        await producer.close()
+
+    async def approve(self, *keys: object, **more: str) -> None:
+        await self.tell(*(Signal(name="approval", key=str(key), **more) for key in keys))
+
+    async def items(self, *numbers: int) -> None:
+        for p in range(2):
+            await send_at(self.log, "in", p, [(n, n) for n in numbers if n % 2 == p])
+
+    async def at(self, now_ms: int) -> None:
+        self.bench.now_ms = now_ms
+        for stage in self.bench.topology.stages:
+            for p in range(2):
+                if self.restart or (stage.id, p) not in self.bench.tasks:
+                    await self.bench.start(stage.id, p)
+                await self.bench.work(stage.id, p)
+
+    async def dead(self) -> int:
+        topic = f"{self.bench.topology.workflow}.dead-letter"
+        return sum(map(len, (await contents(self.log, topic)).values()))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_waits_for_signals(restart: bool, tmp_path: Path) -> None:
+    """Answers, early signals, time-outs, and signals in vain; with every task begun anew each time, too."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(APPROVALS, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench, restart=restart)
+        log = bench.log
+        await ground.begin()
+        await ground.items(1, 2, 3, 4)
+        await ground.at(1_000)
+        assert await out(log, "done") == []
+        await ground.approve(2, 3, payload='{"by": "kim", "fine": true}')
+        await ground.tell(Signal(name="other", key="4"))
+        await ground.at(2_000)
+        assert [row["signal"] for row in await values(log, "done")] == [{"by": "kim", "fine": True}] * 2
+        assert await out(log, "done") == [2, 3]
+        # Answered already: these are early for the next items of their keys.
+        await ground.approve(2, 2, payload='"again"')
+        await ground.approve(9)
+        await ground.at(3_000)
+        await ground.items(2, 2, 9)
+        await ground.at(4_000)
+        assert await out(log, "done") == [2, 2, 2, 3, 9]
+        assert [row["signal"] for row in await values(log, "done") if row["n"] == 9] == [None]
+        await ground.items(2)
+        await ground.approve(7, 7, 7)  # at most two of a key are kept
+        await ground.at(5_000)
+        assert await ground.dead() == 1
+        await ground.approve(1)
+        await ground.at(61_000)  # what is due goes before what comes at the same reading of the clock
+        assert await out(log, "late") == [1, 4]
+        assert await ground.dead() == 3, "signals for 7 were kept long enough"
+        await ground.at(65_000)
+        assert await out(log, "late") == [1, 2, 4]
+        await ground.at(91_001)
+        assert await ground.dead() == 4, "the signal for 1 came too late"
+        assert await out(log, "done") == [2, 2, 2, 3, 9]
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
