@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
+Executions = Literal["none", "errors", "all"]  # which executions leave a record
 OnError = Literal["stop", "continue", "dead_letter", "error_port"]
 StateBackend = Literal["memory", "rocksdb"]
 Extent = Literal["item", "run", "file", "request"]

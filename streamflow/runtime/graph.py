@@ -18,6 +18,8 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, 
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
+from streamflow.runtime.execution_counts import Fate
+from streamflow.runtime.executions import Watch
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.portions import joined, portions, worth_it
@@ -99,6 +101,7 @@ class Graph:
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
         self._in_portions = worth_it(stage)
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
+        self.watch: Watch | None = None  # where executions leave records
         self.counts = self._no_counts()
 
     def take_counts(self) -> dict[str, NodeCounts]:
@@ -117,6 +120,8 @@ class Graph:
                 for (_, port), entered in entering(node, batch, self._gone.get(node)).items():
                     self._tap(node, port, entered)
         out = StepOutput()
+        if self.watch:
+            self.watch.entered(rows)
         if self._timed:
             *before, (last, times) = pieces(rows, times_of(rows))
             for piece, seen in before:  # time began anew behind it
@@ -178,6 +183,8 @@ class Graph:
     def _from_state(self, plan: NodePlan, result: Result, step: _Step) -> None:
         """What came out without rows going in."""
         self._account(plan, 0, result, 0)
+        if self.watch:
+            self.watch.ran(plan, {}, result)
         self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
         self._place(plan, result, step, append=True)
 
@@ -233,6 +240,8 @@ class Graph:
             result = self._retry(plan, operator, ctx, next(iter(inputs)), result)
         failed = 0 if result.failed is None else len(result.failed)
         self._account(plan, rows_in, result, failed)
+        if self.watch:
+            self.watch.ran(plan, inputs, result)
         self._place(plan, result, step, append=False)
         for more in out_of_state:
             self._from_state(plan, more, step)
@@ -332,10 +341,12 @@ class Graph:
                 step.out.stop_text = f"node {plan.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}"
             counts.dead_lettered += n  # never committed: the step is repeated up to the row before
         elif policy == "continue":
+            self._watch_failed(plan, failed, "continued")
             counts.continued += n
         elif policy == "error_port" and plan.id in self._error_wired:
             counts.to_error_port += n
             counts.ports["error"] = counts.ports.get("error", 0) + n
+            self._watch_failed(plan, failed, "to_error_port")
             rows = error_items(failed)
             if self._tap:
                 self._tap(plan.id, "error", rows)
@@ -345,7 +356,12 @@ class Graph:
             )
         else:
             counts.dead_lettered += n
+            self._watch_failed(plan, failed, "dead_lettered")
             step.out.dead.append(failed)
+
+    def _watch_failed(self, plan: NodePlan, rows: Batch, fate: Fate) -> None:
+        if self.watch:
+            self.watch.failed(plan.id, rows, fate)
 
 
 def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema, *, by: Sequence[str] = (ROW, PATH)) -> Batch:

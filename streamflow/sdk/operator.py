@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,15 @@ class EndsExecutions(Protocol):
     """An operator that acts when a bounded execution (extent run, file, request) has ended."""
 
     def end(self, execution: str, ctx: Context) -> Result: ...
+
+
+@runtime_checkable
+class Waits(Protocol):
+    """An operator whose absorbed rows wait: each comes out later under the execution that it had, or fails. As long as
+    some are in it their executions are `waiting`.
+    """
+
+    waits: Literal[True]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from streamflow.model.policies import ErrorPolicy, OnError, RetryPolicy, RunPolicy
+from streamflow.model.policies import ErrorPolicy, Executions, OnError, RetryPolicy, RunPolicy
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Place
 
-Executions = Literal["none", "errors", "all"]
 ERROR_PORT = "error"
 
 
@@ -82,6 +81,7 @@ class WorkflowPolicies:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     run: RunPolicy = field(default_factory=RunPolicy)
     executions: Executions = "none"  # which executions leave a record
+    executions_kept_ms: int = 0  # how long such a record is kept; 0: always
     partitions: int = 4  # of user topics that have to be created
 
 
