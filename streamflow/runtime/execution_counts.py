@@ -179,8 +179,8 @@ class Counting:
             if ran.node in self._sinks:
                 self._add(self._sinks[ran.node], "sent", out)
         if ran.filtered or ran.absorbed:
-            failed = 0 if ran.failed is None else self._sum([ran.failed])
-            left = np.maximum(into - failed - self._forwarded(ran), 0)
+            stayed = into if ran.failed is None else into - self._sum([ran.failed])
+            left = stayed - self._forwarded(ran, stayed, out)
             self._add(ran.node, "absorbed" if ran.absorbed else "filtered", left)
         if ran.emitted:
             emitted = self._emitted(ran, out)
@@ -189,28 +189,30 @@ class Counting:
         if self._of_row is None and ran.outputs:
             self._woken |= (out > 0) & (into == 0)
 
-    def _forwarded(self, ran: Ran) -> Ints:
-        """Rows that went in and have children, by execution."""
-        failed = 0 if ran.failed is None else len(ran.failed.rows)
-        count = sum(len(who.rows) for who in ran.inputs) - ran.filtered - ran.absorbed - failed
+    def _forwarded(self, ran: Ran, stayed: Ints, out: Ints) -> Ints:
+        """Rows that went in and have children, by execution. `stayed`: those that did not fail."""
+        count = int(stayed.sum()) - ran.filtered - ran.absorbed
         if count <= 0 or not ran.outputs:
             return np.zeros(self._n, np.int64)
-        children = sum(len(who.rows) for who in ran.outputs) - ran.emitted
-        if self._of_row is not None and children == count:  # each has one child
-            return self._sum(ran.outputs)
-        whose = pl.concat([pl.DataFrame({"r": w.rows, "n": self._of(w), "p": _path(w)}) for w in ran.inputs])
-        parents = pl.concat([pl.DataFrame({"r": w.rows, "p": _path(w)}) for w in ran.outputs])
-        parents = parents.filter(pl.col("r") != NO_ROW)
-        if children == count and len(parents) == count:
-            found = parents.join(whose.unique("r"), on="r", how="inner")
-        else:
-            if whose["r"].is_duplicated().any():  # siblings: their children's paths begin with theirs
-                parents = parents.with_columns(
-                    pl.col("p").bin.head(pl.max_horizontal(pl.col("p").bin.size().cast(pl.Int64) - _PARENT_BYTES, 0))
-                )
-                found = whose.join(parents.unique(), on=["r", "p"], how="semi")
-            else:
-                found = whose.join(parents.unique("r"), on="r", how="semi")
+        same = bool((out[stayed == 0] == 0).all())  # no execution begins here
+        one_each = count == sum(len(who.rows) for who in ran.outputs) - ran.emitted
+        if one_each and same and (out <= stayed).all():
+            return out
+        return _to_sum(self._parents(ran, same), stayed, count)
+
+    def _parents(self, ran: Ran, same: bool) -> Ints:
+        """Rows that children name as theirs: by arrival, by execution unless one begins here, and among siblings by
+        path.
+        """
+        into = pl.concat([pl.DataFrame({"r": w.rows, "n": self._of(w), "p": _path(w)}) for w in ran.inputs])
+        out = pl.concat([pl.DataFrame({"r": w.rows, "n": self._of(w), "p": _path(w)}) for w in ran.outputs])
+        if ran.emitted:
+            out = out.filter(pl.col("r") != NO_ROW)
+        by = ["r", "n"] if same else ["r"]
+        if into.select(by).is_duplicated().any():
+            parent = pl.col("p").bin.head(pl.max_horizontal(pl.col("p").bin.size().cast(pl.Int64) - _PARENT_BYTES, 0))
+            out, by = pl.concat([out, out.with_columns(parent)]), [*by, "p"]
+        found = into.join(out.select(by).unique(), on=by, how="semi")
         return np.bincount(found["n"].to_numpy(), minlength=self._n + 1)[: self._n]
 
     def _emitted(self, ran: Ran, out: Ints) -> Ints:
@@ -265,6 +267,17 @@ class Counting:
         if self._ids is None or not len(own):
             return named
         return pl.concat([self._ids(own), named]) if len(named) else self._ids(own)
+
+
+def _to_sum(rows: Ints, most: Ints, total: int) -> Ints:
+    """Rows by execution, at most `most`, so that they are `total` together: where rows of one arrival met that are
+    told apart by nothing, some execution has to have those that are too few or too many.
+    """
+    rows = np.minimum(rows, most)
+    missing = total - int(rows.sum())
+    room = most - rows if missing > 0 else rows
+    moved = np.clip(abs(missing) - (np.cumsum(room) - room), 0, room)
+    return rows + moved if missing > 0 else rows - moved
 
 
 def _size(entered: Sequence[tuple[str, Who]]) -> int:
