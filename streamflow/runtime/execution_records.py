@@ -32,7 +32,7 @@ from streamflow.topology.plan import StagePlan
 
 SPEC: Final = CodecSpec(format="avro", schema=EXECUTION, name=EXECUTION.name)
 MESSAGE_CHARS_MAX: Final = 500
-_OWN: Final = ("execution", "error_code", "error_message", "error_node", "samples")  # what differs within a pattern
+_OWN: Final = ("execution",)  # what differs within a pattern
 _TAIL: Final = "@tail"
 _NODE_COUNTERS: Final[tuple[Counter, ...]] = (
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
@@ -76,14 +76,15 @@ class ExecutionWriter:
 
     def encode(self, counts: Counts, moment: Moment) -> Writes:
         """One record for each execution, all of an execution in one partition."""
-        columns = [*counts.rows.values(), counts.woken.astype(np.int64), counts.tasks]
+        error, errors = _numbered(counts)
+        columns = [*counts.rows.values(), counts.woken.astype(np.int64), counts.tasks, error]
         first, pattern = patterns(columns, len(counts))
         frame = self._tails({k: v[first] for k, v in counts.rows.items()}, counts.woken[first], counts.tasks[first])
+        frame = frame.hstack(errors[error[first]])
         tails = _Tails.of(self._placed(frame, moment))
         keys = counts.executions.cast(pl.Binary)
-        head = self._heads(counts).with_columns(
-            pl.Series(_TAIL, pattern), keys.alias(KEY), pl.lit(max(moment.now_ms, 0)).alias(TS)
-        )
+        head = pl.DataFrame([counts.executions.alias("execution"), pl.Series(_TAIL, pattern), keys.alias(KEY)])
+        head = head.with_columns(pl.lit(max(moment.now_ms, 0)).alias(TS))
         encode = BatchEncoder(tails)
         target, writes = partition_for(keys, self._partitions), Writes()
         for p in np.unique(target).tolist():
@@ -93,22 +94,6 @@ class ExecutionWriter:
                 raise CodecError(f"record of execution {rows['execution'][done.bad[0].row]!r}: {done.bad[0].message}")
             writes[TopicPartition(self._stage.executions, p)] = done.batches
         return writes
-
-    def _heads(self, counts: Counts) -> pl.DataFrame:
-        frame = pl.DataFrame([counts.executions.alias("execution")])
-        nulls = [pl.lit(None, dtype=pl.String).alias(n) for n in ("error_code", "error_message", "error_node")]
-        if len(counts.errors):
-            errors = counts.errors.select(
-                pl.col("number").alias("@n"),
-                pl.col(ERROR_CODE).alias("error_code"),
-                pl.col(ERROR_MESSAGE).str.head(MESSAGE_CHARS_MAX).alias("error_message"),
-                pl.col(ERROR_NODE).alias("error_node"),
-            )
-            numbered = frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("@n"))
-            frame = numbered.join(errors, on="@n", how="left", maintain_order="left").drop("@n")
-        else:
-            frame = frame.with_columns(nulls)
-        return frame.with_columns(pl.lit(pl.Series([[]], dtype=_DTYPES["samples"])).first().alias("samples"))
 
     def _placed(self, frame: pl.DataFrame, moment: Moment) -> pl.DataFrame:
         """What all records of a step have in common."""
@@ -120,6 +105,7 @@ class ExecutionWriter:
             offset=pl.lit(moment.offset, dtype=pl.Int64),
             at=pl.lit(moment.now_ms, dtype=pl.Int64).cast(_DTYPES["at"]),
             bounded=pl.lit(self._bounded),
+            samples=pl.lit(pl.Series([[]], dtype=_DTYPES["samples"])).first(),
         )
 
     def _tails(
@@ -167,6 +153,23 @@ class ExecutionWriter:
         left = (wait & (table["absorbed"] > table["emitted"])) | (keep & (table["absorbed"] > 0))
         status = np.where(table["dead_lettered"] > 0, "failed", np.where(left, "waiting", "completed"))
         return _lists("nodes", "node", self._nodes, table, n, {"status": status})
+
+
+def _numbered(counts: Counts) -> tuple[Ints, pl.DataFrame]:
+    """(the number of each execution's first error, the distinct errors by number); number 0 is none."""
+    errors = counts.errors.select(
+        pl.col(ERROR_CODE).alias("error_code"),
+        pl.col(ERROR_MESSAGE).str.head(MESSAGE_CHARS_MAX).alias("error_message"),
+        pl.col(ERROR_NODE).alias("error_node"),
+    )
+    none = pl.DataFrame(schema=errors.schema).clear(1)
+    number = np.zeros(len(counts), np.int64)
+    if not len(errors):
+        return number, none
+    distinct = errors.unique(maintain_order=True).with_row_index("@n", offset=1)
+    found = errors.join(distinct, on=errors.columns, how="left", nulls_equal=True, maintain_order="left")["@n"]
+    number[counts.errors["number"].to_numpy()] = found.to_numpy()
+    return number, pl.concat([none, distinct.drop("@n")])
 
 
 def _table(
