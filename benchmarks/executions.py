@@ -33,7 +33,7 @@ def once(n: int, mode: str, bytecode: Path) -> dict[str, float]:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     try:
         flow = shutil.copytree(HERE / "executions_flow", folder / "flow") / "workflow.yaml"
-        text = flow.read_text().replace("executions: none", f"executions: {mode.split(',')[0]}")
+        text = flow.read_text().replace("executions: none", f"executions: {mode.split(',', maxsplit=1)[0]}")
         flow.write_text(text.replace(*FAILS) if "fail" in mode else text)
         subprocess.run([sys.executable, str(HERE / "data.py"), str(folder / "log"), str(n)], check=True)
         command = [sys.executable, "-m", "streamflow.cli.main", "run", flow, "--log", folder / "log", "--until-end"]

@@ -72,7 +72,10 @@ async def _list(file: Path, address: str, status: str, since_ms: int | None, mos
     if not total:
         print("no executions" + (f" that are {status}" if status else ""))
         return
-    cells = [(r["execution"], r["status"], when(r["began_ms"]), f"{r['last_ms'] - r['began_ms']} ms", _error(r)) for r in rows]
+    cells = [
+        (r["execution"], r["status"], when(r["began_ms"]), f"{r['last_ms'] - r['began_ms']} ms", _error(r))
+        for r in rows
+    ]
     print(table(cells, ("execution", "status", "began", "lasted", "error")))
     told = ", ".join(f"{count:,} {name}" for name, count in sorted(newest.totals.items()))
     print(f"({counted(newest.totals.total(), 'execution')}: {told})")

@@ -56,9 +56,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     groups, found = fuse(typed)
     findings += found
     envelopes = envelope(typed, groups, tracked=document.policies.executions != "none")
-    topics, found = name_topics(
-        document.name, typed, groups, envelopes, policies=document.policies
-    )
+    topics, found = name_topics(document.name, typed, groups, envelopes, policies=document.policies)
     findings = in_order([*findings, *found])
     if has_errors(findings):
         return None, findings

@@ -32,11 +32,12 @@ EXECUTION_STATUSES: Final[tuple[ExecutionStatus, ...]] = get_args(ExecutionStatu
 NODE_STATUSES: Final[tuple[NodeStatus, ...]] = get_args(NodeStatus)
 
 _ENDS: Final[frozenset[ExecutionStatus]] = frozenset(("completed", "failed", "cancelled", "timed_out"))
+_BOTH: Final[frozenset[ExecutionStatus]] = frozenset(("running", "waiting"))
 LEGAL: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]]] = MappingProxyType(
     {
-        "pending": frozenset(("running", "waiting")) | _ENDS,
-        "running": frozenset(("waiting",)) | _ENDS,
-        "waiting": frozenset(("running",)) | _ENDS,
+        "pending": _ENDS.union(_BOTH),
+        "running": _ENDS.union(_BOTH) - {"running"},
+        "waiting": _ENDS.union(_BOTH) - {"waiting"},
         "completed": frozenset(),
         "failed": frozenset(),
         "cancelled": frozenset(),

@@ -59,7 +59,9 @@ def detail(records: pl.DataFrame, topology: Topology) -> ExecutionDetail:
     return ExecutionDetail(stand, tuple(rows), tuple(steps.drop("at").to_dicts()), tuple(samples), reach.partial)
 
 
-def _nodes(records: pl.DataFrame, topology: Topology, stand: Mapping[str, Any], *, partial: bool) -> Iterator[NodeDetail]:
+def _nodes(
+    records: pl.DataFrame, topology: Topology, stand: Mapping[str, Any], *, partial: bool
+) -> Iterator[NodeDetail]:
     told = records.select("at", "nodes").explode("nodes").unnest("nodes").drop_nulls("node")
     at = pl.col("at").dt.epoch("ms")
     sums = told.group_by("node").agg(

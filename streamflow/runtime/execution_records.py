@@ -108,9 +108,7 @@ class ExecutionWriter:
             samples=pl.lit(pl.Series([[]], dtype=_DTYPES["samples"])).first(),
         )
 
-    def _tails(
-        self, rows: Mapping[tuple[str, Counter], Ints], woken: NDArray[np.bool_], tasks: Ints
-    ) -> pl.DataFrame:
+    def _tails(self, rows: Mapping[tuple[str, Counter], Ints], woken: NDArray[np.bool_], tasks: Ints) -> pl.DataFrame:
         """One row for each pattern."""
         n = len(woken)
 
@@ -143,11 +141,12 @@ class ExecutionWriter:
 
     def _edges(self, rows: Mapping[tuple[str, Counter], Ints], n: int) -> pl.Series:
         topics = list(dict.fromkeys(place for place, c in rows if c in ("received", "sent")))
-        table = {c: _table(rows, topics, c, n) for c in ("received", "sent")}
+        both: tuple[Counter, ...] = ("received", "sent")
+        table: dict[str, NDArray[np.int64]] = {c: _table(rows, topics, c, n) for c in both}
         return _lists("edges", "topic", topics, table, n)
 
     def _steps(self, rows: Mapping[tuple[str, Counter], Ints], n: int) -> pl.Series:
-        table = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
+        table: dict[str, NDArray[np.int64]] = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
         wait = np.array([i in self._waits for i in self._nodes])
         keep = np.array([i in self._keeps and self._bounded for i in self._nodes])
         left = (wait & (table["absorbed"] > table["emitted"])) | (keep & (table["absorbed"] > 0))
@@ -184,7 +183,7 @@ def _table(
 
 
 def _lists(
-    name: str, of: str, places: Sequence[str], table: Mapping[Counter, NDArray[np.int64]], n: int,
+    name: str, of: str, places: Sequence[str], table: Mapping[str, NDArray[np.int64]], n: int,
     more: Mapping[str, NDArray[np.str_]] | None = None,
 ) -> pl.Series:  # fmt: skip
     """A list for each pattern: its places that have a count, in their order."""
@@ -193,7 +192,8 @@ def _lists(
         some |= counted != 0
     at, place = np.nonzero(some)
     dtype = _DTYPES[name]
-    assert isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct)
+    assert isinstance(dtype, pl.List)
+    assert isinstance(dtype.inner, pl.Struct)
     columns = {of: pl.Series(list(places), dtype=pl.String).gather(place)}
     columns |= {c: pl.Series(counted[at, place]) for c, counted in table.items()}
     columns |= {c: pl.Series(values[at, place].tolist(), dtype=pl.String) for c, values in (more or {}).items()}
@@ -253,4 +253,3 @@ class _Tails:
         tail = frame[_TAIL].to_numpy()
         data = b"".join(map(self._parts.__getitem__, tail.tolist()))
         return [*_HEAD.pieces(frame), Piece(self._sizes[tail], data=np.frombuffer(data, np.uint8))]
-

@@ -18,9 +18,9 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PATH, 
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
+from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.execution_counts import Fate
 from streamflow.runtime.executions import Watch
-from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering

@@ -111,7 +111,9 @@ class TaskProgram:
             behind_ms=self.graph.behind_ms,
         )
 
-        self.history = History.of(topology, stage, partition, topics, self.graph, self.seeders) if stage.executions else None
+        self.history = (
+            History.of(topology, stage, partition, topics, self.graph, self.seeders) if stage.executions else None
+        )
 
     def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:
         """Go on from what a commit kept in its journal record; inputs that are not in `known` begin anew."""

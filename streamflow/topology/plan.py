@@ -18,7 +18,9 @@ from streamflow.codecs import CodecSpec
 from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
 from streamflow.model.types import Schema, Type
 
-TopicKind = Literal["source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"]
+TopicKind = Literal[
+    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"
+]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from streamflow.model.policies import ErrorPolicy, Executions, OnError, RetryPolicy, RunPolicy
 from streamflow.sdk.expression import Expression
