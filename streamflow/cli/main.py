@@ -13,6 +13,7 @@ from streamflow.cli.audit import audit
 from streamflow.cli.check import check
 from streamflow.cli.dlq import dlq
 from streamflow.cli.doctor import doctor
+from streamflow.cli.executions import executions
 from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
 from streamflow.cli.lag import lag
@@ -56,6 +57,7 @@ app.command("test")(run_cases)
 for command in (plan, run, worker, send, signal, tail, topics, state, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
+app.add_typer(executions, name="executions")
 app.add_typer(dev, name="dev")
 
 

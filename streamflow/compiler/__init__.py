@@ -57,10 +57,8 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
         return None, in_order(findings)
     groups, found = fuse(typed)
     findings += found
-    envelopes = envelope(typed, groups)
-    topics, found = name_topics(
-        document.name, typed, groups, envelopes, partitions_default=document.policies.partitions
-    )
+    envelopes = envelope(typed, groups, tracked=document.policies.executions != "none")
+    topics, found = name_topics(document.name, typed, groups, envelopes, policies=document.policies)
     findings = in_order([*findings, *found])
     if has_errors(findings):
         return None, findings

@@ -11,6 +11,7 @@ from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
 from streamflow.compiler.partition import lying_alike
+from streamflow.model.policies import Executions
 from streamflow.model.types import Schema
 from streamflow.sdk.node import Store
 from streamflow.sdk.params import to_json
@@ -39,7 +40,7 @@ def assemble(
     schemas: Mapping[str, Schema],
 ) -> Topology:
     """The topology of a workflow without errors."""
-    maker = _Assembler(document.name, typed, groups, envelopes, topics)
+    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies.executions)
     return Topology(
         workflow=document.name,
         stages=tuple(maker.stage(g) for g in groups.stages),
@@ -60,6 +61,7 @@ class _Assembler:
     groups: Groups
     envelopes: Envelopes
     topics: Mapping[str, TopicPlan]
+    tracked: Executions
 
     def stage(self, group: Group) -> StagePlan:
         if group.source:
@@ -73,6 +75,8 @@ class _Assembler:
             # A trigger that gives its items another key breaks with the partitions of its topic.
             rekeyed = any(i.key for i in inputs)
             sinks = tuple(s for n in group.nodes if (s := self._sink(n, rekeyed=rekeyed)) is not None)
+        # What reads a source knows no executions yet: they begin where its items have a place on a topic.
+        tracked: Executions = "none" if group.source else self.tracked
         return StagePlan(
             id=group.id,
             inputs=inputs,
@@ -89,6 +93,8 @@ class _Assembler:
             dead_letter=names.dead_letter_topic(self.workflow),
             ledger=names.ledger_topic(self.workflow, group.id),
             journal=names.journal_topic(self.workflow, group.id),
+            executions=names.executions_topic(self.workflow) if tracked != "none" else "",
+            tracked=tracked,
         )
 
     def _together(self, group: Group, inputs: Sequence[InputPlan]) -> tuple[str, ...]:

@@ -79,10 +79,12 @@ class _Demand:
     kept: set[tuple[str, str]] = field(default_factory=set)  # (node, field)
 
 
-def envelope(typed: TypedGraph, groups: Groups) -> Envelopes:
-    """Follow what nodes read back to where it is made."""
+def envelope(typed: TypedGraph, groups: Groups, *, tracked: bool = False) -> Envelopes:
+    """Follow what nodes read back to where it is made. `tracked`: executions leave records."""
     graph = typed.graph
     demands = {n: _demand(typed, n) for n in graph.nodes}
+    if tracked:
+        _demand_executions(typed, groups, demands)
     carried: dict[str, tuple[EnvelopeField, ...]] = {}
     for group in groups.stages:
         for entry in group.inputs:
@@ -120,6 +122,24 @@ def _demand(typed: TypedGraph, node_id: str) -> _Demand:
     if len(graph.into(node_id)) > 1 and any(graph.nodes[n].node.gives_several() for n in graph.ancestors(node_id)):
         demand.columns.add(PATH)  # siblings have one arrival; their paths tell their order
     return demand
+
+
+def _demand_executions(typed: TypedGraph, groups: Groups, demands: Mapping[str, _Demand]) -> None:
+    """What records of executions rest on, besides `@row`, which says enough where every row that enters a stage is an
+    execution of its own and none comes out of state.
+    """
+    graph = typed.graph
+    for group in groups.stages:
+        if group.source:
+            continue
+        alone = all(graph.nodes[i].is_trigger and typed.types[i].extent == "item" for i in group.inputs)
+        for n in group.nodes:
+            if not alone or graph.nodes[n].repartitions or graph.nodes[n].node.stores(typed.types[n].extent):
+                demands[n].columns.add(EXECUTION)
+        # Where siblings go on as rows of one arrival, which of them had no child is told by their paths.
+        if sum(graph.nodes[n].node.gives_several() for n in group.nodes) > 1:
+            for n in group.nodes:
+                demands[n].columns.add(PATH)
 
 
 def _fields(schema: Schema, names: Iterable[str]) -> set[str]:

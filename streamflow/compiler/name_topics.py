@@ -20,8 +20,9 @@ from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.types import BYTES, Field, Schema, Type
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
-from streamflow.topology.envelopes import DEAD_LETTER
+from streamflow.topology.envelopes import DEAD_LETTER, EXECUTION
 from streamflow.topology.plan import EnvelopeField, TopicPlan
+from streamflow.workflow.model import WorkflowPolicies
 
 _LONG_MAX: Final = str(2**63 - 1)
 _EVENT_TIME: Final = {
@@ -198,6 +199,24 @@ class _Namer:
                 head,
             )
 
+    def history(self, policies: WorkflowPolicies) -> None:
+        """Where executions leave their records, if they do."""
+        if policies.executions == "none":
+            return
+        which = "all executions" if policies.executions == "all" else "executions with a failure"
+        kept_ms = str(policies.executions_kept_ms or -1)
+        self.add(
+            TopicPlan(
+                name=names.executions_topic(self.workflow),
+                kind="executions",
+                codec=CodecSpec(format="avro", framing="raw", schema=EXECUTION),
+                why=f"What became of {which}, by stage and step, for `executions` (schemas/execution.avsc).",
+                partitions=policies.partitions,
+                config={**KEPT, "retention.ms": kept_ms},
+            ),
+            None,
+        )
+
     def _trigger(self, trigger: GraphNode) -> TopicPlan:
         return TopicPlan(
             name=names.trigger_topic(self.workflow, trigger.id),
@@ -255,13 +274,14 @@ def item_schema(item: Schema, envelope: tuple[EnvelopeField, ...], name: str) ->
 
 
 def name_topics(
-    workflow: str, typed: TypedGraph, groups: Groups, envelopes: Envelopes, *, partitions_default: int
+    workflow: str, typed: TypedGraph, groups: Groups, envelopes: Envelopes, *, policies: WorkflowPolicies
 ) -> tuple[Mapping[str, TopicPlan], list[Diagnostic]]:
     """All topics by name: what users named first, then what the topology makes for itself."""
-    namer = _Namer(workflow, typed, groups, envelopes, partitions_default)
+    namer = _Namer(workflow, typed, groups, envelopes, policies.partitions)
     namer.user_topics()
     namer.internal_topics()
     namer.bookkeeping()
+    namer.history(policies)
     return namer.topics, namer.findings
 
 
@@ -270,6 +290,7 @@ def _spell(topic: TopicPlan) -> str:
         "source": "a topic that is read",
         "sink": "a topic that is written",
         "dead_letter": "the dead letter topic",
+        "executions": "the topic of executions",
         "trigger": "a trigger's own topic",
         "repartition": "a repartition topic",
     }

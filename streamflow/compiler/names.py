@@ -32,6 +32,10 @@ def journal_topic(workflow: str, stage: str) -> str:
     return f"{workflow}.{stage}.journal"
 
 
+def executions_topic(workflow: str) -> str:
+    return f"{workflow}.executions"
+
+
 def item_record(workflow: str, node: str) -> str:
     """Full name of the Avro record on an internal topic, such as `big_orders.priced.Item`."""
     return ".".join(avro_name(part) for part in (workflow, *node.split("."), "Item"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
+Executions = Literal["none", "errors", "all"]  # which executions leave a record
 OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]
 Backoff = Literal["fixed", "linear", "exponential", "random"]
 RetryMode = Literal["block", "park"]

@@ -18,6 +18,8 @@ from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
 from streamflow.runtime.error_items import error_items
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
+from streamflow.runtime.execution_counts import Fate
+from streamflow.runtime.executions import Watch
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
@@ -103,6 +105,7 @@ class Graph:
         self._sink_nodes = {s.wire.node for s in stage.sinks if s.kind != "trigger"}
         self._in_portions = worth_it(stage)
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
+        self.watch: Watch | None = None  # where executions leave records
         self.counts = self._no_counts()
 
     def take_counts(self) -> dict[str, NodeCounts]:
@@ -121,6 +124,8 @@ class Graph:
                 for (_, port), entered in entering(node, batch, self._gone.get(node)).items():
                     self._tap(node, port, entered)
         out = StepOutput()
+        if self.watch:
+            self.watch.entered(rows)
         if self._timed:
             *before, (last, times) = pieces(rows, times_of(rows))
             for piece, seen in before:  # time began anew behind it
@@ -205,6 +210,8 @@ class Graph:
     def _from_state(self, plan: NodePlan, result: Result, step: _Step) -> None:
         """What came out without rows going in."""
         self._account(plan, 0, result, 0)
+        if self.watch:
+            self.watch.ran(plan, {}, result)
         self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
         self._place(plan, result, step, append=True)
 
@@ -265,6 +272,8 @@ class Graph:
         rows_in = sum(len(b) for b in inputs.values())
         failed = 0 if result.failed is None else len(result.failed)
         self._account(plan, rows_in, result, failed)
+        if self.watch:
+            self.watch.ran(plan, inputs, result)
         self._place(plan, result, step, append=False)
         for more in out_of_state:
             self._from_state(plan, more, step)
@@ -349,13 +358,16 @@ class Graph:
                 step.out.stop_text = f"node {plan.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}"
             counts.dead_lettered += n  # never committed: the step is repeated up to the row before
         elif policy == "continue":
+            self._watch_failed(plan, failed, "continued")
             counts.continued += n
         elif policy == "pass" and plan.id not in self._passing:
+            self._watch_failed(plan, failed, "continued")
             counts.continued += n  # nothing is behind it
         elif policy == "pass" or (policy == "error_port" and plan.id in self._error_wired):
             port = "error" if policy == "error_port" else ONWARD_PORT
             counts.to_error_port += n
             counts.ports[port] = counts.ports.get(port, 0) + n
+            self._watch_failed(plan, failed, "to_error_port")
             rows = error_items(failed) if policy == "error_port" else self._passing[plan.id].rows(failed)
             if self._tap:
                 self._tap(plan.id, port, rows)
@@ -368,7 +380,12 @@ class Graph:
         self.counts[plan.id].dead_lettered += len(failed)
         if ERROR_NODE not in failed.frame.columns:
             failed = failed.with_frame(failed.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
+        self._watch_failed(plan, failed, "dead_lettered")
         step.out.dead.append(failed)
+
+    def _watch_failed(self, plan: NodePlan, rows: Batch, fate: Fate) -> None:
+        if self.watch:
+            self.watch.failed(plan.id, rows, fate)
 
 
 def merge_wires(arrived: Sequence[tuple[int, Batch]], schema: Schema, *, by: Sequence[str] = (ROW, PATH)) -> Batch:

@@ -20,6 +20,7 @@ from streamflow.runtime.context import StepClock
 from streamflow.runtime.deadletter import RECORD_BYTES_MAX
 from streamflow.runtime.emit import Emitted, Emitter, SinkRows, batch_bytes_max
 from streamflow.runtime.graph import NodeCounts, StepOutput
+from streamflow.runtime.history import History
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.pieces import Piece, pieces_of
 from streamflow.runtime.seed import Seeder, Segment
@@ -110,6 +111,10 @@ class TaskProgram:
             behind_ms=self.graph.behind_ms,
         )
 
+        self.history = (
+            History.of(topology, stage, partition, topics, self.graph, self.seeders) if stage.executions else None
+        )
+
     def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:
         """Go on from what a commit kept in its journal record; inputs that are not in `known` begin anew."""
         states = dict(zip(record.inputs, record.open, strict=True)) if record is not None else {}
@@ -183,7 +188,12 @@ class TaskProgram:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
         done = Stepped(idle=tuple(idle or ()))
-        self._absorb(self.graph.advance(), Places((), here), done)
+        if self.history:
+            self.history.begin()
+        places = Places((), here)
+        self._absorb(self.graph.advance(), places, done)
+        if self.history:
+            self.history.end((), places, now_ms, done)
         return done
 
     def due_ms(self) -> int | None:
@@ -236,6 +246,8 @@ class TaskProgram:
         """
         self.clock.now_ms = now_ms
         done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
+        if self.history:
+            self.history.begin()
         for one in arrived:
             self._unseeded(one, done)
         marks: Sequence[pl.Series | None] = [None] * len(arrived)
@@ -249,6 +261,8 @@ class TaskProgram:
         for piece in before:
             self._push(piece, places, done, last=False)
         self._push(last, places, done, last=True)
+        if self.history:
+            self.history.end(arrived, places, now_ms, done)
         return done
 
     def _push(self, piece: Piece, places: Places, done: Stepped, *, last: bool) -> None:
@@ -266,6 +280,8 @@ class TaskProgram:
             at = next(taken.at for taken in done.taken if taken.node == piece.node)
             ended_at = Stop(at, piece.offset, "", (piece.rank, 0))
             self._absorb(self.graph.end(piece.ended), places, done, ended_at=ended_at)
+            if self.history:
+                self.history.watch.ended(piece.ended, self._readers[piece.node])
             told = self.emitter.ends(piece.ended, self.clock.now_ms, tasks=self._readers[piece.node])
             self._written(told, done)
 
@@ -275,6 +291,8 @@ class TaskProgram:
     def _unseeded(self, arrived: Arrived, done: Stepped) -> None:
         """What was taken of an input, and which records of it are no rows."""
         plan, failed = self.inputs[arrived.at], arrived.failed
+        if self.history:
+            self.history.unseeded(plan, arrived)
         taken = Taken(
             node=plan.node, at=arrived.at, range=OffsetRange(arrived.first, arrived.end_offset),
             rows_in=arrived.records, markers=len(arrived.markers), batches=arrived.batches,
@@ -317,6 +335,8 @@ class TaskProgram:
         emitted = self.emitter.emit(out.records)
         self._written(emitted, done)
         for rows in emitted.dead:
+            if self.history:
+                self.history.watch.unwritten(rows)
             self._stop_unwritten(rows, stop)
         for rows in (*out.dead, *emitted.dead):
             done.dead.append(places.located(rows))

@@ -61,7 +61,7 @@ class Seeder:
     def __init__(
         self, plan: InputPlan, needs: Sequence[str], *, source: str, partition: int, vars: dict[str, object]
     ) -> None:
-        self._plan, self._needs, self._source, self._partition = plan, frozenset(needs), source, partition
+        self._plan, self._needs, self.source, self._partition = plan, frozenset(needs), source, partition
         self._projection = _projection(plan, vars)
         self._envelope = {e.field: e.column for e in plan.envelope}
         self._keep = kept_columns(plan.node, plan.keep)
@@ -101,7 +101,7 @@ class Seeder:
             segments.append(Segment(self._reserve(frame.slice(first, end - first)), ended, marker.offset))
             first = end
             if marker.type == BEGIN:
-                self.state.execution = told.get("execution") or f"{self._source}:{marker.offset}"
+                self.state.execution = told.get("execution") or f"{self.source}:{marker.offset}"
             elif self.state.execution == ended:
                 self.state.execution = ""
         segments.append(Segment(self._reserve(frame.slice(first))))
@@ -124,12 +124,12 @@ class Seeder:
         have, add = set(frame.columns), []
         for column in sorted(self._needs - have):
             if column == SOURCE:
-                add.append(pl.lit(self._source).alias(SOURCE))
+                add.append(pl.lit(self.source).alias(SOURCE))
             elif column == OFFSET:
                 add.append(pl.col(POSITION).alias(OFFSET))
             elif column == EXECUTION:
                 whole = pl.lit(self.state.execution)
-                each = pl.concat_str(pl.lit(self._source + ":"), pl.col(POSITION).cast(pl.String))
+                each = pl.concat_str(pl.lit(self.source + ":"), pl.col(POSITION).cast(pl.String))
                 add.append((each if self._plan.extent == "item" else whole).alias(EXECUTION))
             elif column == PATH:
                 add.append(pl.lit(b"").alias(PATH))

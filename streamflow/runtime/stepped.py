@@ -82,7 +82,7 @@ class Places:
 
     def __init__(self, arrived: Sequence[Arrived], here: tuple[TopicPartition, int]) -> None:
         """`here`: what stands for rows that no record stands for."""
-        self._arrived, self._here = arrived, here
+        self._arrived, self.here = arrived, here
         self._count = sum(one.frame.height for one in arrived)
         self._found: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
@@ -92,8 +92,8 @@ class Places:
     def of(self, row: int) -> tuple[TopicPartition, int]:
         """Input and offset of a row."""
         if row >= len(self):
-            return self._here
-        inputs, offsets = self._places()
+            return self.here
+        inputs, offsets = self.by_row()
         return self._arrived[inputs[row]].at, int(offsets[row])
 
     def located(self, rows: Batch) -> FailedRows:
@@ -102,13 +102,13 @@ class Places:
         if not len(self):
             nothing = pl.Series(POSITION, [None] * len(rows), dtype=pl.Int64)
             return FailedRows(rows, nothing, np.zeros(len(rows), np.int64))
-        safe, (inputs, at) = np.where(known, index, 0), self._places()
+        safe, (inputs, at) = np.where(known, index, 0), self.by_row()
         offsets = pl.Series(POSITION, at[safe])
         if not known.all():
             offsets = offsets.zip_with(pl.Series(known), pl.Series([None], dtype=pl.Int64))
         return FailedRows(rows, offsets, inputs[safe])
 
-    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def by_row(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(number of the input, offset) of each row."""
         if self._found is None:
             inputs, offsets = np.zeros(self._count, np.int64), np.empty(self._count, np.int64)

@@ -119,7 +119,8 @@ class Timed(Protocol):
 @runtime_checkable
 class Waits(Protocol):
     """An operator that acts when the wall clock has passed some point, whether rows come or not: waits, pauses between
-    tries. What it waits with is in its stores.
+    tries. What it waits with is in its stores. Rows that it absorbs come out later under the execution that they had,
+    or fail: as long as some are in it their executions are `waiting`.
     """
 
     def due_ms(self, ctx: Context) -> int | None:

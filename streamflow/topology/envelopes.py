@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from streamflow.codecs.avrotypes import schema_to_avro
+from streamflow.model.execution_status import NODE_STATUSES
 from streamflow.model.types import (
+    BOOL,
     BYTES,
     DOUBLE,
     INT,
@@ -135,31 +137,84 @@ DATA_ITEM: Final[Schema] = _documented(
     ],
 )
 
-EXECUTION: Final[Schema] = _documented(
-    "streamflow.Execution",
-    "What became of one execution. Written only for workflows that keep records of executions.",
+_NODE_STEP: Final[Schema] = _documented(
+    "streamflow.NodeStep",
+    "Rows of an execution at one node in one step.",
     [
-        ("id", STRING, "Position of the trigger item: source and offset."),
-        ("workflow", STRING, "Id of the workflow."),
-        ("trigger", STRING, "Node that started it."),
+        ("node", STRING, "Id of the node."),
         (
             "status",
-            Type(
-                kind="enum",
-                name="streamflow.ExecutionStatus",
-                symbols=("running", "waiting", "succeeded", "failed", "cancelled"),
-            ),
-            "Where it stands.",
+            Type(kind="enum", name="streamflow.NodeStatus", symbols=NODE_STATUSES),
+            "What became of them: failed where one did and nobody took it, waiting where one waits.",
         ),
-        ("started_at", _TIMESTAMP, "Event time of the trigger item."),
-        ("ended_at", _TIMESTAMP.optional(), "Event time of the last item it caused; null while it goes on."),
-        ("items", LONG, "Items that its nodes produced."),
-        ("parents", array_of(STRING), "Executions whose items a window or join put together to start this one."),
+        ("rows_in", LONG, "Rows that went in."),
+        ("rows_out", LONG, "Rows that came out, by all ports but `error`."),
+        ("filtered", LONG, "Of rows_in, those without a child."),
+        ("absorbed", LONG, "Of rows_in, those taken into state; with those filtered, where a node does both."),
+        ("emitted", LONG, "Of rows_out, those that came out of state."),
+        ("continued", LONG, "Rows that failed and were dropped, as policy `continue` says."),
+        ("to_error_port", LONG, "Rows that failed and left by port `error`."),
+        ("dead_lettered", LONG, "Rows that failed and went to the dead letter topic."),
+    ],
+)
+
+EXECUTION: Final[Schema] = _documented(
+    "streamflow.Execution",
+    "What became of the items of one execution in one step of a stage. Written only for workflows that keep records of "
+    "executions; all records of one have its id as their key, and added up they tell how it stands.",
+    [
+        ("execution", STRING, "Id: where the trigger item stands on its topic; of windows and joins, what began it."),
+        ("error_code", STRING.optional(), "Kind of the first failure."),
+        ("error_message", STRING.optional(), "The first failure, for people."),
+        ("error_node", STRING.optional(), "Node of the first failure."),
         (
-            "error",
-            record_of({"code": STRING, "message": STRING, "node": STRING}, name="streamflow.ExecutionError").optional(),
-            "The first failure.",
+            "samples",
+            array_of(
+                _documented(
+                    "streamflow.Sample",
+                    "An item that a node gave.",
+                    [
+                        ("node", STRING, "Id of the node."),
+                        ("port", STRING, "Port that it left by."),
+                        ("item", STRING, "The item as JSON, cut to a bounded length, without redacted fields."),
+                    ],
+                )
+            ),
+            "Some items, where the workflow asks for them.",
         ),
+        ("stage", STRING, "Stage whose task did the step."),
+        ("partition", INT, "Number of the task."),
+        ("topic", STRING, "First input of the step."),
+        ("topic_partition", INT, "Partition of that input."),
+        ("offset", LONG, "Where the step began on that input."),
+        ("at", _TIMESTAMP, "When the step began, by the clock that the task keeps in its journal."),
+        ("trigger", STRING, "Trigger whose items began the execution in this step; empty if none did."),
+        ("begun", LONG, "Items of that trigger."),
+        ("received", LONG, "Rows that came from stages before."),
+        ("sent", LONG, "Rows that went to stages behind."),
+        ("waiting", LONG, "Rows that began to wait in nodes, less those that came out again."),
+        ("kept", LONG, "Rows that wait in nodes for the end of the execution."),
+        ("failed", LONG, "Rows that failed and that nobody took: they are dead letters."),
+        ("woken", BOOL, "Whether rows of it came out of state."),
+        ("bounded", BOOL, "Whether its end is announced: a run, a file or a request."),
+        ("ended", BOOL, "Whether its end came to this task behind the rows of the step."),
+        ("tasks", INT, "Tasks of the stage to which its end comes."),
+        (
+            "edges",
+            array_of(
+                _documented(
+                    "streamflow.EdgeStep",
+                    "Rows of an execution between two stages.",
+                    [
+                        ("topic", STRING, "Topic between them."),
+                        ("received", LONG, "Rows read from it."),
+                        ("sent", LONG, "Rows written to it."),
+                    ],
+                )
+            ),
+            "Topics to and from other stages.",
+        ),
+        ("nodes", array_of(_NODE_STEP), "Nodes that had rows, in topological order."),
     ],
 )
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.policies import ErrorPolicy, Extent, RunPolicy
+from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
 from streamflow.model.types import Schema, Type
 
-TopicKind = Literal["source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal"]
+TopicKind = Literal[
+    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"
+]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
 
@@ -143,6 +145,8 @@ class StagePlan:
     dead_letter: str = ""  # topics
     ledger: str = ""
     journal: str = ""
+    executions: str = ""  # only where `tracked` is not none
+    tracked: Executions = "none"  # which executions leave a record
 
     @property
     def timed(self) -> bool:

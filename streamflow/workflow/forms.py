@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Guarantee, RetryPolicy, RunPolicy, StateBackend
+from streamflow.model.policies import Executions, Guarantee, RetryPolicy, RunPolicy, StateBackend
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
-from streamflow.workflow.model import Executions, Metadata, WorkflowPolicies
+from streamflow.workflow.model import Metadata, WorkflowPolicies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,13 @@ class PoliciesForm:
         help="How many other workers keep the state of each task up to date, so that a take-over reads little. On "
         "Kafka; elsewhere there is one worker.",
     )
-    executions: Executions = param(default="none", help="Which executions leave a record.")
+    executions: Executions = param(
+        default="none",
+        help="Which executions leave records of what became of their items: none, those with a failure, or all.",
+    )
+    executions_kept_ms: int = param(
+        default=0, ge=0, help="How long records of executions are kept, by the clock of their tasks; 0 keeps them."
+    )
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
     def __post_init__(self) -> None:
@@ -66,6 +72,7 @@ class PoliciesForm:
             retry_when=self.retry.when if self.retry else None,
             run=run,
             executions=self.executions,
+            executions_kept_ms=self.executions_kept_ms,
             partitions=self.partitions,
         )
 

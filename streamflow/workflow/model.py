@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from streamflow.model.policies import BreakerPolicy, ErrorPolicy, OnError, RetryPolicy, RunPolicy
+from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnError, RetryPolicy, RunPolicy
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Place
 
-Executions = Literal["none", "errors", "all"]
 ERROR_PORT = "error"
 
 
@@ -88,6 +87,7 @@ class WorkflowPolicies:
     retry_when: Expression | None = None  # its condition, with its place
     run: RunPolicy = field(default_factory=RunPolicy)
     executions: Executions = "none"  # which executions leave a record
+    executions_kept_ms: int = 0  # how long such a record is kept; 0: always
     partitions: int = 4  # of user topics that have to be created
 
 

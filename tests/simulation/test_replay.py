@@ -108,7 +108,7 @@ connections:
   - odd.true -> stamp -> stamped
   - rows -> shared -> threes -> apart -> lists
   - rows -> keyed -> again -> later
-policies: {commit_interval: 1ms, step_bytes_max: 600}
+policies: {commit_interval: 1ms, step_bytes_max: 600, executions: all}
 """
 
 
@@ -124,10 +124,10 @@ def test_a_replay_repeats_clock_chance_dead_letters_and_all_outputs(tmp_path: Pa
         again = EmbeddedLog(tmp_path / "replayed")
         await again.open()
         await follow(topology, log, again, nodes=nodes)
-        for topic in [t.name for t in topology.topics if t.kind in ("sink", "repartition", "dead_letter", "changelog")]:
+        for topic in [t.name for t in topology.topics if t.kind in ("sink", "repartition", "dead_letter", "changelog", "executions")]:
             expected, got = await contents(log, topic), await contents(again, topic)
-            if topic == "stamped.keyed.repartition":
-                # Two tasks write to each of its partitions: how their records interleave is the log's affair.
+            if topic in ("stamped.keyed.repartition", "stamped.executions"):
+                # Several tasks write to each of their partitions: how their records interleave is the log's affair.
                 expected, got = ({p: sorted(rows) for p, rows in found.items()} for found in (expected, got))
             if topic == "stamped.dead-letter":
                 # All tasks share its one partition; each one's own letters are in order.

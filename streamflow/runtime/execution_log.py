@@ -1,0 +1,122 @@
+"""Reads records of executions off the log: all of one, or the newest executions in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import polars as pl
+
+from streamflow.codecs import decoder
+from streamflow.model.positions import TopicPartition
+from streamflow.operators.partition import partition_for
+from streamflow.runtime.execution_records import SPEC
+from streamflow.runtime.execution_states import Reach, States, decode_records, fold, statuses
+from streamflow.sdk.log import Log
+from streamflow.topology.plan import StagePlan, Topology
+
+_READ_BYTES = 4 << 20
+_DETAILS = ("samples", "nodes")  # what no status rests on
+_LISTED = decoder(SPEC, reserved=(), columns=[f.name for f in SPEC.schema.fields if f.name not in _DETAILS])
+
+
+def executions_topic(topology: Topology) -> str:
+    """The topic of a workflow whose executions leave records; "" of others."""
+    return next((t.name for t in topology.topics if t.kind == "executions"), "")
+
+
+async def records_of(log: Log, topology: Topology, execution: str) -> pl.DataFrame | None:
+    """All records of one execution, in order; None if there is none. Reads the one partition in which they are."""
+    topic = executions_topic(topology)
+    info = (await log.topics()).get(topic)
+    if info is None:
+        return None
+    (partition,) = partition_for(pl.Series([execution.encode()], dtype=pl.Binary), info.partitions).tolist()
+    at, found = TopicPartition(topic, partition), []
+    position, end = await log.offsets(at)
+    while position < end and (batches := await log.read(at, position, size_bytes_max=_READ_BYTES)):
+        for batch in batches:
+            rows = decode_records([batch], first_offset=position).filter(pl.col("execution") == execution)
+            if rows.height:
+                found.append(rows)
+        position = batches[-1].last_offset + 1
+    return pl.concat(found) if found else None
+
+
+class Newest:
+    """The newest executions of a topic, of whose settled ones only some are held: memory depends on how many are held
+    and how many are open, not on how long the topic is.
+    """
+
+    def __init__(self, reach: Reach, *, status: str, since_ms: int | None, most: int) -> None:
+        """`status`: only those; "" takes all. `since_ms`: only those with a record since then."""
+        self._reach, self._status, self._since_ms, self._most = reach, status, since_ms, most
+        self.totals: Counter[str] = Counter()  # of all executions, by status
+        self._done: list[pl.DataFrame] = []
+
+    async def read(self, log: Log, topic: str, partitions: int) -> None:
+        """Partition after partition: all records of an execution are in one."""
+        for partition in range(partitions):
+            states = States.none()
+            async for page in _pages(log, TopicPartition(topic, partition)):
+                states = fold(states, page, self._reach)
+                states = self._without_settled(states)
+            self._take(statuses(states, self._reach))
+
+    def rows(self) -> pl.DataFrame:
+        """The executions held, the newest last; columns as of `statuses`."""
+        rows = pl.concat([statuses(States.none(), self._reach), *self._done])
+        return rows.sort("last_ms", "began_ms", "execution", maintain_order=True).tail(self._most)
+
+    def _without_settled(self, states: States) -> States:
+        """Only what is open yet."""
+        stand = statuses(states, self._reach)
+        settled = stand.filter("settled")
+        if settled.height:
+            self._take(settled)
+            states = states.only(stand.filter(~pl.col("settled"))["execution"])
+        return states
+
+    def _take(self, rows: pl.DataFrame) -> None:
+        if self._since_ms is not None:
+            rows = rows.filter(pl.col("last_ms") >= self._since_ms)
+        self.totals.update(dict(rows["status"].value_counts().iter_rows()))
+        if self._status:
+            rows = rows.filter(pl.col("status") == self._status)
+        self._done.append(rows.tail(self._most) if self._ordered(rows) else rows.sort("last_ms").tail(self._most))
+        if sum(map(len, self._done)) > 2 * self._most + 1_000:
+            self._done = [self.rows()]
+
+    @staticmethod
+    def _ordered(rows: pl.DataFrame) -> bool:
+        return rows["last_ms"].is_sorted()
+
+
+async def _pages(log: Log, at: TopicPartition) -> AsyncIterator[pl.DataFrame]:
+    position, end = await log.offsets(at)
+    while position < end and (batches := await log.read(at, position, size_bytes_max=_READ_BYTES)):
+        for batch in batches:  # one at a time: compressed, what was read may be far larger
+            yield decode_records([batch], first_offset=position, reader=_LISTED)
+        position = batches[-1].last_offset + 1
+
+
+async def is_pending(log: Log, topology: Topology, execution: str) -> bool:
+    """Whether an id is the place of a trigger item that no task has committed yet."""
+    source, _, offset = execution.rpartition(":")
+    named, _, partition = source.rpartition("/")
+    topic, _, incarnation = named.rpartition("#")
+    info = (await log.topics()).get(topic)
+    if info is None or info.incarnation != incarnation or not (offset.isdecimal() and partition.isdecimal()):
+        return False
+    at = TopicPartition(topic, int(partition))
+    stage = _reader(topology, topic)
+    if stage is None or at.partition >= info.partitions:
+        return False
+    start, end = await log.offsets(at)
+    known = (await log.committed(stage.group(topology.workflow), [at])).get(at)
+    return (start if known is None else known.offset) <= int(offset) < end
+
+
+def _reader(topology: Topology, topic: str) -> StagePlan | None:
+    """The first stage that reads a topic of a trigger."""
+    return next((s for s in topology.stages if any(i.topic == topic for i in s.inputs)), None)
