@@ -13,6 +13,7 @@ from streamflow.cli.audit import audit
 from streamflow.cli.check import check
 from streamflow.cli.dlq import dlq
 from streamflow.cli.doctor import doctor
+from streamflow.cli.import_ import import_app
 from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
 from streamflow.cli.lag import lag
@@ -56,6 +57,7 @@ for command in (plan, run, worker, send, tail, topics, state, lag, audit, reset,
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 app.add_typer(dev, name="dev")
+app.add_typer(import_app, name="import")
 
 
 def _version(wanted: bool) -> None:

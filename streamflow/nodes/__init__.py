@@ -29,6 +29,7 @@ from streamflow.nodes.set import Set
 from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
+from streamflow.nodes.stub import Stub
 from streamflow.nodes.switch import Switch
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
@@ -66,6 +67,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Sort,
     Split,
     StopAndError,
+    Stub,
     Switch,
     Table,
     TableJoin,
