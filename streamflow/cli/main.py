@@ -14,6 +14,7 @@ from streamflow.cli.check import check
 from streamflow.cli.dlq import dlq
 from streamflow.cli.doctor import doctor
 from streamflow.cli.executions import executions
+from streamflow.cli.import_ import import_app
 from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
 from streamflow.cli.lag import lag
@@ -59,6 +60,7 @@ for command in (plan, run, worker, send, signal, tail, topics, state, lag, audit
 app.add_typer(dlq, name="dlq")
 app.add_typer(executions, name="executions")
 app.add_typer(dev, name="dev")
+app.add_typer(import_app, name="import")
 
 
 def _version(wanted: bool) -> None:

@@ -31,6 +31,7 @@ from streamflow.nodes.signal_wait import HearSignals, LostSignals, ReadSignals, 
 from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
+from streamflow.nodes.stub import Stub
 from streamflow.nodes.switch import Switch
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
@@ -69,6 +70,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Sort,
     Split,
     StopAndError,
+    Stub,
     Switch,
     Table,
     TableJoin,

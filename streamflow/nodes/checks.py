@@ -20,6 +20,7 @@ UNBOUNDED = "SF254"  # acts on a whole execution, but there is none that ends
 MISFIT = "SF255"  # items do not fit the schema they are written with
 UNREADABLE = "SF256"  # a file or a function cannot be read
 NAME = "SF257"  # a name that no field or port can have
+STUB = "SF258"  # a warning: something has to be written here before the workflow can run
 TIME_MS_MAX = 366 * 86_400_000  # of parameters that are durations of event time: a year
 
 

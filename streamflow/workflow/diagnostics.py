@@ -57,6 +57,7 @@ CODES: dict[str, str] = {
     "SF255": "Items must fit the schema that they are written with.",
     "SF256": "A file that a parameter names must be readable.",
     "SF257": "A name must be one that a field or a port can have.",
+    "SF258": "A stub holds the place of a node that has to be written (a warning).",
 }
 
 
