@@ -125,7 +125,7 @@ def test_waits_grow_as_their_policy_says() -> None:
     of = {
         b: waits(RetryPolicy(attempts=5, delay_ms=100, backoff=b, delay_max_ms=350), ["e"])[0]
         for b in ("fixed", "linear", "exponential")
-    }  # type: ignore[arg-type]  # noqa: E501
+    }  # type: ignore[arg-type]
     assert of == {"fixed": [100] * 4, "linear": [100, 200, 300, 350], "exponential": [100, 200, 350, 350]}
 
 
