@@ -71,7 +71,8 @@ class _Resolver:
                 policy = replace(policy, on_error="error_port")
             self.nodes[entry.id] = GraphNode(
                 id=entry.id, kind=entry.type, node=node, raw=raw, errors=policy,
-                says_retry=entry.retry is not None, retry_when=self.document.retry_condition(entry), policy_place=entry.policy_place,
+                says_retry=entry.retry is not None,
+                retry_when=self.document.retry_condition(entry), policy_place=entry.policy_place,
             )  # fmt: skip
 
     def connect(self, connection: Connection) -> None:

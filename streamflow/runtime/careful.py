@@ -36,7 +36,7 @@ def carefully(
     """`process` the rows in as many parts as are needed. `between`: called behind each part but the last."""
     parts: list[Result] = []
     _take(process, dict(inputs), stores, between, parts)
-    return _together(parts)
+    return behind_each_other(parts)
 
 
 def _take(
@@ -89,7 +89,7 @@ def _with_rows(inputs: dict[str, Batch]) -> dict[str, Batch]:
     return {port: rows for port, rows in inputs.items() if len(rows)}
 
 
-def _together(parts: Sequence[Result]) -> Result:
+def behind_each_other(parts: Sequence[Result]) -> Result:
     """Results of parts one behind another as one."""
     if len(parts) == 1:
         return parts[0]

@@ -18,6 +18,7 @@ from streamflow.model.batch import KEY, ROW, WM, Batch
 from streamflow.model.types import PAYLOAD, Schema
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
+from streamflow.runtime.careful import behind_each_other
 from streamflow.runtime.parked import ParkedItems, Queue, waiting_items
 from streamflow.runtime.retry_rule import RetryRule
 from streamflow.runtime.retrying import together
@@ -27,6 +28,7 @@ from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO
 from streamflow.topology.failures import PARKED, PARKING_FULL
 
 WAKE_ROWS_MAX: Final = 8_192  # tried again in one step
+_PART_ROWS: Final = 256
 _RUN_MAX: Final = 1_024  # rows of one key that are tried together once those before them did not fail
 
 
@@ -61,7 +63,15 @@ class Parking:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         (batch,) = inputs.values()
-        parked = self._items(ctx)
+        parked, parts, size = self._items(ctx), [], _PART_ROWS
+        while True:
+            # In parts that grow: once a key waits, the rest of its rows are not tried in vain.
+            parts.append(self._part(_slice(batch, 0, size), parked, ctx))
+            if len(batch) <= size:
+                return behind_each_other(parts)
+            batch, size = _slice(batch, size, len(batch)), 4 * size
+
+    def _part(self, batch: Batch, parked: ParkedItems, ctx: Context) -> Result:
         names = batch.frame[KEY]
         waits = self._waiting(names, parked)
         if waits is None:
@@ -231,3 +241,7 @@ class Parking:
                 queue.tries = 0
                 runs[queue.name] = min(2 * runs[queue.name], _RUN_MAX)
         return tried.keeping(done.keep, done.failed)
+
+
+def _slice(batch: Batch, first: int, rows: int) -> Batch:
+    return batch.with_frame(batch.frame.slice(first, rows)) if first or rows < len(batch) else batch

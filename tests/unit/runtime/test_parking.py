@@ -118,7 +118,7 @@ def test_an_abort_takes_back_what_was_put_aside() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_any_steps_give_what_a_model_gives(seed: int) -> None:
+def test_any_steps_give_what_a_model_gives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Method: random items and failures, an independent model item by item, and steps of every size."""
     choose = random.Random(seed)
     count = 60
@@ -136,7 +136,8 @@ def test_any_steps_give_what_a_model_gives(seed: int) -> None:
             script.append(("wake", now_ms))
     expected_out, expected_dead = modelled(script, well)
     whole: list[int] | None = None
-    for step_rows in (1, 3, 1_000):
+    for step_rows, part_rows in ((1, 256), (3, 256), (1_000, 256), (1_000, 2), (7, 1)):
+        monkeypatch.setattr("streamflow.runtime.parking._PART_ROWS", part_rows)
         service = Service(well)
         run = driver(service, step_rows=step_rows, retry=PARK)
         service.now_ms = lambda run=run: run.clock.now_ms  # type: ignore[misc]
