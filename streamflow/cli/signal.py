@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamflow.cli.common import DEFAULT_LOG, FileArgument, JsonOption, LogOption, compile_file, run_async, writable_log
+from streamflow.cli.common import (
+    DEFAULT_LOG,
+    FileArgument,
+    JsonOption,
+    LogOption,
+    compile_file,
+    run_async,
+    writable_log,
+)
 from streamflow.cli.output import fail, print_json
 
 if TYPE_CHECKING:
@@ -26,7 +34,9 @@ def signal(
     ] = None,
     execution: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Only items of this execution. It is the key, too, where the node has no `key`."),
+        typer.Option(
+            metavar="ID", help="Only items of this execution. It is the key, too, where the node has no `key`."
+        ),
     ] = None,
     node: Annotated[
         str | None, typer.Option(metavar="ID", help="Only this wait node. Default: all that wait for the signal.")

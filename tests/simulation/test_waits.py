@@ -5,19 +5,12 @@ Method: tasks driven by hand on a clock that the test sets; then the whole is re
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from streamflow.codecs.recordbatch import from_records
-from streamflow.codecs.records import Record
-from streamflow.model.positions import TopicPartition
 from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
-from streamflow.sdk.operator import Waits
 from tests.simulation.auditing import audited
 from tests.simulation.running import compiled, contents, values
 from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched, replays, send_at
