@@ -145,7 +145,9 @@ async def until(done: Callable[[], Awaitable[bool]]) -> None:
 
 async def answered(log: Log, first: int, end: int, per_s: int) -> list[float]:
     """Signals for items `first` to before `end`; how long each took, in ms."""
-    positions = {TopicPartition("done", p): (await log.offsets(TopicPartition("done", p)))[1] for p in range(PARTITIONS)}
+    positions = {
+        TopicPartition("done", p): (await log.offsets(TopicPartition("done", p)))[1] for p in range(PARTITIONS)
+    }
     sent_s: dict[str, float] = {}
     took_ms: list[float] = []
 
@@ -165,12 +167,12 @@ async def answered(log: Log, first: int, end: int, per_s: int) -> list[float]:
     ends = time.monotonic() + _PATIENCE_S
     while len(took_ms) < end - first:
         await log.wait(positions, timeout_ms=100)
-        for at in positions:
-            for batch in await log.read(at, positions[at], size_bytes_max=1 << 20):
+        for at, position in list(positions.items()):
+            for batch in await log.read(at, position, size_bytes_max=1 << 20):
                 seen_s = time.monotonic()
                 took_ms += [
                     1_000 * (seen_s - sent_s[orjson.loads(r.value)["id"]])
-                    for r in records(batch) if r.value is not None and r.offset >= positions[at]
+                    for r in records(batch) if r.value is not None and r.offset >= position
                 ]  # fmt: skip
                 positions[at] = batch.last_offset + 1
         if time.monotonic() > ends:

@@ -34,7 +34,9 @@ def signal(
     ] = None,
     execution: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Only items of this execution. It is the key, too, where the node has no `key`."),
+        typer.Option(
+            metavar="ID", help="Only items of this execution. It is the key, too, where the node has no `key`."
+        ),
     ] = None,
     node: Annotated[
         str | None, typer.Option(metavar="ID", help="Only this wait node. Default: all that wait for the signal.")

@@ -54,7 +54,10 @@ class WaitBase(Node):
         help="With `signal`: how long a signal is kept that no item waits for. Then it is a dead letter.",
     )
     keep_early_max: int = param(
-        default=100, ge=0, le=10_000, help="With `signal`: how many of a key are kept so; more are dead letters at once."
+        default=100,
+        ge=0,
+        le=10_000,
+        help="With `signal`: how many of a key are kept so; more are dead letters at once.",
     )
     waiting_max: int = param(
         default=1_000, ge=1, le=10_000, help="With `signal`: how many items of a key may wait; more fail."

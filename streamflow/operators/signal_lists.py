@@ -49,7 +49,10 @@ class SignalLists:
         return {k: [] if e is None else [_kept(v) for v in split(e)] for k, e in zip(keys, found, strict=True)}
 
     def keep(
-        self, store: StateStore, before: Mapping[bytes, Iterable[int]], after: Mapping[bytes, Sequence[tuple[Kept, bytes]]]
+        self,
+        store: StateStore,
+        before: Mapping[bytes, Iterable[int]],
+        after: Mapping[bytes, Sequence[tuple[Kept, bytes]]],
     ) -> None:
         """`before`: times for which alarms are set, by key. `after`: what is kept now, with its data."""
         names: list[bytes] = []

@@ -76,7 +76,9 @@ class HearOperator:
             texts = batch.frame["payload"].fill_null("null").cast(pl.Binary).to_list()
             sound = [at for at in range(len(batch)) if at not in wrong]
             _, misfits = typed_items(pl.Series([texts[at] for at in sound], dtype=pl.Binary), self.schema)
-            wrong |= {sound[i]: (code, f"payload of signal {self.signal!r}: {why}") for i, (code, why) in misfits.items()}
+            wrong |= {
+                sound[i]: (code, f"payload of signal {self.signal!r}: {why}") for i, (code, why) in misfits.items()
+            }
         return dict(sorted(wrong.items()))
 
     def _signed(self, workflow: str, key: str, execution: str | None, token: str | None, signing_key: bytes) -> bool:

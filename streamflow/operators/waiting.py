@@ -122,14 +122,14 @@ def woken(rows: pl.DataFrame, watermark_ms: int) -> pl.DataFrame:
 def waiting_rows(rows: pl.DataFrame, due: Sequence[int | None], keys: Sequence[bytes | None]) -> pl.DataFrame:
     """Rows that wait as `sdk.state.ReadsState` gives them, with `@due`, and `@execution` where it is known."""
     nothing = pl.lit(None, dtype=pl.Int64)
-    shown = [
+    shown: list[pl.Series | pl.Expr] = [
         pl.Series(STATE_KEY, list(keys), dtype=pl.Binary),
         nothing.alias(STATE_FROM),
         nothing.alias(STATE_TO),
         pl.Series("@due", list(due), dtype=pl.Int64).cast(pl.Datetime("ms", "UTC")),
     ]
-    named = [c for c in rows.columns if c == EXECUTION or c == PAYLOAD or not c.startswith("@")]
-    return rows.select(*shown, *named)
+    named = [c for c in rows.columns if c in (EXECUTION, PAYLOAD) or not c.startswith("@")]
+    return rows.select(*shown, *(pl.col(name) for name in named))
 
 
 def split(entry: bytes) -> list[bytes]:

@@ -28,8 +28,8 @@ class JournalStep:
 
     `with_previous`: these rows and those of the entry before were merged row by row, by (event time, input, offset);
     both then belong to one step. `idle`: inputs that were held to be idle from this step on. An empty range is a step
-    without records, which held inputs to be idle, or moved time on by the clock where it names none. `woke`: such a step
-    in which operators acted that wait for the clock (`sdk.operator.Waits`).
+    without records, which held inputs to be idle, or moved time on by the clock where it names none. `woke`: such a
+    step in which operators acted that wait for the clock (`sdk.operator.Waits`).
     """
 
     at: TopicPartition

@@ -25,6 +25,7 @@ from streamflow.testing.operator_kit import KitBuild, make_node
 
 ITEMS: Schema = record_of({"n": LONG, "key": STRING, "wait": LONG})
 KEEP_EARLY_MS = 20
+COLUMNS: dict[str, pl.DataType] = {"n": pl.Int64(), "key": pl.String(), "wait": pl.Int64()}
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,7 @@ class Model:
             else:
                 self.waiting.append((self.now + event.wait, event))
         else:
-            mine_too = [
-                w for w in self.waiting if w[1].key == event.key and event.execution in (None, w[1].execution)
-            ]
+            mine_too = [w for w in self.waiting if w[1].key == event.key and event.execution in (None, w[1].execution)]
             if not mine_too:
                 if sum(s.key == event.key for _, s in self.early) >= self.early_max:
                     self.out["unclaimed"].append(event.n)
@@ -121,7 +120,7 @@ class Clock:
 
 def frame(rows: list[tuple[int, dict[str, Any], str]], schema: dict[str, pl.DataType]) -> pl.DataFrame:
     payload = pl.DataFrame([row for _, row, _ in rows], schema=schema)
-    reserved = {
+    reserved: dict[str, list[Any]] = {
         ROW: [at for at, _, _ in rows], TS: [at for at, _, _ in rows], PATH: [b""] * len(rows),
         EXECUTION: [execution for _, _, execution in rows],
     }  # fmt: skip
@@ -139,7 +138,7 @@ def inputs(step: list[Item | Told]) -> dict[str, Batch]:
     ]
     found = {}
     if items:
-        found["in"] = Batch(frame(items, {"n": pl.Int64(), "key": pl.String(), "wait": pl.Int64()}), ITEMS)
+        found["in"] = Batch(frame(items, COLUMNS), ITEMS)
     if told:
         of = {"key": pl.String(), "execution": pl.String(), "payload": pl.Binary()}
         found["signals"] = Batch(frame(told, of), HEARD)
@@ -255,7 +254,11 @@ def test_waits_for_signals_do_what_the_rules_say_however_they_are_cut(
 
 
 @settings(max_examples=60, deadline=None)
-@given(waits=st.lists(st.integers(-3, 40), max_size=60), cuts=st.sets(st.integers(0, 60)), ticks=st.sets(st.integers(0, 60)))
+@given(
+    waits=st.lists(st.integers(-3, 40), max_size=60),
+    cuts=st.sets(st.integers(0, 60)),
+    ticks=st.sets(st.integers(0, 60)),
+)
 def test_waits_for_a_duration_come_out_in_order_of_time(waits: list[int], cuts: set[int], ticks: set[int]) -> None:
     node = make_node("wait", **{"for": "wait"})
     build = KitBuild(inputs={"in": ITEMS})
@@ -268,7 +271,7 @@ def test_waits_for_a_duration_come_out_in_order_of_time(waits: list[int], cuts: 
 
     def work() -> None:
         if step:
-            rows = frame([(at, row, e) for at, (_, row, e) in enumerate(step)], dict(n=pl.Int64(), key=pl.String(), wait=pl.Int64()))
+            rows = frame([(at, row, e) for at, (_, row, e) in enumerate(step)], COLUMNS)
             result = operator.process({"in": Batch(rows, ITEMS)}, ctx)
             got.extend(result.outputs["out"].frame["n"].to_list() if "out" in result.outputs else [])
             assert result.absorbed + sum(len(b) for b in result.outputs.values()) == len(step)

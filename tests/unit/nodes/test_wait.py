@@ -39,7 +39,8 @@ def findings(folder: Path, params: str, wires: str = "orders -> more") -> list[s
 
 
 @pytest.mark.parametrize(
-    "params", ["for: 10m", "for: n * 1000", "for_ms: 600000", "until: at", "until: at, notes: x", "signal: go", "for: n / 2"]
+    "params",
+    ["for: 10m", "for: n * 1000", "for_ms: 600000", "until: at", "until: at, notes: x", "signal: go", "for: n / 2"],
 )
 def test_what_is_right(params: str, tmp_path: Path) -> None:
     assert findings(tmp_path, params) == []
