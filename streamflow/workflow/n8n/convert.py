@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from streamflow.sdk.node import Node
-from streamflow.workflow.forms import RETRY_TOTAL_MS_MAX
+from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX
 from streamflow.workflow.n8n.draft import Draft, DraftNode, DraftWire, End
 from streamflow.workflow.n8n.made import Made
 from streamflow.workflow.n8n.meeting import bring_together
