@@ -2,9 +2,10 @@
 
 1,000 keys, each with as many items. Each run has a log of its own with the same input: one with a service that is well,
 one where it fails for key 7 as long as the run lasts. Figures: items of the other keys a second, from the first record
-to the last commit. Then the service is well again, a run brings out what waits, and `park_check.py`, which knows
-nothing of parking, looks at every item: before (all of the others, none of key 7) and after (all, each once, each key's
-in order). For a minute of failures choose `--records` so that a run takes one.
+to the last commit; and the CPU that each took, which tells more where a machine has other work. Then the service is
+well again, a run brings out what waits, and `park_check.py`, which knows nothing of parking, looks at every item:
+before (all of the others, none of key 7) and after (all, each once, each key's in order). For a minute of failures
+choose `--records` so that a run takes one.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ def once(records: int, *, down: bool) -> dict[str, object]:
             (folder / "down").touch()
         facts = run(folder, "--until-end")
         others = records - records // KEYS
-        made: dict[str, object] = {"others_per_s": round(others * facts["records_per_s"] / records)}
+        made: dict[str, object] = {
+            "others_per_s": round(others * facts["records_per_s"] / records),
+            "cpu_us_per_item": round(facts["cpu_seconds_active"] / others * 1e6, 3),
+        }
         if not down:
             return made | {"check": check(str(folder / "log"), records, down=False)}
         made["while_down"] = check(str(folder / "log"), records, down=True)
@@ -104,8 +108,17 @@ def main() -> int:
     down = [once(given.records, down=True) for _ in range(given.runs)]
     normal, failing = (statistics.median(int(str(r["others_per_s"])) for r in runs) for runs in (well, down))
     ok = all(r["check"]["ok"] for r in (*well, *down)) and all(r["while_down"]["ok"] for r in down)  # type: ignore[index]
-    told = {"records": given.records, "normal_per_s": normal, "failing_per_s": failing,
-            "part": round(failing / normal, 3), "checked": ok, "well": well, "down": down}  # fmt: skip
+    cpu = [statistics.median(float(str(r["cpu_us_per_item"])) for r in runs) for runs in (well, down)]
+    told = {
+        "records": given.records,
+        "normal_per_s": normal,
+        "failing_per_s": failing,
+        "part": round(failing / normal, 3),
+        "part_by_cpu": round(cpu[0] / cpu[1], 3),
+        "checked": ok,
+        "well": well,
+        "down": down,
+    }
     print(json.dumps(told, indent=2))
     return 0 if ok and failing >= 0.9 * normal else 1
 

@@ -28,7 +28,7 @@ from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO
 from streamflow.topology.failures import PARKED, PARKING_FULL
 
 WAKE_ROWS_MAX: Final = 8_192  # tried again in one step
-_PART_ROWS: Final = 256
+_PART_ROWS, _PART_GROWTH = 512, 8
 _RUN_MAX: Final = 1_024  # rows of one key that are tried together once those before them did not fail
 
 
@@ -62,27 +62,30 @@ class Parking:
         self._parked: ParkedItems | None = None
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
-        (batch,) = inputs.values()
-        parked, parts, size = self._items(ctx), [], _PART_ROWS
+        (rest,) = inputs.values()
+        parked, parts, size, known = self._items(ctx), [], _PART_ROWS, -1
         while True:
+            if known != len(parked.queues):
+                known = len(parked.queues)
+                rest, behind = self._behind(rest, parked, ctx)
+                parts.append(behind)
             # In parts that grow: once a key waits, the rest of its rows are not tried in vain.
-            parts.append(self._part(_slice(batch, 0, size), parked, ctx))
-            if len(batch) <= size:
+            parts.append(self._through(_slice(rest, 0, size), parked, ctx))
+            if len(rest) <= size:
                 return behind_each_other(parts)
-            batch, size = _slice(batch, size, len(batch)), 4 * size
+            rest, size = _slice(rest, size, len(rest)), _PART_GROWTH * size
 
-    def _part(self, batch: Batch, parked: ParkedItems, ctx: Context) -> Result:
+    def _behind(self, batch: Batch, parked: ParkedItems, ctx: Context) -> tuple[Batch, Result]:
+        """Rows of keys that wait go behind what waits of them. The others, and what became of these."""
         names = batch.frame[KEY]
         waits = self._waiting(names, parked)
         if waits is None:
-            return self._through(batch, parked, ctx)
-        # Rows of keys that wait go behind them; the others are taken as if those had not come.
-        going = self._through(batch.where(~waits), parked, ctx)
+            return batch, Result()
         behind = batch.where(waits)
         full = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
         parked.write_totals()
         absorbed = len(behind) - (0 if full is None else len(full))
-        return together([going, Result(failed=full, absorbed=absorbed)], join_failed([going.failed, full]))
+        return batch.where(~waits), Result(failed=full, absorbed=absorbed)
 
     def due_ms(self, ctx: Context) -> int | None:
         return self._items(ctx).due_ms()
