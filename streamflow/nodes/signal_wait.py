@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from streamflow.model.batch import EXECUTION
 from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, LONG, Field, Schema, Type
-from streamflow.nodes.checks import COLLISION, CONTRADICTION, check_key
+from streamflow.nodes.checks import COLLISION, CONTRADICTION, check_key, check_names
 from streamflow.nodes.wait_params import EXECUTION_KEY, WaitBase
 from streamflow.operators.errors import label
 from streamflow.operators.signal_waits import KEY_VALUE, Rules, SignalWaitOperator
@@ -126,6 +126,8 @@ class SignalWait(WaitBase):
                 f"items are {items}: they have no place for a signal's payload.",
                 mend="Make records of them with `set` before this node.",
             )
+        elif not check_names(ctx, (self.field,), param="field"):
+            pass
         elif items.kind == "record" and items.field(self.field) is not None:
             ctx.report(COLLISION, f"items have a field {self.field!r} already.", param="field", mend="Set `field`.")
         made = {"out": with_field(items, self.field, payload), "timeout": items, "unclaimed": UNCLAIMED}

@@ -66,6 +66,9 @@ class WaitBase(Node):
     def gives_several(self) -> bool:
         return False
 
+    def hears_signals(self) -> bool:
+        return self.signal is not None
+
     def check_times(self, ctx: SchemaContext) -> None:
         """Types of what says how long."""
         for name in ("for_ms", "timeout_ms", "until"):

@@ -41,6 +41,11 @@ def waiting_nodes(topology: Topology) -> Mapping[str, NodePlan]:
     return {node.id: node for stage in topology.stages for node in stage.nodes if node.kind == PART_KIND}
 
 
+def read_id(node: str) -> str:
+    """The id of the part of a wait node that reads signals."""
+    return f"{node}.read"
+
+
 async def signals_topic(topology: Topology, log: Log) -> str:
     """The topic that signals of a workflow are written to, made if it is not there. Raises UsageError if none waits."""
     topic = next((i.topic for s in topology.stages for i in s.inputs if i.schema == SIGNAL and not i.internal), None)

@@ -353,6 +353,10 @@ class Node:
         kind = self.spec
         return kind.category in ("split", "transform", "action", "control") and not kind.one_to_one
 
+    def hears_signals(self) -> bool:
+        """Whether its items wait for signals, which test cases give under its id."""
+        return False
+
     def starts_executions(self) -> bool:
         """Whether what comes from a trigger is a workflow's own items, and not what is told to nodes about theirs."""
         return True

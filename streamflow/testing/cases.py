@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from streamflow.runtime.build import Functions
+from streamflow.runtime.signals import waiting_nodes
 from streamflow.sdk.errors import Stopped
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.testing.driver import TopologyDriver
@@ -23,13 +24,21 @@ def run_case(
 ) -> list[str]:
     """Differences between what a case expects and what the workflow does; an empty list means none.
 
+    Input is given in its order; under the id of a node that waits for signals, these come. Then the clock goes on until
+    nothing waits for it.
+
     `expect` names `node`, `node.port` or `dead_letters` (there a list of {node, code, item}, each key optional).
     """
     driver = TopologyDriver(topology, nodes=nodes, functions=functions)
     differences: list[str] = []
+    waiting = waiting_nodes(topology)
     try:
         for trigger, items in case.input.items():
-            driver.feed(trigger, items)
+            if trigger in waiting:
+                driver.signal(trigger, items)
+            else:
+                driver.feed(trigger, items)
+        driver.pass_time()
     except Stopped as stop:
         if "stopped" not in case.expect:
             return [f"the workflow stopped: {stop.message}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import orjson
 import polars as pl
 
 from streamflow.model.batch import (
@@ -27,11 +28,13 @@ from streamflow.model.batch import (
     kept_columns,
 )
 from streamflow.model.types import PAYLOAD
+from streamflow.operators.signals import SIGNAL
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
 from streamflow.runtime.program import copying
+from streamflow.runtime.signals import read_id, waiting_nodes
 from streamflow.runtime.tombstones import read_keys
 from streamflow.runtime.watermark import SourceWatermark
 from streamflow.sdk.errors import Stopped, UsageError
@@ -125,13 +128,39 @@ class TopologyDriver:
                 self._end(stage, execution)
                 self._advance(stage, entry, END_OF_TIME)
 
+    def signal(self, node: str, signals: Sequence[object]) -> None:
+        """Signals come for a node that waits: objects with the fields of `schemas/signal.avsc`, all but `key` optional,
+        where `payload` is a JSON value.
+        """
+        waiting = waiting_nodes(self.topology)
+        if node not in waiting:
+            raise UsageError(f"node {node!r} waits for no signal; {', '.join(waiting) or 'none'} does.")
+        name, told = waiting[node].params["signal"], []
+        for given in signals:
+            if not isinstance(given, dict) or "key" not in given or set(given) - {f.name for f in SIGNAL.fields}:
+                raise UsageError(f"a signal for {node!r} has `key`, and may have `payload`, `execution`, `token`.")
+            payload = orjson.dumps(given["payload"]).decode() if "payload" in given else None
+            told.append({"name": name, "execution": None, "node": node, "token": None, **given, "payload": payload})
+        self.feed(read_id(node), told)
+
+    def pass_time(self, ms: int | None = None) -> None:
+        """The clock goes on, and what waits for it goes on; None: until nothing waits for the clock any more."""
+        end_ms = None if ms is None else self.clock.now_ms + ms
+        while True:
+            waiting = [(due, stage) for stage, graph in self._graphs.items() if (due := graph.due_ms()) is not None]
+            due_ms, stage_id = min(waiting, default=(None, ""))
+            if due_ms is None or (end_ms is not None and due_ms > end_ms):
+                break
+            self.clock.now_ms = max(self.clock.now_ms, due_ms)
+            stage = self.topology.stage(stage_id)
+            known = self._times.get(stage_id)
+            self.clock.watermark_ms = min(known.values()) if known else NO_WATERMARK
+            self._flow(stage, self._graphs[stage_id].wake(), self.clock.watermark_ms)
+        self.clock.now_ms = self.clock.now_ms if end_ms is None else end_ms
+
     def wake(self, now_ms: int) -> None:
-        """The wall clock comes to `now_ms`: what waits for it goes on."""
-        self.clock.now_ms = now_ms
-        for stage in self.topology.stages:
-            graph = self._graphs.get(stage.id)
-            while graph is not None and (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
-                self._flow(stage, graph.wake(), self.clock.watermark_ms)
+        """The clock comes to `now_ms`: what waits for it goes on."""
+        self.pass_time(now_ms - self.clock.now_ms)
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""

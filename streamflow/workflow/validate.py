@@ -184,8 +184,9 @@ def _check_tests(document: WorkflowDocument, nodes: Mapping[str, Node], findings
             if name not in known:
                 triggers = [n for n, node in nodes.items() if not node.input_ports()]
                 findings.report(place, "SF144", f"there is no node {spell(name)}.", suggestion(name, triggers))
-            elif name in nodes and nodes[name].input_ports():
-                findings.report(place, "SF144", f"node {spell(name)} is no trigger: tests feed triggers.")
+            elif name in nodes and nodes[name].input_ports() and not nodes[name].hears_signals():
+                said = f"node {spell(name)} is no trigger, and waits for no signal: tests feed nothing else."
+                findings.report(place, "SF144", said)
         for name in case.expect:
             if name in EXPECT_BESIDES_NODES:
                 continue

@@ -5,10 +5,13 @@ Method: tasks driven by hand on a clock that the test sets; then the whole is re
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.replay.follow import follow
 from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
 from tests.simulation.auditing import audited
@@ -164,6 +167,134 @@ def test_waits_for_signals(restart: bool, tmp_path: Path) -> None:
         await ground.at(91_001)
         assert await ground.dead() == 4, "the signal for 1 came too late"
         assert await out(log, "done") == [2, 2, 2, 3, 9]
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+COUNTED = """
+workflow: counted
+nodes:
+  orders: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  approved: {type: wait, signal: go, key: string(n)}
+  counts: {type: window, key: n % 2, key_field: odd, size: 10s, fields: {many: {function: count}}}
+  late: {type: publish, topic: late, format: json}
+  out: {type: publish, topic: out, format: json}
+connections: [orders -> approved -> counts -> out, counts.late -> late]
+policies: {commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+def test_signals_do_not_hold_event_time_back(tmp_path: Path) -> None:
+    """A window behind a wait closes when the items' time says so, however many signals came, and when; what waited for
+    too long is late.
+    """
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(COUNTED, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=False), bench.log
+        await ground.begin()
+        for p in range(2):
+            await send_at(log, "in", p, [(p, 1_000), (2 + p, 5_000), (4 + p, 8_000)])
+        await ground.at(10_000)
+        await ground.tell(*(Signal(name="go", key=str(n)) for n in range(4)))
+        await ground.at(11_000)
+        assert await values(log, "out") == [], "event time is at 8 s"
+        for p in range(2):
+            await send_at(log, "in", p, [(6 + p, 60_000)])
+        await ground.at(12_000)
+        await ground.at(13_500)
+        found = sorted((row["odd"], row["many"]) for row in await values(log, "out"))
+        assert found == [(0, 2), (1, 2)]
+        await ground.tell(Signal(name="go", key="4"))
+        await ground.at(14_000)
+        await ground.at(16_000)
+        assert [row["n"] for row in await values(log, "late")] == [4]
+        again = EmbeddedLog(tmp_path / "replayed")
+        await again.open()
+        await follow(topology, log, again, nodes=NODES)
+        for topic in ("out", "late"):  # markers say, too, whether there was more to read then
+            assert await contents(again, topic) == await contents(log, topic)
+        await again.close()
+
+    benched(tmp_path, topology, work)
+
+
+LOOSE = """
+workflow: loose
+nodes:
+  orders: {type: event, topic: in, format: json}
+  approved: {type: wait, signal: go, key: n, schema: decision.avsc, answers: one}
+  out: {type: publish, topic: out, format: json}
+connections: [orders -> approved -> out]
+policies: {commit_interval: 1ms, partitions: 2}
+"""
+DECISION = (
+    '{"type": "record", "name": "Decision", "fields": [{"name": "by", "type": "string"}, '
+    '{"name": "limit", "type": ["null", "double"], "default": null}]}'
+)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_payloads_of_a_schema_and_items_of_none(typed: bool, tmp_path: Path) -> None:
+    """A signal that does not fit is a dead letter and answers nothing; of several items that wait one goes on."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    (tmp_path / "decision.avsc").write_text(DECISION)
+    text = LOOSE.replace("format: json}\n  approved", "format: json, schema: n.avsc}\n  approved") if typed else LOOSE
+    topology = compiled(text, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=True), bench.log
+        await ground.begin()
+        await ground.items(1, 1, 2)
+        await ground.at(1_000)
+        await ground.tell(
+            Signal(name="go", key="1", payload='{"limit": 5}'),
+            Signal(name="go", key="2", payload="{no json"),
+            Signal(name="go", key="1", payload='{"by": "kim", "limit": 7.5}'),
+            Signal(name="go", key="2", payload='{"by": "lee"}', node="another"),
+        )
+        await ground.at(2_000)
+        expected = {"n": 1, "signal": {"by": "kim", "limit": 7.5}}
+        assert await values(log, "out") == [expected]
+        assert await ground.dead() == 2
+        await ground.tell(Signal(name="go", key="1", payload='{"by": "lee"}', node="approved"))
+        await ground.at(3_000)
+        (_, last) = await values(log, "out")
+        assert last["signal"]["by"] == "lee"
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_items_and_signals_in_any_order(seed: int, tmp_path: Path) -> None:
+    """Method: items and signals of many keys in portions, tasks begun anew at random; each item is answered once."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    text = APPROVALS.replace("keep_early: 30s, keep_early_max: 2", "keep_early: 1h")
+    topology = compiled(text.replace("timeout: 60s", "timeout: 1h"), tmp_path, nodes=NODES)
+    draw = random.Random(seed)
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=False), bench.log
+        await ground.begin()
+        items, told = list(range(300)), list(range(300))
+        draw.shuffle(items)
+        draw.shuffle(told)
+        while items or told:
+            if items and draw.random() < 0.5:
+                await ground.items(*(items.pop() for _ in range(min(len(items), draw.randrange(1, 40)))))
+            elif told:
+                keys = [told.pop() for _ in range(min(len(told), draw.randrange(1, 40)))]
+                await ground.tell(*(Signal(name="approval", key=str(n), payload=str(n)) for n in keys))
+            ground.restart = draw.random() < 0.3
+            await ground.at(bench.now_ms + draw.randrange(1, 1_000))
+        await ground.at(bench.now_ms + 10)
+        found = [(row["n"], row["signal"]) for row in await values(log, "done")]
+        assert sorted(found) == [(n, n) for n in range(300)]
         report = await audited(log, topology)
         assert report.ok, report.text()
         await replays(topology, log, tmp_path)
