@@ -135,7 +135,7 @@ class ExecutionWriter:
                 pl.Series("ended", tasks > 0),
                 pl.Series("tasks", tasks.astype(np.int32)),
                 self._edges(rows, n),
-                self._steps(rows, n),
+                self._steps(rows, n, tasks > 0),
             ]
         )
 
@@ -145,11 +145,11 @@ class ExecutionWriter:
         table: dict[str, NDArray[np.int64]] = {c: _table(rows, topics, c, n) for c in both}
         return _lists("edges", "topic", topics, table, n)
 
-    def _steps(self, rows: Mapping[tuple[str, Counter], Ints], n: int) -> pl.Series:
+    def _steps(self, rows: Mapping[tuple[str, Counter], Ints], n: int, ended: NDArray[np.bool_]) -> pl.Series:
         table: dict[str, NDArray[np.int64]] = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
         wait = np.array([i in self._waits for i in self._nodes])
         keep = np.array([i in self._keeps and self._bounded for i in self._nodes])
-        left = (wait & (table["absorbed"] > table["emitted"])) | (keep & (table["absorbed"] > 0))
+        left = (wait & (table["absorbed"] > table["emitted"])) | (keep & (table["absorbed"] > 0) & ~ended[:, None])
         status = np.where(table["dead_lettered"] > 0, "failed", np.where(left, "waiting", "completed"))
         return _lists("nodes", "node", self._nodes, table, n, {"status": status})
 

@@ -167,7 +167,9 @@ def statuses(states: States, reach: Reach) -> pl.DataFrame:
     )
     over = tasks.group_by("execution").agg((pl.col("over") & pl.col("some")).sum().alias("over"))
     edges = states.edges.group_by("execution").agg((pl.col("received") != pl.col("sent")).any().alias("moving"))
-    whole = states.stages.group_by("execution", maintain_order=True).agg(
+    # What waits for the end of the execution does so until that has come to its task.
+    waiting = pl.when(~pl.col("ended")).then(pl.col("kept")).otherwise(0) + pl.col("waiting")
+    whole = states.stages.with_columns(waiting.alias("waiting")).group_by("execution", maintain_order=True).agg(
         pl.col("trigger").filter(pl.col("trigger") != "").first().fill_null(""), pl.col(*_SUMS, "records").sum(),
         pl.col("bounded").any(), pl.col("began_ms").min(), pl.col("last_ms").max(),
         *(pl.col(c).drop_nulls().first() for c in _ERROR),
@@ -183,7 +185,7 @@ def statuses(states: States, reach: Reach) -> pl.DataFrame:
     )
     # Executions of several items that began in a window or a join have no end of their own.
     open_end = pl.col("bounded") & (pl.col("trigger") != "") & (pl.col("over") < pl.col("due"))
-    waits = (pl.col("waiting") > 0) | ((pl.col("kept") > 0) & open_end)
+    waits = pl.col("waiting") > 0
     settled = pl.lit(True) if reach.partial else ~pl.col("moving") & ~open_end & ~waits
     status = (
         pl.when(pl.col("failed") > 0).then(pl.lit("failed"))

@@ -112,7 +112,9 @@ class TaskProgram:
         )
 
         self.history = (
-            History.of(topology, stage, partition, topics, self.graph, self.seeders) if stage.executions else None
+            History.of(topology, stage, partition, topics, self.graph, self.seeders)
+            if stage.executions in topics
+            else None
         )
 
     def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:

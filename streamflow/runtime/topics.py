@@ -148,7 +148,10 @@ def register_schemas(topology: Topology, registry: SchemaRegistry) -> None:
     Raises IncompatibleSchema where a topic holds records of a schema that the new one cannot replace.
     """
     for topic in topology.topics:
-        if topic.kind in ("sink", "trigger", "repartition", "dead_letter") and topic.codec.format == "avro":
+        if (
+            topic.kind in ("sink", "trigger", "repartition", "dead_letter", "executions")
+            and topic.codec.format == "avro"
+        ):
             registry.register(f"{topic.name}-value", written_schema(topic))
 
 

@@ -4,12 +4,14 @@
 `halts`; and topics of which only the `latest` record of each key is told, since what came before it depends on how
 tasks take turns.
 `expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
-to one partition has no other. Times of dead letters are those of sending and left out. STREAMFLOW_UPDATE_GOLDEN=1
-writes the files anew; then read the difference.
+to one partition has no other. Times of dead letters are those of sending and left out.
+`expected.executions.json` holds what executions did, where they leave records: how many came to which end through
+which nodes. Ids and times are left out. STREAMFLOW_UPDATE_GOLDEN=1 writes the files anew; then read the difference.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,7 +23,11 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from streamflow.cli.common import compile_file, existing_log
+from streamflow.cli.execution_tree import facts_of
 from streamflow.cli.main import app
+from streamflow.runtime.execution_detail import detail
+from streamflow.runtime.execution_log import records_of
 
 ROOT = Path(__file__).parents[2] / "topologies"
 FOLDERS = sorted(p.parent.name for p in ROOT.glob("*/workflow.yaml"))
@@ -53,6 +59,40 @@ def records(topic: str, log: str) -> list[dict[str, object]]:
 def settings(folder: Path) -> dict[str, Any]:
     file = folder / "golden.yaml"
     return dict(YAML(typ="safe").load(file.read_text())) if file.exists() else {}
+
+
+def history(workflow: Path, log: str) -> list[dict[str, Any]]:
+    """What executions did, each distinct history once, with how many had it."""
+    listed = json.loads(call("executions", "list", workflow, "--max", 100_000, "--json", "--log", log))
+    first = listed["executions"][0]["execution"]
+    shown = json.loads(call("executions", "show", workflow, first, "--json", "--log", log))
+    told: dict[str, int] = {}
+    for execution, one in asyncio.run(_details(workflow, log, [e["execution"] for e in listed["executions"]])).items():
+        assert execution != first or one == shown
+        kept = {name: one[name] for name in ("trigger", "status", "error") if one[name] is not None}
+        kept["nodes"] = [_of_node(node) for node in one["nodes"]]
+        text = json.dumps(kept)
+        told[text] = told.get(text, 0) + 1
+    return sorted(({"executions": n, **json.loads(text)} for text, n in told.items()), key=json.dumps)
+
+
+async def _details(workflow: Path, log: str, executions: list[str]) -> dict[str, dict[str, Any]]:
+    """What `executions show` tells, of many at once."""
+    _, topology = compile_file(workflow)
+    found = {}
+    async with existing_log(log) as opened:
+        for execution in executions:
+            records = await records_of(opened, topology, execution)
+            assert records is not None
+            found[execution] = facts_of(detail(records, topology), topology.workflow)
+    return found
+
+
+def _of_node(node: dict[str, Any]) -> str:
+    """A node on one line: its status and the counts that are not zero."""
+    gone = ("node", "kind", "stage", "status", "began_ms", "last_ms")
+    rows = [f"{name} {rows}" for name, rows in node.items() if name not in gone and rows]
+    return ", ".join([f"{node['node']}: {node['status']}", *rows])
 
 
 def without_offsets(lines: list[str]) -> list[object]:
@@ -99,6 +139,11 @@ def run_example(name: str, folder: Path, log: str) -> None:
             assert without_offsets(found) == without_offsets(expected), f"{topic} differs from {golden.name}"
         else:
             assert found == expected, f"{topic} differs from {golden.name}"
+    if (golden := ROOT / name / "expected.executions.json").exists():
+        found_history = history(workflow, log)
+        if UPDATE:
+            golden.write_text(json.dumps(found_history, indent=1, ensure_ascii=False) + "\n")
+        assert found_history == json.loads(golden.read_text()), f"{golden} differs"
     audit = json.loads(call("audit", workflow, "--log", log, "--json"))
     assert audit["ok"], audit
 

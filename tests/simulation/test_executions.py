@@ -78,10 +78,10 @@ def topology_of(flow: str, folder: Path, policies: str = POLICIES) -> Topology:
 
 
 async def filled(log: EmbeddedLog) -> None:
-    items: list[object] = [{"n": n} for n in range(700)]
+    items: list[object] = [{"n": n} for n in range(350)]
     items[100] = b"no json"
     await send(log, "in", items, partitions=2, batch=9)
-    await send(log, "others", [{"n": n * 7 % 400} for n in range(300)], partitions=2, batch=9)
+    await send(log, "others", [{"n": n * 7 % 200} for n in range(150)], partitions=2, batch=9)
 
 
 @pytest.mark.parametrize("flow", sorted(FLOWS))
@@ -96,7 +96,7 @@ def test_executions_did_what_the_ledger_says(flow: str, tmp_path: Path) -> None:
         stands = stand(records, topology)
         begun = stands.filter(pl.col("trigger") != "")
         assert begun["execution"].is_unique().all()
-        assert len(begun) == (700 if flow == "branches" else 1_000), "each trigger item is an execution"
+        assert len(begun) == (350 if flow == "branches" else 500), "each trigger item is an execution"
         assert set(stands["status"]) == {"completed", "failed"}
 
     asyncio.run(with_log(tmp_path / "log", work))
@@ -114,7 +114,7 @@ def test_cutting_the_stream_elsewhere_changes_no_history(flow: str, tmp_path: Pa
         records = await records_of(log, topology)
         return {**_sums(records), **dict(stand(records, topology).select("execution", "status").iter_rows())}
 
-    small = asyncio.run(with_log(tmp_path / "small", lambda log: told(log, 300)))
+    small = asyncio.run(with_log(tmp_path / "small", lambda log: told(log, 600)))
     large = asyncio.run(with_log(tmp_path / "large", lambda log: told(log, 1 << 20)))
     assert _anonymous(small) == _anonymous(large)
 
@@ -141,7 +141,7 @@ def test_errors_alone_leave_records_of_steps_in_which_something_failed(tmp_path:
         await run(topology, log)
         records = await records_of(log, topology)
         stands = stand(records, topology)
-        failing = {n for n in range(0, 700, 2) if n % 7 == 0 or n % 5 == 0 or n % 11 == 0 or n == 100}
+        failing = {n for n in range(0, 350, 2) if n % 7 == 0 or n % 5 == 0 or n % 11 == 0 or n == 100}
         assert len(stands) == len(failing)
         assert stands["error_code"].null_count() == 0
         dead = {n for n in failing if n == 100 or (n % 7 and n % 5)}
@@ -170,6 +170,35 @@ nodes:
 connections: [rows -> odd -> out]
 policies: {executions: all}
 """
+
+
+RUNS = """\
+workflow: runs
+nodes:
+  started: {type: manual, items: [{n: 3}, {n: 1}, {n: 2}, {n: 7}, {n: 8}]}
+  one: {type: repartition, key: string(n), partition_count: 1}
+  total: {type: aggregate, fields: {sum: {function: sum, of: long(n)}}}
+  keyed: {type: repartition, key: string(sum), partition_count: 3}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - started -> one -> total -> keyed -> out
+policies: {executions: all}
+"""
+
+
+def test_a_run_is_over_when_its_end_has_come_to_every_task_behind_it(tmp_path: Path) -> None:
+    topology = compiled(RUNS, tmp_path)
+
+    async def work(log: EmbeddedLog) -> None:
+        await run(topology, log)
+        records = await records_of(log, topology)
+        await agree_with_ledger(log, topology, records)
+        assert records["execution"].n_unique() == 1
+        stands = [stand(records.head(n), topology).row(0, named=True) for n in range(1, len(records) + 1)]
+        assert [one["status"] for one in stands] == [*["running"] * (len(records) - 1), "completed"]
+        assert sorted(records.filter("ended")["stage"]) == ["keyed", "keyed", "keyed", "one", "started"]
+
+    asyncio.run(with_log(tmp_path / "log", work))
 
 
 @pytest.mark.parametrize("point", POINTS)

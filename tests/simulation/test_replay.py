@@ -124,7 +124,11 @@ def test_a_replay_repeats_clock_chance_dead_letters_and_all_outputs(tmp_path: Pa
         again = EmbeddedLog(tmp_path / "replayed")
         await again.open()
         await follow(topology, log, again, nodes=nodes)
-        for topic in [t.name for t in topology.topics if t.kind in ("sink", "repartition", "dead_letter", "changelog", "executions")]:
+        for topic in [
+            t.name
+            for t in topology.topics
+            if t.kind in ("sink", "repartition", "dead_letter", "changelog", "executions")
+        ]:
             expected, got = await contents(log, topic), await contents(again, topic)
             if topic in ("stamped.keyed.repartition", "stamped.executions"):
                 # Several tasks write to each of their partitions: how their records interleave is the log's affair.
