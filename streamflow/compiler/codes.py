@@ -22,6 +22,8 @@ DISABLED_PORT = "SF235"
 NO_SCHEMA = "SF236"
 SPREAD_KEYS = "SF237"
 GLOBAL_TABLE = "SF238"
+LOOP_BODY = "SF239"
+LOOP_SCHEMA = "SF240"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -44,4 +46,6 @@ CODES: dict[str, str] = {
     NO_SCHEMA: "A node kind must say what its outputs hold.",
     SPREAD_KEYS: "A node that takes rows by key may not stand behind a repartition that spreads them otherwise.",
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
+    LOOP_BODY: "A loop needs a body that can be run within a step, and that rows enter through it alone.",
+    LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
 }
