@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from streamflow.compiler.typecheck import _Checker
 
 TIMES_MAX: Final = 8
+UNKNOWN_NAME: Final = "SF211"  # of expressions
 
 
 def settle(checker: _Checker, loop: GraphNode) -> None:
     """Type a loop, and its body with all that is nested there."""
     body = [n for n in checker.graph.order if n in checker.graph.bodies[loop.id]]
     checker.back.pop(loop.id, None)
+    held: list[Diagnostic] = []  # findings of the first time, which the second one repeats
     for times in range(TIMES_MAX):
         before = dict(checker.types), list(checker.findings), set(checker.tainted)
         checker.seen -= set(body)
         checker.node(loop)
         if times == 0 and not any(e.source in checker.tainted for e in checker.graph.into(loop.id)):
             # It may name fields that the body adds, of which nothing is known yet.
+            held = [f for f in checker.findings[len(before[1]) :] if f.code != UNKNOWN_NAME]
             checker.findings, checker.tainted = list(before[1]), set(before[2])
         for node_id in body:
             if node_id not in checker.seen:
@@ -40,6 +43,7 @@ def settle(checker: _Checker, loop: GraphNode) -> None:
         entered = checker.types[loop.id].outputs["body"]
         joined = _join(checker, loop, entered)
         if joined is None:
+            checker.findings += held if times == 0 else []
             return
         if joined == checker.back.get(loop.id):
             return

@@ -166,7 +166,9 @@ def _target_port(connection: Connection, node: Node | None, findings: Findings) 
 
 def _leads_back(node: Node | None, port: str) -> bool:
     """Whether what enters by a port comes back to a loop: then the connection is one, however it was written."""
-    return node is not None and any(p.name == port and p.loop for p in node.input_ports())
+    if node is None:  # faulty, and reported: the usual name tells
+        return port == "back"
+    return any(p.name == port and p.loop for p in node.input_ports())
 
 
 def _usual(usual: str, names: Sequence[str]) -> str | None:
