@@ -1,6 +1,7 @@
 """The compiler: a workflow document becomes a topology. One pass per file, each from one intermediate to the next.
 
 resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
+loops        bodies of loops can be run within a step
 expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
 partition    repartitions before keyed ports that need them
@@ -23,6 +24,7 @@ from streamflow.compiler.expand import expand
 from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
 from streamflow.compiler.global_tables import refer_to_global_tables
+from streamflow.compiler.loops import check_loops
 from streamflow.compiler.name_topics import name_topics
 from streamflow.compiler.partition import partition
 from streamflow.compiler.resolve import resolve
@@ -43,6 +45,8 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     """
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
+    graph, found = check_loops(graph)
+    findings += found
     graph, found = refer_to_global_tables(expand(graph))
     findings += found
     graph, found = partition(graph, registry)

@@ -168,7 +168,7 @@ class _Assembler:
     def _node(self, node_id: str) -> NodePlan:
         node, types = self._graph_node(node_id), self.typed.types[node_id]
         wires: dict[str, list[Wire]] = {}
-        for edge in self.typed.graph.into(node_id):
+        for edge in (*self.typed.graph.into(node_id), *self.typed.graph.back_to(node_id)):
             wires.setdefault(edge.target_port, []).append(Wire(node=edge.source, port=edge.port))
         ports = [p.name for p in node.node.input_ports() if p.name in wires]
         ordered = [*ports, *(p for p in wires if p not in ports)]
@@ -188,6 +188,7 @@ class _Assembler:
             keep=() if node.repartitions else self.envelopes.keep.get(node_id, ()),
             extent=types.extent,
             stores=tuple(s.name for s in self._stores(node_id)),
+            loops=types.loops,
             table=self.typed.graph.references.get(node_id, ""),
         )
 

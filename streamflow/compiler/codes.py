@@ -25,6 +25,8 @@ GLOBAL_TABLE = "SF238"
 PASSES_ON = "SF239"
 RETRIES = "SF240"
 COMPENSATION = "SF241"
+LOOP_BODY = "SF242"
+LOOP_SCHEMA = "SF243"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -50,4 +52,6 @@ CODES: dict[str, str] = {
     RETRIES: "Items are tried again by nodes with one input that keep nothing of them.",
     COMPENSATION: "What a step did is undone where items fail behind it with the policy `compensate`.",
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
+    LOOP_BODY: "A loop needs a body that can be run within a step, and that rows enter through it alone.",
+    LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
 }

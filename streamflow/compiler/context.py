@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from streamflow.compiler.codes import FUNCTION_UNKNOWN
@@ -30,6 +30,7 @@ class InferenceContext:
     visible: Mapping[str, Schema]  # what `nodes.<id>` may name
     loader: SchemaLoader
     functions: Mapping[str, Callable[..., Any]]
+    loops: Mapping[str, Schema] = field(default_factory=dict)  # around the node, innermost first
     findings: list[Diagnostic] = field(default_factory=list)
 
     @property
@@ -41,17 +42,35 @@ class InferenceContext:
         """Folder that relative paths of parameters start from: the workflow file's."""
         return str(self.loader.folder)
 
-    def typeof(self, expression: Expression, *, param: str, port: str = "in", expect: Type | None = None) -> Type:
+    def typeof(
+        self,
+        expression: Expression,
+        *,
+        param: str,
+        port: str = "in",
+        expect: Type | None = None,
+        round: Schema | None = None,
+    ) -> Type:
         if port not in self.inputs and self.inputs:
             self.report("SF132", f"node {self.node.id!r} has no connected input port {port!r}.", param=param)
             return ANY
         # A trigger has no inputs: its expressions may use constants only.
         item = self.inputs.get(port) or Type(kind="record")
-        return self.type_over(item, expression, param=param, expect=expect)
+        return self.type_over(item, expression, param=param, expect=expect, round=round)
 
-    def type_over(self, item: Schema, expression: Expression, *, param: str, expect: Type | None = None) -> Type:
+    def type_over(
+        self,
+        item: Schema,
+        expression: Expression,
+        *,
+        param: str,
+        expect: Type | None = None,
+        round: Schema | None = None,
+    ) -> Type:
         """`typeof` over items of a given schema: a trigger's key and time are over what it reads."""
         scope = self._over(item)
+        if round is not None:
+            scope = replace(scope, loops={self.node.id: round, **scope.loops})
         placed = expression if expression.place.file else Expression(expression.text, self.node.place_of(param))
         found, findings = typecheck(placed, scope, expect=expect)
         self._add(findings)
@@ -61,7 +80,7 @@ class InferenceContext:
         return self._over(self.inputs[port])
 
     def _over(self, item: Schema) -> Scope:
-        return Scope(item=item, nodes=self.visible, vars=self.vars)
+        return Scope(item=item, nodes=self.visible, vars=self.vars, loops=self.loops)
 
     def template(self, template: Template) -> Expression:
         return parse_template(template.text, template.place)

@@ -17,6 +17,7 @@ from streamflow.topology.failures import ONWARD_PORT, guard_stores
 
 _PATH = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 ERROR_PORT = "error"
+BODY_PORT, DONE_PORT = "body", "done"  # of a loop
 RECORDS_PORT = "records"  # what a publish or repartition node hands to its sink
 
 
@@ -100,6 +101,8 @@ class Edge:
 class Graph:
     """Nodes and edges in document order; edges join ports that exist. `broken`: an edge into the node was in error.
 
+    `loops`: edges that lead back to a loop, which are not among `edges`: without them the graph is acyclic.
+
     `references`: node that looks into a global table -> that table; no rows flow between them.
     """
 
@@ -107,6 +110,7 @@ class Graph:
     edges: tuple[Edge, ...]
     broken: frozenset[str] = frozenset()
     references: Mapping[str, str] = field(default_factory=dict)
+    loops: tuple[Edge, ...] = ()
 
     @cached_property
     def _into(self) -> Mapping[str, tuple[Edge, ...]]:
@@ -122,9 +126,15 @@ class Graph:
     def out_of(self, node: str) -> tuple[Edge, ...]:
         return self._out_of[node]
 
+    def back_to(self, loop: str) -> tuple[Edge, ...]:
+        """Edges that lead back to a loop."""
+        return tuple(e for e in self.loops if e.target == loop)
+
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Topological order; of nodes that could come next, the first in the document does."""
+        """Topological order; of nodes that could come next, the first in the document does. A loop is followed by its
+        body.
+        """
         waiting = {n: len(self.into(n)) + (n in self.references) for n in self.nodes}
         rank = {n: i for i, n in enumerate(self.nodes)}
         ready = [n for n, count in waiting.items() if count == 0]
@@ -139,7 +149,28 @@ class Graph:
                 waiting[target] -= 1
                 if waiting[target] == 0:
                     ready.append(target)
+        for loop in [n for n in done if n in self.bodies]:
+            body = [n for n in done if n in self.bodies[loop]]
+            done = [n for n in done if n not in self.bodies[loop]]
+            done[done.index(loop) + 1 : done.index(loop) + 1] = body
         return tuple(done)
+
+    @cached_property
+    def bodies(self) -> Mapping[str, frozenset[str]]:
+        """By loop: the nodes on ways that leave it by port `body` and come back to it, other loops' bodies included."""
+        return {loop: self._body(loop) for loop in dict.fromkeys(e.target for e in self.loops)}
+
+    def _body(self, loop: str) -> frozenset[str]:
+        every = (*self.edges, *self.loops)
+        begins = {e.target for e in every if e.source == loop and e.port == BODY_PORT}
+        ends = {e.source for e in self.loops if e.target == loop}
+        there = _reached(begins, loop, [(e.source, e.target) for e in every])
+        return there & _reached(ends, loop, [(e.target, e.source) for e in every])
+
+    def around(self, node: str) -> tuple[str, ...]:
+        """The loops in whose bodies a node is, innermost first."""
+        found = [loop for loop, body in self.bodies.items() if node in body]
+        return tuple(sorted(found, key=lambda loop: len(self.bodies[loop])))
 
     def descendants(self, node: str) -> frozenset[str]:
         """Nodes that rows of `node` can reach, itself not included."""
@@ -164,6 +195,20 @@ class Graph:
         return frozenset(found)
 
 
+def _reached(begins: set[str], loop: str, steps: list[tuple[str, str]]) -> frozenset[str]:
+    """Nodes that steps lead to from some, not through `loop`, nor to it."""
+    after: dict[str, list[str]] = {}
+    for one, other in steps:
+        after.setdefault(one, []).append(other)
+    found, front = set(begins) - {loop}, list(set(begins) - {loop})
+    while front:
+        for other in after.get(front.pop(), ()):
+            if other != loop and other not in found:
+                found.add(other)
+                front.append(other)
+    return frozenset(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTypes:
     """What inference found out about a node."""
@@ -171,6 +216,7 @@ class NodeTypes:
     inputs: Mapping[str, Schema]
     outputs: Mapping[str, Schema]  # with `error` and `records` where something takes them
     extent: Extent
+    loops: Mapping[str, Schema] = field(default_factory=dict)  # what `loop` names, of the loops around, innermost first
     visible: Mapping[str, Schema]  # what `nodes.<id>` may name here
     read: TopicRead | None = None
     write: TopicWrite | None = None

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED
 from streamflow.compiler.compensate import Compensation, compensate
-from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
-from streamflow.sdk.node import Node
+from streamflow.compiler.graph import DONE_PORT, ERROR_PORT, Edge, Graph, GraphNode
+from streamflow.sdk.node import Node, Repeats
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.sdk.registry import NodeRegistry
@@ -53,6 +53,7 @@ class _Resolver:
     def __post_init__(self) -> None:
         self.nodes: dict[str, GraphNode] = {}
         self.edges: list[Edge] = []
+        self.loops: list[Edge] = []  # those that lead back
         self.broken: set[str] = set()
         self._off = {e.id for e in self.document.nodes if e.disabled}
         self._passed: dict[str, str] = {}  # disabled node -> the input port that goes through
@@ -77,13 +78,21 @@ class _Resolver:
 
     def connect(self, connection: Connection) -> None:
         source, target = connection.source, connection.target
-        if connection.type == "loop":
-            self._report(
-                connection.place, NO_LOOP, f"connection {connection} is a loop, but no node here repeats rows."
-            )
-            return
         if target not in self.nodes:
             return
+        if connection.type == "loop":
+            if target in self._off:
+                return  # it sends nothing round
+            if not isinstance(self.nodes[target].node, Repeats):
+                kind = self.nodes[target].kind
+                self._report(
+                    connection.target_place,
+                    NO_LOOP,
+                    f"connection {connection} is a loop, but node {target!r} ({kind}) does not send rows round.",
+                    mend="Lead it back to a node of kind loop.",
+                )
+                self.broken.add(target)
+                return
         if source not in self.nodes:
             # Nothing comes from a trigger that is off; anything else missing was reported: what hangs on it is unknown.
             if source in self._off:
@@ -140,7 +149,7 @@ class _Resolver:
         for node in self.nodes.values():
             for port in node.node.input_ports():
                 feeding = [e for e in self.edges if (e.target, e.target_port) == (node.id, port.name)]
-                if port.optional or any(e.source in live for e in feeding):
+                if port.optional or port.loop or any(e.source in live for e in feeding):
                     continue
                 self.broken.add(node.id)
                 silenced = feeding or (node.id, port.name) in self._silenced
@@ -167,24 +176,27 @@ class _Resolver:
             nodes={n: g for n, g in self.nodes.items() if n in live},
             edges=tuple(e for e in self.edges if e.source in live and e.target in live),
             broken=frozenset(self.broken & live),
+            loops=tuple(e for e in self.loops if e.source in live and e.target in live),
         )
 
     def _wire(self, edge: Edge, connection: Connection) -> None:
         if connection.condition is None:
-            self.edges.append(edge)
+            (self.loops if connection.type == "loop" else self.edges).append(edge)
             return
         condition = connection.condition
         raw = RawParams(values={"when": condition}, places={("when",): condition.place}, place=connection.place)
         between = self._add(filter_id(edge), "filter", raw, errors_of=edge.source)
         if between:
             self.edges.append(replace(edge, target=between, target_port="in"))
-            self.edges.append(replace(edge, source=between, port="out"))
+            back = replace(edge, source=between, port="out")
+            (self.loops if connection.type == "loop" else self.edges).append(back)
 
     def _source_port(self, connection: Connection) -> str | None:
         """The port rows leave by; "" where it is not known, None where a disabled node has nothing to give."""
         if connection.source not in self._off:
             return connection.source_port
-        first = self.built[connection.source].output_ports()[0].name
+        node = self.built[connection.source]
+        first = DONE_PORT if isinstance(node, Repeats) else node.output_ports()[0].name
         if connection.source_port in (first, ""):
             return "out"
         self._report(
@@ -229,9 +241,13 @@ class _Resolver:
         self.nodes[node_id] = replace(made, errors=put_in(errors))
         return node_id
 
-    def _report(self, place: Place, code: str, message: str, *, severity: str = "error") -> None:
+    def _report(self, place: Place, code: str, message: str, *, mend: str = "", severity: str = "error") -> None:
         self.findings.append(
             Diagnostic(
-                place=place, code=code, message=message, severity="warning" if severity == "warning" else "error"
+                place=place,
+                code=code,
+                message=message,
+                mend=mend,
+                severity="warning" if severity == "warning" else "error",
             )
         )

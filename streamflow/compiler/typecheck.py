@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamflow.compiler import loop_types as loops
 from streamflow.compiler.codes import FUNCTION_UNKNOWN, NO_SCHEMA, SCHEMA_UNKNOWN, SCHEMAS_DIFFER
 from streamflow.compiler.context import InferenceContext
 from streamflow.compiler.failures import check_retry, passing_schema
@@ -20,7 +21,7 @@ from streamflow.compiler.unify import unify_all
 from streamflow.compiler.visible import visible_nodes
 from streamflow.model.policies import Extent
 from streamflow.model.types import Schema, Type
-from streamflow.sdk.node import ReadsTopic, Schemas, TopicRead, TopicWrite, WritesTopic
+from streamflow.sdk.node import ReadsTopic, Repeats, Schemas, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import error_schema
 from streamflow.topology.failures import ONWARD_PORT
@@ -40,7 +41,8 @@ def typecheck(
     """Type all nodes that can be typed. Complete only if there are no errors."""
     checker = _Checker(graph, extents, loader, vars, functions, workflow)
     for node_id in graph.order:
-        checker.node(graph.nodes[node_id])
+        if node_id not in checker.seen:
+            checker.visit(node_id)
     return TypedGraph(graph=graph, types=checker.types), checker.findings
 
 
@@ -60,6 +62,17 @@ class _Checker:
     types: dict[str, NodeTypes] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
     tainted: set[str] = field(default_factory=set)  # nodes whose schemas are guesses, since something above is wrong
+    seen: set[str] = field(default_factory=set)
+    back: dict[str, Schema] = field(default_factory=dict)  # by loop: schema of what comes back, as far as is known
+    rounds: dict[str, Schema] = field(default_factory=dict)  # by loop: what `loop` is in its body
+
+    def visit(self, node_id: str) -> None:
+        """Type a node; of a loop, its body too."""
+        self.seen.add(node_id)
+        if node_id in self.graph.bodies:
+            loops.settle(self, self.graph.nodes[node_id])
+        else:
+            self.node(self.graph.nodes[node_id])
 
     def node(self, node: GraphNode) -> None:
         inputs = self._inputs(node)
@@ -75,8 +88,11 @@ class _Checker:
             visible=visible,
             loader=self.loader,
             functions=self.functions,
+            loops={loop: self.rounds[loop] for loop in self.graph.around(node.id) if loop in self.rounds},
         )
         outputs = dict(node.node.output_schemas(ctx))
+        if isinstance(node.node, Repeats) and "in" in inputs:
+            self.rounds[node.id] = node.node.round_schema(ctx)
         read, write = self._topics(node, ctx)
         aside = {p.name for p in node.node.input_ports() if p.aside}
         failing = self._failing({port: schema for port, schema in inputs.items() if port not in aside})
@@ -106,6 +122,7 @@ class _Checker:
             outputs=outputs,
             extent=self.extents[node.id],
             visible=visible,
+            loops=ctx.loops,
             read=read,
             write=write,
             avro=self.loader.text_of(topic.schema) if topic and topic.format == "avro" else "",
@@ -123,6 +140,8 @@ class _Checker:
                 self.tainted.add(node.id)
             by_port.setdefault(edge.target_port, []).append(edge)
         joined = {port: self._join(node, port, edges) for port, edges in by_port.items()}
+        if node.id in self.back and joined.get("in") is not None:
+            joined = dict.fromkeys(("in", "back"), self.back[node.id])
         if node.id in self.graph.references:
             joined["table"] = self._referred(node)
         known = {port: schema for port, schema in joined.items() if schema is not None}

@@ -34,7 +34,7 @@ def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) ->
 def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:
     source = types[edge.source]
     before = {} if graph.nodes[edge.source].node.makes_new_items() else dict(source.visible)
-    made = source.primary()
+    made = source.primary()  # of a loop what it sends round, also behind its end
     node = graph.nodes[edge.source]
     keys_only = edge.port == "gone" and (node.is_trigger or node.repartitions)  # there is no item
     if edge.port not in (ERROR_PORT, ONWARD_PORT) and not keys_only and made is not None and node.is_written:

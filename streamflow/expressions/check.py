@@ -156,6 +156,9 @@ class Checker:
             first = rest[0]
             if first.key in _CONSTANTS:
                 node: Node = _CONSTANTS[first.key]
+            elif first.key == "loop" and self._names.in_loop:
+                node, rest = self._names.loop(chain)
+                rest = (first, *rest)
             else:
                 node = self._names.field(first)
             rest = rest[1:]

@@ -16,7 +16,10 @@ _CONSTANTS = frozenset(("true", "false", "null", "True", "False", "None"))
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """`fields` of the item, `nodes` as node id -> fields ("*" = all of it), `meta` names; `whole_item`: `item`."""
+    """`fields` of the item, `nodes` as node id -> fields ("*" = all of it), `meta` names; `whole_item`: `item`.
+
+    `loop` is among `fields`: only a loop around makes it another name.
+    """
 
     fields: frozenset[str] = frozenset()
     nodes: dict[str, frozenset[str]] = field(default_factory=dict)

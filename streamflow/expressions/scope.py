@@ -21,6 +21,7 @@ from streamflow.model.batch import (
     TOPIC,
     TS,
     kept_column,
+    loop_column,
 )  # fmt: skip
 from streamflow.model.types import (
     ANY,
@@ -161,6 +162,31 @@ class Names:
                 )
             return Column(found.type, kept_column(step.key, found.name)), rest[1:]
         return self._whole(schema, chain.offset, step.key), rest
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether `loop` is a name here; elsewhere it is a field like any other."""
+        return bool(self._scope.loops)
+
+    def loop(self, chain: Chain) -> tuple[Node, tuple[Step, ...]]:
+        """A value of the loop around, or by `outer` of one around that; and the keys that are left to follow."""
+        loops, steps = list(self._scope.loops.items()), list(chain.rest[1:])
+        loop, schema = loops.pop(0)
+        while steps and steps[0].key == "outer":
+            if not loops:
+                raise Problem(steps[0].offset, UNKNOWN_NAME, f"there is no loop around loop {loop!r}")
+            loop, schema = loops.pop(0)
+            steps.pop(0)
+        names = [f.name for f in schema.fields]
+        if not steps:
+            raise Problem(
+                chain.offset, UNKNOWN_NAME, "`loop` alone is no value", f"Name one of {', '.join(names)}: loop.index."
+            )
+        found = schema.field(steps[0].key)
+        if found is None:
+            mend = nearest(steps[0].key, [*names, "outer"]) or f"It has {', '.join(names)}."
+            raise Problem(steps[0].offset, UNKNOWN_NAME, f"loop {loop!r} has no {steps[0].key!r}", mend)
+        return Column(found.type, loop_column(loop, found.name)), tuple(steps[1:])
 
     def variable(self, chain: Chain) -> tuple[Node, tuple[Step, ...]]:
         if not chain.rest:

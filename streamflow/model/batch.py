@@ -18,6 +18,7 @@ something downstream uses are present (`StagePlan.needs`), except `@row`, which 
 | `@item`      | Binary         | the payload of items that are no records (see types.PAYLOAD) |
 | `@gone`      | Binary, or the key's type | between a topic and the node beside it: key of a record without value |
 | `@nodes.<id>.<field>` | any   | what an earlier node produced for this item, kept because an expression names it |
+| `@loop.<id>.<field>`  | any   | in the body of loop `<id>`: what `loop.<field>` names, and what the loop remembers |
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ def kept_column(node: str, field: str) -> str:
 def kept_columns(node: str, fields: Iterable[str]) -> dict[str, pl.Expr]:
     """What is kept of the items of a node, by column."""
     return {kept_column(node, f): pl.lit(True) if f == PASSED else pl.col(f) for f in fields}
+
+
+def loop_column(loop: str, field: str) -> str:
+    """Name of the reserved column that rows of the body of node `loop` carry for `loop.<field>`."""
+    return f"@loop.{loop}.{field}"
 
 
 @dataclass(frozen=True, slots=True)

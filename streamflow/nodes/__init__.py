@@ -17,6 +17,7 @@ from streamflow.nodes.if_ import If
 from streamflow.nodes.join import Join
 from streamflow.nodes.limit import Limit
 from streamflow.nodes.lookup import Lookup
+from streamflow.nodes.loop import Loop
 from streamflow.nodes.manual import Manual
 from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
@@ -57,6 +58,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Join,
     Limit,
     Lookup,
+    Loop,
     Manual,
     Merge,
     NoOp,

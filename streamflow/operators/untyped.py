@@ -28,6 +28,18 @@ def parse(items: pl.Series) -> list[Any]:
     return [_loads(v) for v in items.to_list()]
 
 
+def parse_arrays(texts: pl.Series, label: str) -> tuple[pl.Series, dict[int, tuple[str, str]]]:
+    """JSON arrays as lists of JSON texts, null for null: (those of arrays, {number of a text that is none: why})."""
+    lists: list[list[bytes] | None] = []
+    wrong: dict[int, tuple[str, str]] = {}
+    for at, value in enumerate(parse(texts)):
+        if value is None or isinstance(value, list):
+            lists.append(None if value is None else [orjson.dumps(v) for v in value])
+        else:
+            wrong[at] = ("wrong_type", f"{label}: the value is no array")
+    return pl.Series(lists, dtype=pl.List(pl.Binary)), wrong
+
+
 def dump(values: Sequence[Any]) -> pl.Series:
     """A column `@item` of JSON texts. NaN and infinities become null."""
     return pl.Series(PAYLOAD, [orjson.dumps(v) for v in values], dtype=pl.Binary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class TaskBuildContext:
     target_partitions: int = 0  # of the topic that the node's rows go to; 0: none
     files_folder: str = ""  # where files are written instead of beside the workflow
     kept: Mapping[str, Schema] = field(default_factory=dict)
+    loops: Mapping[str, Schema] = field(default_factory=dict)  # around it, innermost first
     functions: Functions = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
 
@@ -59,9 +60,17 @@ class TaskBuildContext:
         return Path(self.files_folder, inside)
 
     def projection(
-        self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
+        self,
+        expressions: Mapping[str, Expression],
+        *,
+        port: str = "in",
+        expect: Mapping[str, Type] | None = None,
+        round: Schema | None = None,
     ) -> Projection:
-        projection, findings = compile_projection(expressions, self.scope(port), expect=expect)
+        scope = self.scope(port)
+        if round is not None:
+            scope = replace(scope, loops={self.node_id: round, **scope.loops})
+        projection, findings = compile_projection(expressions, scope, expect=expect)
         if projection is None:
             raise UsageError(
                 f"node {self.node_id!r}: the plan holds an expression that does not compile: {findings[0]}",
@@ -70,7 +79,7 @@ class TaskBuildContext:
         return projection
 
     def scope(self, port: str) -> Scope:
-        return Scope(item=self.inputs[port], nodes=self.kept, vars=self.vars)
+        return Scope(item=self.inputs[port], nodes=self.kept, vars=self.vars, loops=self.loops)
 
     def template(self, template: Template) -> Expression:
         return parse_template(template.text, template.place)
@@ -165,6 +174,7 @@ def build_graph(
                 target_partitions=targets.get(plan.id, 0),
                 files_folder=files_folder,
                 kept=kept_schemas(topology, plan),
+                loops=plan.loops,
                 functions=functions,
                 schemas=topology.schemas,
             )

@@ -20,6 +20,7 @@ from streamflow.runtime.error_items import error_items
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.execution_counts import Fate
 from streamflow.runtime.executions import Watch
+from streamflow.runtime.loops import Seen, in_order, outside, within_loops
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
@@ -106,6 +107,7 @@ class Graph:
         self._in_portions = worth_it(stage)
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
         self.watch: Watch | None = None  # where executions leave records
+        self._within = within_loops(stage.nodes)
         self.counts = self._no_counts()
 
     def take_counts(self) -> dict[str, NodeCounts]:
@@ -176,10 +178,10 @@ class Graph:
             if node in self._gone:
                 self._count_entering(self.counts[node], entered)
             step.ports.update(entered)
-        for plan in self._stage.nodes:
+        for plan in self._within[""]:
             inputs = self._gather(plan, step)
             if inputs:
-                self._run(plan, inputs, step, times)
+                self._run_or_repeat(plan, inputs, step, times)
             if wakes and plan.id in self._waits:
                 self._wake(plan, step)
             if plan.id in self._timed:
@@ -218,10 +220,10 @@ class Graph:
     def end(self, execution: str) -> StepOutput:
         """An execution ended: operators that waited for it emit, in topological order."""
         step = _Step()
-        for plan in self._stage.nodes:
+        for plan in self._within[""]:
             inputs = self._gather(plan, step)
             if inputs:
-                self._run(plan, inputs, step)
+                self._run_or_repeat(plan, inputs, step)
             operator = self._operators[plan.id]
             if isinstance(operator, EndsExecutions):
                 self._from_state(plan, operator.end(execution, self._contexts[plan.id]), step)
@@ -256,6 +258,35 @@ class Graph:
             return rows
         nothing = [pl.lit(None, dtype).alias(column) for column, dtype in missing.items()]
         return replace(rows, frame=rows.frame.with_columns(nothing))
+
+    def _run_or_repeat(
+        self, plan: NodePlan, inputs: dict[str, Batch], step: _Step, times: pl.DataFrame = NO_TIMES
+    ) -> None:
+        """A loop goes on until no row is left in it; what leaves its body on the way is put together behind it."""
+        body = self._within.get(plan.id)
+        if body is None:
+            self._run(plan, inputs, step, times)
+            return
+        left: dict[tuple[str, str], list[Batch]] = {}
+        inside = {plan.id, *(n.id for n in self._stage.nodes if plan.id in n.loops)}
+        tap, seen = self._tap, Seen()
+        self._tap = seen.see if tap else None
+        try:
+            while inputs:
+                self._run(plan, inputs, step, times)
+                for node in body:
+                    if arrived := self._gather(node, step):
+                        self._run_or_repeat(node, arrived, step, times)
+                back = {p: b for p, b in self._gather(plan, step).items() if p != "in"}
+                for place in [p for p in step.ports if p[0] in inside]:
+                    left.setdefault(place, []).append(step.ports.pop(place))
+                inputs = back
+        finally:
+            self._tap = tap
+        step.ports.update({place: outside(plan.id, in_order(rounds)) for place, rounds in left.items()})
+        if tap:
+            for shown, port, rows in seen.in_order():
+                tap(shown, port, rows)
 
     def _run(self, plan: NodePlan, inputs: dict[str, Batch], step: _Step, times: pl.DataFrame = NO_TIMES) -> None:
         """`times`: of the rows that entered the stage."""

@@ -29,12 +29,15 @@ class Scope:
     `nodes` are schemas of earlier nodes by id (what they produced for this item, read from columns
     `@nodes.<id>.<field>`).
     `vars` are the workflow's constants: JSON values.
+    `loops` are the loops around, innermost first: `loop.<field>` is read from columns `@loop.<id>.<field>`,
+    `loop.outer.<field>` from those of the next one.
     `meta.source|partition|offset|key|timestamp|execution|topic|schema|tags|headers` are read from reserved columns.
     """
 
     item: Schema
     nodes: Mapping[str, Schema] = field(default_factory=dict)
     vars: Mapping[str, object] = field(default_factory=dict)
+    loops: Mapping[str, Schema] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

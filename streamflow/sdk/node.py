@@ -53,6 +53,7 @@ class Port:
     help: str = ""
     keyed: bool = False  # input: rows must be partitioned by the node's key; the compiler repartitions where needed
     optional: bool = False  # input: it may be left unconnected
+    loop: bool = False  # input: takes what connections of type loop bring back
     beside: str = ""  # keyed input: deletions of what comes by that port, in order with it; only their keys arrive
     aside: bool = False  # input: told to the node about its items; what comes there becomes none, and fails nowhere
 
@@ -151,8 +152,18 @@ class SchemaContext(Protocol):
         """Folder that relative paths of parameters start from: the workflow file's; "" is the current one."""
         ...
 
-    def typeof(self, expression: Expression, *, param: str, port: str = "in", expect: Type | None = None) -> Type:
-        """Type of an expression over the items of `port`; `any` if it is wrong (then reported)."""
+    def typeof(
+        self,
+        expression: Expression,
+        *,
+        param: str,
+        port: str = "in",
+        expect: Type | None = None,
+        round: Schema | None = None,
+    ) -> Type:
+        """Type of an expression over the items of `port`; `any` if it is wrong (then reported). `round`: what `loop`
+        means there, for a node that is a loop itself.
+        """
         ...
 
     def scope(self, port: str) -> Scope:
@@ -230,8 +241,15 @@ class BuildContext(Protocol):
         ...
 
     def projection(
-        self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
-    ) -> Projection: ...
+        self,
+        expressions: Mapping[str, Expression],
+        *,
+        port: str = "in",
+        expect: Mapping[str, Type] | None = None,
+        round: Schema | None = None,
+    ) -> Projection:
+        """The expressions, compiled over the items of `port`. `round`: as of `SchemaContext.typeof`."""
+        ...
 
     def scope(self, port: str) -> Scope:
         """The names that expressions over the items of `port` may use."""
@@ -413,6 +431,19 @@ class Repartitions(Protocol):
 
     def spread_over(self) -> int | None:
         """Into how many partitions; None: as many as there are without it."""
+        ...
+
+
+@runtime_checkable
+class Repeats(Protocol):
+    """A loop: rows that leave by its port `body` come back by its loop port, until they leave by `done`.
+
+    It remembers in columns `@loop.<id>.<field>` what it needs of them; `loop.<field>` of expressions in its body names
+    those of `round_schema`.
+    """
+
+    def round_schema(self, ctx: SchemaContext) -> Schema:
+        """What `loop` is in the body: a record."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -130,10 +130,21 @@ class KitBuild:
     def scope(self, port: str) -> Scope:
         return Scope(item=self.inputs[port], nodes=self.nodes, vars=self.vars)
 
-    def typeof(self, expression: Expression, *, param: str, port: str = "in", expect: Type | None = None) -> Type:
-        found, findings = typecheck(expression, self.scope(port), expect=expect)
+    def typeof(
+        self,
+        expression: Expression,
+        *,
+        param: str,
+        port: str = "in",
+        expect: Type | None = None,
+        round: Schema | None = None,
+    ) -> Type:
+        found, findings = typecheck(expression, self._within(self.scope(port), round), expect=expect)
         self.findings.extend(findings)
         return found
+
+    def _within(self, scope: Scope, round: Schema | None) -> Scope:
+        return scope if round is None else replace(scope, loops={self.node_id: round, **scope.loops})
 
     def template(self, template: Template) -> Expression:
         return parse_template(template.text, template.place)
@@ -156,9 +167,15 @@ class KitBuild:
         self.findings.append(Diagnostic(place=Place(), code=code, message=message, mend=mend, severity=severity))
 
     def projection(
-        self, expressions: Mapping[str, Expression], *, port: str = "in", expect: Mapping[str, Type] | None = None
+        self,
+        expressions: Mapping[str, Expression],
+        *,
+        port: str = "in",
+        expect: Mapping[str, Type] | None = None,
+        round: Schema | None = None,
     ) -> Projection:
-        projection, findings = compile_projection(expressions, self.scope(port), expect=expect)
+        scope = self._within(self.scope(port), round)
+        projection, findings = compile_projection(expressions, scope, expect=expect)
         assert projection is not None, findings
         return projection
 

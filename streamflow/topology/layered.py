@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _SWEEPS = 12
 _BEND_HEIGHT = 14.0
@@ -28,12 +28,13 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A wire between boxes; `leaves` and `enters` are heights from the top of its boxes."""
+    """A wire between boxes; `leaves` and `enters` are heights from the top of its boxes. `back`: it leads to the left."""
 
     source: str
     target: str
     leaves: float
     enters: float
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class _Item:
 
 
 def layout(boxes: Sequence[Box], links: Sequence[Link], *, gap_x: float, gap_y: float) -> Drawing:
-    """Place boxes so that every link goes to the right; what is not connected stands below one another."""
+    """Place boxes so that every link goes to the right, but for those that lead back; what is not connected stands below one another."""
     at: dict[str, tuple[float, float]] = {}
     routes: dict[int, tuple[tuple[float, float], ...]] = {}
     width = height = 0.0
@@ -86,6 +87,21 @@ def _components(boxes: Sequence[Box], links: Sequence[Link]) -> list[set[str]]:
 
 
 def _connected(boxes: Sequence[Box], links: Sequence[Link], gap_x: float, gap_y: float) -> Drawing:
+    """Boxes that links join; those that lead back go below all others, and have no part in where boxes stand."""
+    drawn = _forward(boxes, [link for link in links if not link.back], gap_x, gap_y)
+    width = {b.id: b.width for b in boxes}
+    routes, height, reach = list(drawn.routes), drawn.height, gap_x / 4
+    for index, link in enumerate(links):
+        if link.back:
+            height += gap_y / 2
+            start = drawn.at[link.source][0] + width[link.source], drawn.at[link.source][1] + link.leaves
+            end = drawn.at[link.target][0], drawn.at[link.target][1] + link.enters
+            below = ((start[0] + reach, height), (end[0] - reach, height))
+            routes.insert(index, (start, *below, end))
+    return replace(drawn, routes=tuple(routes), height=height)
+
+
+def _forward(boxes: Sequence[Box], links: Sequence[Link], gap_x: float, gap_y: float) -> Drawing:
     layer_of = _layers(boxes, links)
     items = {b.id: _Item(b.id, layer_of[b.id], b.height) for b in boxes}
     paths = [_bent(index, link, items) for index, link in enumerate(links)]

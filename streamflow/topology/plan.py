@@ -3,7 +3,8 @@
 Topology
 ├── stages: what runs between topics. A task is a stage and a partition.
 │   ├── inputs: topics (or one source) read; each stands for a node id whose output the rows are
-│   ├── nodes: in topological order, each with the wires that feed its ports
+│   ├── nodes: in topological order, each with the wires that feed its ports; a loop is followed by its body, whose
+│   │   last wires lead back to it
 │   └── sinks: topics written, each behind the node whose port it drains
 └── topics: every topic read or written, with its settings and why it exists
 """
@@ -94,6 +95,7 @@ class NodePlan:
     keep: tuple[str, ...] = ()  # fields of `out` kept as @nodes.<id>.<field>
     extent: Extent = "item"
     stores: tuple[str, ...] = ()
+    loops: Mapping[str, Schema] = field(default_factory=dict)  # in whose bodies it is, innermost first
     table: str = ""  # the global table that it looks into: node id of one of the stage's `tables`
 
 

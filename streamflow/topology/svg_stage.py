@@ -77,7 +77,9 @@ class Stage:
         return f"stage {self.plan.id}" + (stores if self.plan.stores else "")
 
     def _links(self, nodes: dict[str, NodePlan]) -> Iterator[tuple[Link, str]]:
+        seen: set[str] = set()
         for node in nodes.values():
+            seen.add(node.id)
             if node.table:
                 height = self.boxes[node.id].height
                 yield Link(source=node.table, target=node.id, leaves=_NODE_HEIGHT / 2, enters=height * 0.8), ""
@@ -88,7 +90,8 @@ class Stage:
                     out = self._ports(fed.node)
                     at = out.index(fed.port) if fed.port in out else 0
                     leaves = self.boxes[fed.node].height * (at + 1) / (len(out) + 1)
-                    yield Link(source=fed.node, target=node.id, leaves=leaves, enters=enters), fed.port
+                    back = fed.node in nodes and fed.node not in seen
+                    yield Link(source=fed.node, target=node.id, leaves=leaves, enters=enters, back=back), fed.port
 
     def _ports(self, node: str) -> list[str]:
         """Output ports of a node that something is wired to, in the order of the node's outputs."""

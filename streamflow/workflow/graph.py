@@ -17,9 +17,10 @@ _PRODUCING = frozenset(("trigger", "transform", "condition", "split", "merge", "
 
 def check_graph(document: WorkflowDocument, nodes: Mapping[str, Node], wiring: Wiring, findings: Findings) -> None:
     """Report what is wrong with the shape. What hangs on a fault that was reported already is not reported again."""
-    loops, fallbacks = _loops(document), _fallbacks(document, nodes)
-    sound = {(c.source, c.target) for c in wiring.connections}
-    cyclic = _check_cycles(document, (sound - loops) | fallbacks, findings)
+    fallbacks = _fallbacks(document, nodes)
+    sound = {(c.source, c.target) for c in wiring.connections if c.type != "loop"}
+    loops = _loops(document, wiring) - sound
+    cyclic = _check_cycles(document, sound | fallbacks, findings)
     flow = (wiring.meant - loops) | fallbacks
     if document.incomplete or not wiring.certain:
         return
@@ -49,11 +50,12 @@ def check_graph(document: WorkflowDocument, nodes: Mapping[str, Node], wiring: W
             )
             continue
         _check_inputs(document, entry, node, wiring, findings)
-        _check_outputs(entry, node, flow, findings)
+        _check_outputs(entry, node, flow, findings, {source for source, _ in loops})
 
 
-def _loops(document: WorkflowDocument) -> set[tuple[str, str]]:
-    return {(c.source, c.target) for c in document.connections if c.type == "loop"}
+def _loops(document: WorkflowDocument, wiring: Wiring) -> set[tuple[str, str]]:
+    """Ends of connections that lead back, by what was written or by the port that they enter."""
+    return {(c.source, c.target) for c in (*document.connections, *wiring.connections) if c.type == "loop"}
 
 
 def _fallbacks(document: WorkflowDocument, nodes: Mapping[str, Node]) -> set[tuple[str, str]]:
@@ -89,10 +91,12 @@ def _check_inputs(document: WorkflowDocument, entry: NodeEntry, node: Node, wiri
             )
 
 
-def _check_outputs(entry: NodeEntry, node: Node, flow: Iterable[tuple[str, str]], findings: Findings) -> None:
+def _check_outputs(
+    entry: NodeEntry, node: Node, flow: Iterable[tuple[str, str]], findings: Findings, leading_back: set[str]
+) -> None:
     if entry.disabled or node.spec.category not in _PRODUCING or not node.output_ports():
         return
-    if not any(source == entry.id for source, _ in flow):
+    if not any(source == entry.id for source, _ in flow) and entry.id not in leading_back:
         ports = ", ".join(f"{entry.id}.{name}" for name in output_names(node) if name != "error")
         findings.report(
             entry.place,

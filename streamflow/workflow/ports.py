@@ -65,6 +65,8 @@ def wire(document: WorkflowDocument, nodes: Mapping[str, Node]) -> Wiring:
             made.missed.add(connection.target)
             continue
         full = replace(connection, source_port=source_port, target_port=target_port)
+        if _leads_back(nodes.get(connection.target), target_port):
+            full = replace(full, type="loop")
         same = (full.source, source_port, full.target, target_port, full.condition)
         if (first := seen.setdefault(same, full)) is not full:
             on = f" on line {first.place.line}" if first.place.line else ""
@@ -135,7 +137,8 @@ def _target_port(connection: Connection, node: Node | None, findings: Findings) 
     port = connection.target_port
     if node is None:
         return port
-    names = [p.name for p in node.input_ports()]
+    back = [p.name for p in node.input_ports() if p.loop]
+    names = [p.name for p in node.input_ports() if connection.type != "loop" or p.loop or not back]
     who = f"node {spell(connection.target)} ({node.spec.kind})"
     place = connection.target_place
     if not names:
@@ -159,6 +162,13 @@ def _target_port(connection: Connection, node: Node | None, findings: Findings) 
             place, "SF133", f"{who} has {len(names)} input ports: say which.", _one_of(connection.target, names)
         )
     return usual
+
+
+def _leads_back(node: Node | None, port: str) -> bool:
+    """Whether what enters by a port comes back to a loop: then the connection is one, however it was written."""
+    if node is None:  # faulty, and reported: the usual name tells
+        return port == "back"
+    return any(p.name == port and p.loop for p in node.input_ports())
 
 
 def _usual(usual: str, names: Sequence[str]) -> str | None:

@@ -86,6 +86,28 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "many -> groups",
         ),
     ],
+    "loop": [
+        (
+            "f: {type: loop, mode: for, times: long(n), limit: 3, collect: loop.index, break_if: long(n) == 2}",
+            "many -> f",
+        ),
+        ("fb: {type: set, fields: {m: 10 // (long(n) - loop.index)}}", "f.body -> fb, fb -> f.back"),
+        ("w: {type: loop, mode: while, when: long(m) < 6, limit: 4, collect: m}", "many -> w"),
+        ("wb: {type: set, fields: {m: long(m) + 1}}", "w.body -> wb, wb -> wf"),
+        ("wf: {type: filter, when: long(m) != 4}", "wf -> w.back"),
+        ("o: {type: loop, mode: for-each, each: lines, collect: m}", "many -> o, o.body -> i, o.done -> all"),
+        (
+            "i: {type: loop, mode: do-while, when: loop.index < loop.outer.index, collect: n, collect_as: inner}",
+            "i.body -> pairs, i.done -> all, i.done -> noinner",
+        ),
+        ("pairs: {type: set, fields: {pair: '[loop.index, long(loop.outer.item.qty)]'}}", "pairs -> twice"),
+        ("twice: {type: split, field: pair, keep: true}", "twice -> ib"),
+        ("ib: {type: set, fields: {m: long(pair)}, remove: [pair]}", "ib -> i.back, ib -> all"),
+        ("noinner: {type: set, remove: [inner]}", "noinner -> o.back"),
+        ("all: {type: merge}", "many -> all"),
+        ("p: {type: loop, mode: for-each, batch_size: 2}", "many -> p"),
+        ("pb: {type: set, fields: {part: loop.index}}", "p.body -> pb, pb -> p.back"),
+    ],
     "merge": [
         ("odd: {type: if, when: long(n) % 2 == 1}", "many -> odd"),
         ("all: {type: merge}", "odd.true -> all, odd.false -> all, many -> all"),

@@ -1,0 +1,115 @@
+"""What rows of a loop remember while they go round: columns `@loop.<id>.…`, and their place in `@path`.
+
+| column    | dtype           | what |
+|-----------|-----------------|------|
+| `index`   | Int64           | number of the round that the row is in, from 0 |
+| `count`   | Int64           | how many rounds it is going to take, where that is known before the first |
+| `start`, `step`, `value` | Int64 | of loops that count: `value` = start + index * step |
+| `each`, `item` or `items` | List, any | the array, and what of it this round is about |
+| `results` | List(Struct{v}) | what was collected; in a struct, so that arrays can be collected, too |
+| `depth`   | UInt32          | bytes of `@path` before the loop |
+
+In the loop the number of the round stands in `@path` behind what was there before it, 4 bytes big-endian, so that what
+one item becomes in different rounds has different paths. It is taken out where the row leaves.
+"""
+
+from __future__ import annotations
+
+import orjson
+import polars as pl
+
+from streamflow.model.batch import PATH, Batch, loop_column
+from streamflow.model.types import PAYLOAD, Schema
+from streamflow.operators.explode import index_bytes
+
+_INDEX_BYTES = 4
+
+
+class Rounds:
+    """The columns of one loop."""
+
+    def __init__(self, loop: str) -> None:
+        self._loop = loop
+        self._prefix = loop_column(loop, "")
+
+    def name(self, field: str) -> str:
+        return loop_column(self._loop, field)
+
+    def entered(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows before their first round."""
+        frame = frame.drop([c for c in frame.columns if c.startswith(self._prefix)])
+        index = pl.lit(0, pl.Int64).alias(self.name("index"))
+        if PATH not in frame.columns:
+            return frame.with_columns(index)
+        depth = pl.col(PATH).bin.size().cast(pl.UInt32).alias(self.name("depth"))
+        return frame.with_columns(index, depth)
+
+    def begun(self, frame: pl.DataFrame, *, first: bool) -> pl.DataFrame:
+        """Rows as the body gets them: the round in their paths."""
+        if PATH not in frame.columns or not frame.height:
+            return frame
+        depth = pl.col(self.name("depth"))
+        number = index_bytes(frame[self.name("index")])
+        behind = pl.lit(b"") if first else pl.col(PATH).bin.slice(depth + _INDEX_BYTES)
+        parts = frame.select(pl.col(PATH).bin.slice(0, depth).alias("head"), behind.alias("tail"))
+        return frame.with_columns((parts["head"] + number + parts["tail"]).alias(PATH))
+
+    def left(self, frame: pl.DataFrame, *, first: bool) -> pl.DataFrame:
+        """Rows as they leave: nothing remembered, and no round in their paths. `first`: they were never in the body."""
+        if PATH in frame.columns and frame.height and not first:
+            depth = pl.col(self.name("depth"))
+            parts = frame.select(
+                pl.col(PATH).bin.slice(0, depth).alias("head"),
+                pl.col(PATH).bin.slice(depth + _INDEX_BYTES).alias("tail"),
+            )
+            frame = frame.with_columns((parts["head"] + parts["tail"]).alias(PATH))
+        return frame.drop([c for c in frame.columns if c.startswith(self._prefix)])
+
+    # Collected values
+
+    def nothing_collected(self, frame: pl.DataFrame, dtype: pl.DataType) -> pl.DataFrame:
+        empty = pl.Series(self.name("results"), [[]], dtype=_collection(dtype))
+        return frame.with_columns(empty.new_from_index(0, frame.height))
+
+    def collect(self, frame: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
+        """`frame` with a value more for each row."""
+        name = self.name("results")
+        wrapped = pl.struct(values.alias("v"))
+        return frame.with_columns(pl.concat_list(pl.col(name), wrapped).alias(name))
+
+    def collected(self, frame: pl.DataFrame) -> pl.Series:
+        """What was collected, a list a row."""
+        return frame[self.name("results")].list.eval(pl.element().struct.field("v"))
+
+
+def with_results(batch: Batch, lists: pl.Series, name: str, schema: Schema) -> tuple[Batch, dict[int, tuple[str, str]]]:
+    """Items with the lists as their field `name`; code and message of those that cannot have one, by row number.
+
+    Items and values that are untyped are JSON texts. `schema`: of the items made.
+    """
+    if batch.schema.kind == "record":
+        of = schema.field(name)
+        assert of is not None
+        column = _as_json(lists) if of.type.kind == "any" else lists
+        return batch.with_frame(batch.frame.with_columns(column.alias(name)), schema), {}
+    texts: list[bytes | None] = []
+    wrong: dict[int, tuple[str, str]] = {}
+    for at, (text, array) in enumerate(zip(batch.frame[PAYLOAD].to_list(), _as_json(lists).to_list(), strict=True)):
+        item = orjson.loads(text) if text is not None else None
+        if isinstance(item, dict):
+            texts.append(orjson.dumps({**item, name: orjson.Fragment(array)}))
+        else:
+            texts.append(text)
+            wrong[at] = ("wrong_type", "collect_as: the item is no JSON object")
+    column = pl.Series(PAYLOAD, texts, dtype=pl.Binary)
+    return batch.with_frame(batch.frame.with_columns(column), schema), wrong
+
+
+def _collection(dtype: pl.DataType) -> pl.List:
+    return pl.List(pl.Struct({"v": dtype}))
+
+
+def _as_json(lists: pl.Series) -> pl.Series:
+    """Lists of JSON texts as texts of JSON arrays."""
+    texts = [b"[" + b",".join(b"null" if v is None else v for v in row) + b"]" for row in lists.to_list()]
+    return pl.Series(lists.name, texts, dtype=pl.Binary)
