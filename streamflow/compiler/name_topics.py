@@ -225,7 +225,7 @@ class _Namer:
             why=f"Trigger {trigger.id!r} is no topic: its items are committed here before anything acts on them.",
             partitions=1,  # keeps the order of the source
             config=KEPT,
-            envelope=self.envelopes.carried[trigger.id],
+            envelope=self.envelopes.carried.get(trigger.id, ()),
         )
 
     def _repartition(self, node: GraphNode) -> TopicPlan:
@@ -251,7 +251,9 @@ class _Namer:
         name = names.item_record(self.workflow, node)
         if has_deletions(self.typed.graph, node):
             schema = replace(schema, fields=tuple(replace(f, type=f.type.optional()) for f in schema.fields))
-        return CodecSpec(format="avro", framing="raw", schema=item_schema(schema, self.envelopes.carried[node], name))
+        return CodecSpec(
+            format="avro", framing="raw", schema=item_schema(schema, self.envelopes.carried.get(node, ()), name)
+        )
 
 
 def user_codec(topic: TopicRead | TopicWrite, avro: str) -> CodecSpec:

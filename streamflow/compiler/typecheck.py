@@ -169,9 +169,7 @@ class _Checker:
                 Diagnostic(
                     place=other.place,
                     code=SCHEMAS_DIFFER,
-                    message=f"items of different schemas flow into {node.id}.{port}: "
-                    + str(conflict).format(*where)
-                    + ".",
+                    message=f"items of different schemas flow into {node.id}.{port}: " + conflict.between(*where) + ".",
                     mend="Bring them to one schema with `set`, or put a `merge` between, which fills gaps with null.",
                 )
             )

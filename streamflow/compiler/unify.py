@@ -18,9 +18,10 @@ class Conflict:
     left: str
     right: str
 
-    def __str__(self) -> str:
+    def between(self, first: str, other: str) -> str:
+        """What differs, and in which of two sources."""
         where = f"field {self.path!r}" if self.path else "an item"
-        return f"{where} is {self.left} from {{0}} and {self.right} from {{1}}"
+        return f"{where} is {self.left} from {first} and {self.right} from {other}"
 
 
 class _Mismatch(Exception):

@@ -128,6 +128,14 @@ def check_names(ctx: SchemaContext, names: Iterable[str], *, param: str) -> bool
     return not wrong
 
 
+def check_keys(ctx: SchemaContext, names: Iterable[str], *, param: str) -> bool:
+    """New keys of JSON objects, which no schema names: any text, but for what reserved columns begin with."""
+    wrong = [n for n in names if not n or n.startswith("@")]
+    for name in wrong:
+        ctx.report(NAME, f"{name!r} cannot name a field.", param=param, mend="Begin it with something else than '@'.")
+    return not wrong
+
+
 def types_of(ctx: SchemaContext, fields: Mapping[str, Expression], *, param: str, port: str = "in") -> dict[str, Type]:
     """Type of each expression of a mapping parameter."""
     return {name: ctx.typeof(e, param=f"{param}.{name}", port=port) for name, e in fields.items()}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from streamflow.model.batch import Batch
 from streamflow.model.types import Schema
-from streamflow.nodes.checks import COLLISION, WRONG_TYPE, check_fields, check_names
+from streamflow.nodes.checks import COLLISION, WRONG_TYPE, check_fields, check_keys, check_names
 from streamflow.operators.untyped import edited
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, param
@@ -62,7 +62,7 @@ class Rename(Node):
         if "in" not in ctx.inputs:
             return {}
         source = ctx.inputs["in"]
-        check_names(ctx, self.fields.values(), param="fields")
+        (check_keys if source.kind == "any" else check_names)(ctx, self.fields.values(), param="fields")
         if source.kind not in ("record", "any"):
             ctx.report(WRONG_TYPE, f"items are {source}: they have no fields.", param="fields")
             return {}

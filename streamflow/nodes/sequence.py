@@ -2,7 +2,7 @@
 
 `{total: amount * qty, tier: '"gold" if total > 1000 else "standard"'}` reads as people mean it. Expressions are pure,
 so a name of an earlier field stands for that field's expression: it is put in its place, in brackets. `item.total`
-stays the field as the item brought it.
+stays the field as the item brought it. A field may be called `not` or `meta`: such words keep their meaning.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ from collections.abc import Mapping
 
 from streamflow.sdk.expression import Expression
 
+# What these say in an expression is no field (see streamflow.expressions), whatever fields are called.
+_WORDS = frozenset(
+    ("and", "or", "not", "in", "is", "if", "else", "for", "lambda", "async", "await", "yield", "true", "false", "null",
+     "True", "False", "None", "item", "meta", "nodes", "vars")
+)  # fmt: skip
 _TOKEN = re.compile(
     r"""(?P<string>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")"""
     r"|(?P<number>\d[\w.]*)"
@@ -36,7 +41,7 @@ def replace_names(expression: Expression, meanings: Mapping[str, str]) -> Expres
     spoken = [t for t in tokens if t.lastgroup != "space"]
     replaced: dict[int, str] = {}
     for at, token in enumerate(spoken):
-        if token.lastgroup != "name" or token.group() not in meanings:
+        if token.lastgroup != "name" or token.group() not in meanings or token.group() in _WORDS:
             continue
         before = spoken[at - 1].group() if at else ""
         after = spoken[at + 1].group() if at + 1 < len(spoken) else ""

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import orjson
 
-from streamflow.expressions.limits import LENGTH_MAX as EXPRESSION_CHARS_MAX
+from streamflow.expressions import typecheck
 from streamflow.model.batch import Batch
 from streamflow.model.types import ANY, PAYLOAD, Field, Schema, Type
-from streamflow.nodes.checks import CONTRADICTION, check_fields, check_names
+from streamflow.nodes.checks import CONTRADICTION, check_fields, check_keys, check_names
 from streamflow.nodes.sequence import in_sequence, unwrapped
 from streamflow.operators.errors import evaluate, label
 from streamflow.operators.untyped import UntypedSet
@@ -73,7 +73,7 @@ class Set(Node):
                 param="remove",
                 mend="Say which fields stay, or go.",
             )
-        check_names(ctx, self._fields, param="fields")
+        (check_names if source.kind == "record" or self.keep == () else check_keys)(ctx, self._fields, param="fields")
         check_fields(ctx, self.keep or (), source, param="keep")
         check_fields(ctx, self.remove, source, param="remove")
         if source.kind not in ("record", "any") and self.keep != ():
@@ -119,7 +119,8 @@ def make_set(
     source = ctx.inputs["in"]
     if source.kind != "record" and keep != ():
         whole = _whole(fields, keep, remove)
-        fits = len(whole.text) <= EXPRESSION_CHARS_MAX
+        # Each field keeps the limits of expressions; all of them in one may not.
+        fits = not any(f.severity == "error" for f in typecheck(whole, ctx.scope("in"))[1])
         return UntypedSet(
             whole=ctx.projection({"new": whole}, expect={"new": ANY}) if fits else None,
             fields=ctx.projection(fields, expect=dict.fromkeys(fields, ANY)),

@@ -104,7 +104,7 @@ class UntypedSet:
         if done.errors:
             wrong = wrong | failed_mask(done.errors)
         names = done.values.columns
-        rows = zip(*(parse(done.values[n]) for n in names), strict=True)
+        rows = zip(*(_plain(done.values[n]) for n in names), strict=True)
         items = [
             self._merged(old, dict(zip(names, row, strict=True)))
             for old, row, bad in zip(olds, rows, wrong.to_list(), strict=True)
@@ -130,6 +130,11 @@ class UntypedSet:
             errors["whole"] = of_whole * (of_whole != _NOT_AN_OBJECT).cast(pl.UInt8)
         labels = {**self.labels, "item": "fields (the item is no JSON object)", "whole": "fields (the new item)"}
         return failed_rows(batch, errors, labels)
+
+
+def _plain(values: pl.Series) -> list[Any]:
+    """Values as plain JSON; those of constants are no JSON texts, as nothing of the item had to be read for them."""
+    return parse(values) if values.dtype == pl.Binary else values.to_list()
 
 
 def _with_items(batch: Batch, items: pl.Series) -> Batch:

@@ -82,7 +82,7 @@ class _Conversion:
         self._start(starts, nodes, wires)
         nodes += wiring.added
         self.added += wiring.added
-        bring_together(nodes, wires, self._typed(), self.kinds, self.taken, self.added)
+        bring_together(nodes, wires, self._typed(), self.taken, self.added)
         self._leave_out(nodes, wires, wiring)
         draft = self._draft(nodes, wires)
         report = self._report(wiring, draft)

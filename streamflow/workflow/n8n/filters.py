@@ -88,6 +88,7 @@ def _guarded(row: Value, make: Callable[[], Printed]) -> Printed:
 
 def compared(kind: str, name: str, left: Printed, right: Printed | None, *, ignore_case: bool, loose: bool) -> Printed:
     """One condition. `loose`: values of other types are converted before they are compared."""
+    name = _OLD.get(name, name)
     match name:
         case "exists":
             return Printed(f"{left} != null", "bool", tight=False, whole=True)

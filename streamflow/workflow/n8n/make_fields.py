@@ -14,6 +14,7 @@ from streamflow.workflow.n8n.problems import NoEquivalent
 from streamflow.workflow.n8n.values import Values, pieces
 
 FIELDS_MAX = 300
+_NOTHING = "(nothing)"  # a field that no item has
 # Where an expression stands: inside a text of JSON, or by itself.
 _HOLE = re.compile("\ue000([0-9]+)\ue001")
 _VALUE = re.compile("\ue002([0-9]+)\ue001")
@@ -37,8 +38,8 @@ def make_set(node: N8nNode, values: Values) -> Made:
     if only and not kept:
         # `keep: []` makes typed items of untyped ones, which then do not go together with others at the next node. The
         # first new field may stand for what is kept, as it is replaced.
-        params["keep"] = list(made)[:1]
-        return Made(kind="set", params=params, when_typed={**params, "keep": []}, typed=not made)
+        params["keep"] = list(made)[:1] or [_NOTHING]
+        return Made(kind="set", params=params, when_typed={**params, "keep": []})
     if only:
         params["keep"] = kept
     elif removed:

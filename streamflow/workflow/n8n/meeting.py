@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from streamflow.sdk.node import Node
+from streamflow.workflow.model import ERROR_PORT
 from streamflow.workflow.n8n.draft import DraftNode, DraftWire, End
 from streamflow.workflow.n8n.names import unique
 
@@ -19,7 +19,6 @@ def bring_together(
     nodes: list[DraftNode],
     wires: list[DraftWire],
     typed: Mapping[str, bool],
-    kinds: Mapping[str, type[Node]],
     taken: set[str],
     added: list[DraftNode],
 ) -> None:
@@ -29,21 +28,28 @@ def bring_together(
     for wire in wires:
         if not wire.commented and wire.source.node in by_id and wire.target.node in by_id:
             into[wire.target].append(wire)
-    schemas: dict[str, bool] = {}
+    made: dict[str, bool] = {}  # by node: whether what it gives has a schema
+    came: dict[str, bool] = {}  # whether what it takes has one: what fails leaves as it came
+
+    def has_schema(wire: DraftWire) -> bool:
+        return (came if wire.source.port == ERROR_PORT else made).get(wire.source.node, False)
+
     for node in _in_order(by_id, wires):
         entering = [w for target, ws in into.items() if target.node == node.id for w in ws]
-        sources = [schemas.get(w.source.node, False) for w in entering]
-        arriving = bool(sources) and all(sources) if node.kind == "merge" else any(sources)
-        if node.kind not in ("merge", "stub"):
+        if node.kind == "merge":
+            arriving = bool(entering) and all(has_schema(w) for w in entering)
+        else:
+            arriving = any(has_schema(w) for w in entering)
             for target, ws in list(into.items()):
-                if target.node == node.id and len(ws) > 1 and any(schemas.get(w.source.node, False) for w in ws):
-                    arriving = all(schemas.get(w.source.node, False) for w in ws)
+                if target.node == node.id and len(ws) > 1 and any(has_schema(w) for w in ws):
+                    arriving = all(has_schema(w) for w in ws)
                     _merge(target, ws, nodes, wires, taken, added)
+        came[node.id] = arriving
         if arriving and node.when_typed is not None:
             node.params = node.when_typed
-            schemas[node.id] = True
+            made[node.id] = True
         else:
-            schemas[node.id] = typed.get(node.id, False) or (node.kind in _HANDING_ON and arriving)
+            made[node.id] = typed.get(node.id, False) or (node.kind in _HANDING_ON and arriving)
 
 
 def _merge(

@@ -22,6 +22,7 @@ from streamflow.workflow.n8n.writing import Written, write
 from streamflow.workflow.tree import DEPTH_MAX, NODES_MAX, SIZE_BYTES_MAX
 
 ROUNDS_MAX = 12
+_SPREADING = ("SF225", "SF227")  # all items of an execution are needed in one place, and are not there
 _ROOM = 0.98  # of a document's limits
 
 Check = Callable[[str], Sequence[Diagnostic]]
@@ -71,6 +72,14 @@ def _take_back(errors: Sequence[Diagnostic], written: Written, refused: dict[int
     """Note the nodes that errors are about; false where there are none."""
     by_id = {node.id: node for node in written.nodes.values()}
     found = False
+    if spread := next((e for e in errors if e.code in _SPREADING), None):
+        # What removes duplicates moves items to other partitions; nodes that need all items then fail behind it.
+        for node in by_id.values():
+            if node.kind == "dedupe" and node.index is not None and node.index not in refused:
+                refused[node.index] = Refusal(f"it moves items to other partitions: {spread.message}"[:300])
+                found = True
+        if found:
+            return True
     for error in errors:
         node = written.nodes.get(error.place.line)
         if node is None and (wire := written.wires.get(error.place.line)) is not None:
