@@ -215,8 +215,12 @@ class TaskProgram:
         self.clock.now_ms = now_ms
         if self.time is not None:
             self.clock.watermark_ms = self.time.time.watermark_ms
-        done = Stepped()
-        self._absorb(self.graph.wake(), Places((), here), done)
+        done, places = Stepped(), Places((), here)
+        if self.history:
+            self.history.begin()
+        self._absorb(self.graph.wake(), places, done)
+        if self.history:
+            self.history.end((), places, now_ms, done)
         return done
 
     def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:

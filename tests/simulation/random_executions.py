@@ -1,0 +1,291 @@
+"""Random workflows on a log that fails, with a clock of their own and crashes at any step: all executions end legally.
+
+    python -m tests.simulation.random_executions --graphs 10000        # many; the seed of a failure is printed
+    python -m tests.simulation.random_executions --seed 4711 --show    # one, with its workflow
+
+Method: a seed draws a graph of branches, splits, waits, loops, repartitions and nodes that fail under every policy, its
+items, the faults of the log, which task works next, how far, and when one is dropped and begun anew. When nothing is
+left to do and nothing waits for the clock, the ledger must balance, what the executions say must agree with it, each
+must be completed or failed, and those that dead letters name must be failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from streamflow.compiler import compile_document
+from streamflow.compiler.codes import STAGE_CYCLE
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
+from streamflow.nodes import registry
+from streamflow.runtime.deadletter import decode_dead_letters
+from streamflow.runtime.topics import ensure_topics, stage_width
+from streamflow.sdk.errors import Fenced, LogFull
+from streamflow.testing.faulty_log import FaultyLog, seeded_faults
+from streamflow.topology.plan import Topology
+from streamflow.workflow.load import load_text
+from tests.simulation.auditing import audited
+from tests.simulation.histories import agree_with_ledger, records_of, stand
+from tests.simulation.running import send
+from tests.simulation.test_watermarks import Bench
+
+PARTITIONS = 2
+ROUNDS_MAX = 20_000
+KINDS = ("set", "set", "set", "if", "switch", "split", "filter", "repartition", "wait", "signal", "merge", "loop")
+POLICIES = (
+    "",
+    "error",
+    "on_error: continue",
+    "on_error: pass",
+    "on_error: {fallback: {value: {n: 0}}}",
+    "retry: {attempts: 3, delay: 10ms}",
+    "retry: {attempts: 3, delay: 2s, backoff: exponential, mode: park}",
+)
+
+
+@dataclass
+class Drawn:
+    """A workflow: lines of nodes and wires."""
+
+    choose: random.Random
+    nodes: list[str] = field(default_factory=list)
+    wires: list[str] = field(default_factory=list)
+    ports: list[str] = field(default_factory=lambda: ["start"])
+    compensates: bool = False
+
+    def text(self) -> str:
+        on_error = "on_error: compensate, " if self.compensates else ""
+        policies = f"policies: {{{on_error}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
+        head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
+        body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
+        return "\n".join([*head, *body, policies])
+
+    def add(self, name: str, params: str, *ports: str, feeds: Sequence[str]) -> None:
+        self.nodes.append(f"{name}: {{{params}}}")
+        self.wires += [f"{port} -> {name}" for port in feeds]
+        self.ports += [f"{name}.{port}" for port in ports]
+
+    def take(self) -> str:
+        """A port that rows leave by; now and then it stays for others, too."""
+        port = self.choose.choice(self.ports)
+        if self.choose.random() < 0.85:
+            self.ports.remove(port)
+        return port
+
+
+def draw(seed: int) -> Drawn:
+    """A graph of up to eight nodes, and a sink behind every port."""
+    drawn = Drawn(random.Random(seed))
+    choose = drawn.choose
+    drawn.compensates = choose.random() < 0.3
+    for number in range(choose.randint(1, 8)):
+        _node(drawn, number)
+    for number, port in enumerate(dict.fromkeys(drawn.ports)):
+        drawn.add(f"sink{number}", f"type: publish, topic: out.{number}, format: json", feeds=[port])
+    return drawn
+
+
+def _node(drawn: Drawn, number: int) -> None:
+    choose, source = drawn.choose, drawn.take()
+    kind = choose.choice(KINDS)
+    name, a, b = f"{kind}{number}", choose.randint(2, 5), choose.randint(0, 2)
+    match kind:
+        case "set":
+            _failing(drawn, name, source, a, b)
+        case "if":
+            drawn.add(name, f"type: if, when: long(n) % {a} == {b}", "true", "false", feeds=[source])
+        case "switch":
+            cases = ", ".join(f"{{port: r{i}, when: long(n) % 3 == {i}}}" for i in range(2))
+            drawn.add(name, f"type: switch, cases: [{cases}], default: rest", "r0", "r1", "rest", feeds=[source])
+        case "split":
+            drawn.add(name, "type: split, field: tags, keep: true", "out", feeds=[source])
+        case "filter":
+            drawn.add(name, f"type: filter, when: long(n) % {a} != {b}", "out", feeds=[source])
+        case "repartition":
+            params = f"type: repartition, key: string(long(n) % {a}), partition_count: {PARTITIONS}"
+            drawn.add(name, params, "out", feeds=[source])
+        case "wait":
+            drawn.add(name, f"type: wait, for: 'long(n) % {a} * 1000'", "out", feeds=[source])
+        case "signal":
+            drawn.add(name, f"type: wait, signal: go, key: string(k), timeout: {a}s", "out", "timeout", feeds=[source])
+        case "merge":
+            more = [drawn.take()] if len(drawn.ports) > 1 else []
+            drawn.add(name, "type: merge, mode: append", "out", feeds=list(dict.fromkeys([source, *more])))
+        case "loop":
+            drawn.add(name, f"type: loop, mode: for, times: long(n) % {a}", feeds=[source])
+            body = "type: set, fields: {n: long(n) + 1, odd: 10 // (long(n) % 7)}"
+            drawn.add(f"{name}b", body, feeds=[f"{name}.body"])
+            drawn.wires.append(f"{name}b -> {name}.back")
+            drawn.ports.append(f"{name}.done")
+
+
+def _failing(drawn: Drawn, name: str, source: str, a: int, b: int) -> None:
+    """A node that fails for some items, for some of them whatever is tried."""
+    policy = drawn.choose.choice(POLICIES)
+    if drawn.compensates and drawn.choose.random() < 0.6:
+        policy = f"compensate: undo_{name}"
+        drawn.add(f"undo_{name}", f"type: publish, topic: undone.{name}, format: json", feeds=())
+    params = f"type: set, fields: {{got: 100 // (long(n) % {a} - {b})}}"
+    if policy == "error":
+        drawn.ports.append(f"{name}.error")
+    elif policy:
+        params += f", {policy}"
+    drawn.add(name, params, "out", feeds=[source])
+
+
+@dataclass
+class Outcome:
+    """What came of a seed. `history`: rows by execution, node and counter, and how each execution stands."""
+
+    executions: int
+    dead: int
+    faults: int
+    crashes: int
+    history: dict[str, object]
+
+
+def play(seed: int, folder: Path) -> Outcome:
+    """Run a seed to its end and judge it. Raises AssertionError."""
+    return asyncio.run(_play(seed, folder))
+
+
+class Refused(Exception):
+    """The compiler does not take the graph: branches on both sides of a repartition meet."""
+
+
+def _compiled(drawn: Drawn) -> Topology:
+    document, findings = load_text(drawn.text())
+    assert document is not None, findings
+    topology, more = compile_document(document, registry())
+    if topology is None and {f.code for f in more if f.severity == "error"} == {STAGE_CYCLE}:
+        raise Refused(more)
+    assert topology is not None, [str(f) for f in more]
+    return topology
+
+
+async def _play(seed: int, folder: Path) -> Outcome:
+    drawn = draw(seed)
+    choose = random.Random(seed + 1)
+    topology = _compiled(drawn)
+    inner = EmbeddedLog(folder / "log")
+    await inner.open()
+    items = [
+        {"n": choose.randint(0, 11), "k": choose.randint(0, 4), "tags": ["a", "b", "c"][: choose.randint(0, 3)], "i": i}
+        for i in range(choose.randint(5, 25))
+    ]
+    await send(inner, "in", items, partitions=PARTITIONS, batch=4)
+    log = FaultyLog(inner, seeded_faults(seed, count=choose.randint(0, 4), nth_max=40))
+    with ThreadPoolExecutor(1) as executor:
+        bench = Bench(topology, log, executor)
+        crashes = await _drive(bench, topology, log, choose)
+        await bench.close()
+    outcome = await _judge(topology, inner, len(items))
+    await inner.close()
+    outcome.faults, outcome.crashes = len(log.fired), crashes
+    return outcome
+
+
+async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: random.Random) -> int:
+    """Tasks work in turn until nothing is left and nothing waits for the clock; how often one was begun anew."""
+    topics = await ensure_topics(topology, log.inner)
+    widths = {name: info.partitions for name, info in topics.items()}
+    everything = [(s.id, p) for s in topology.stages for p in range(stage_width(s, widths))]
+    crashes, quiet = 0, 0
+    for _ in range(ROUNDS_MAX):
+        at = choose.choice(everything) if quiet < len(everything) else everything[quiet % len(everything)]
+        try:
+            if at not in bench.tasks or (quiet == 0 and choose.random() < 0.04):
+                crashes += at in bench.tasks
+                await bench.start(*at)
+            bench.now_ms += choose.randint(0, 30)
+            moved = False
+            for _ in range(choose.randint(1, 3)):
+                moved = await bench.tasks[at].advance() or moved
+            if choose.random() < 0.5 or not moved:
+                await bench.tasks[at].settle()
+        except (Fenced, LogFull):
+            bench.tasks.pop(at, None)
+            crashes, quiet = crashes + 1, 0
+            continue
+        quiet = 0 if moved else quiet + 1
+        if quiet >= 3 * len(everything):
+            due = [ms for task in bench.tasks.values() if (ms := task._program.graph.due_ms()) is not None]
+            if not due:
+                return crashes
+            bench.now_ms, quiet = max(bench.now_ms, min(due)), 0
+    raise AssertionError(f"no end after {ROUNDS_MAX} rounds")
+
+
+async def _judge(topology: Topology, log: EmbeddedLog, items: int) -> Outcome:
+    report = await audited(log, topology)
+    assert report.ok, report.text()
+    records = await records_of(log, topology)
+    await agree_with_ledger(log, topology, records)
+    stands = stand(records, topology)  # raises where a change of status is none
+    assert stands["execution"].is_unique().all()
+    assert len(stands) == items, f"{len(stands)} executions of {items} items"
+    assert set(stands["status"]) <= {"completed", "failed"}, Counter(stands["status"])
+    at = TopicPartition(f"{topology.workflow}.dead-letter", 0)
+    letters = decode_dead_letters(await log.read(at, 0, size_bytes_max=1 << 24)) if (await log.offsets(at))[1] else []
+    failed = set(stands.filter(pl.col("status") == "failed")["execution"])
+    blamed = {letter.execution for letter in letters if letter.execution}
+    assert blamed <= failed, f"dead letters of executions that did not fail: {sorted(blamed - failed)[:3]}"
+    assert bool(failed) == bool(letters), f"{len(failed)} failed, {len(letters)} dead letters"
+    nodes = records.select("execution", "nodes").explode("nodes").unnest("nodes").drop_nulls("node").drop("status")
+    sums = nodes.group_by("execution", "node").sum()
+    history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
+    history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
+    return Outcome(len(stands), len(letters), 0, 0, history)
+
+
+def _place(execution: str) -> str:
+    """An execution without the incarnation of its topic, which differs from log to log."""
+    topic, _, rest = execution.partition("#")
+    return f"{topic}/{rest.partition('/')[2]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graphs", type=int, default=1_000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--show", action="store_true", help="print the workflow")
+    given = parser.parse_args()
+    seeds = range(given.first, given.first + given.graphs) if given.seed is None else [given.seed]
+    begun, failures = time.monotonic(), 0
+    total: Counter[str] = Counter()
+    for seed in seeds:
+        if given.show:
+            print(draw(seed).text())
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                outcome = play(seed, Path(folder))
+            except Refused:
+                total["refused"] += 1
+                continue
+            except Exception as error:
+                failures += 1
+                print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
+                continue
+        for name in ("executions", "dead", "faults", "crashes"):
+            total[name] += getattr(outcome, name)
+    seconds = round(time.monotonic() - begun, 1)
+    print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
