@@ -319,8 +319,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "12.9",
         "rows that fail as an execution ends push out those that failed just before",
         "streamflow/runtime/graph.py",
-        'before = step.ports.get((plan.id, port)) if append else None',
-        "before = None",
+        "if append and (earlier := step.ports.get((plan.id, port))) is not None:",
+        "if False:",
         (f"{ACCOUNTING}::test_rows_that_fail_before_and_at_the_end_of_an_execution_all_reach_the_error_port",),
     ),
     Mutation(
