@@ -402,8 +402,9 @@ class Graph:
             rows = error_items(failed) if policy == "error_port" else self._passing[plan.id].rows(failed)
             if self._tap:
                 self._tap(plan.id, port, rows)
-            before = step.ports.get((plan.id, port)) if append else None
-            step.ports[plan.id, port] = rows if before is None else merge_wires([(0, before), (1, rows)], rows.schema)
+            if append and (earlier := step.ports.get((plan.id, port))) is not None:
+                rows = merge_wires([(0, earlier), (1, rows)], rows.schema)
+            step.ports[plan.id, port] = rows
         else:
             self._dead(plan, failed, step)
 

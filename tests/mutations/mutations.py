@@ -28,6 +28,7 @@ GLOBAL = "tests/simulation/test_global_tables.py"
 REPLAY = "tests/simulation/test_replay.py"
 FAULTS = "tests/simulation/test_faults.py"
 STOP = "tests/simulation/test_stop.py"
+PARKING = "tests/unit/runtime/test_parking.py"
 EXPRESSIONS = "tests/property/test_expressions.py"
 CODECS = "tests/property/test_codecs.py"
 ENVELOPE = "tests/property/test_semantics_codec.py::test_a_lie_in_the_envelope_is_seen"
@@ -318,8 +319,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "12.9",
         "rows that fail as an execution ends push out those that failed just before",
         "streamflow/runtime/graph.py",
-        "before = step.ports.get((plan.id, port)) if append else None\n            step.ports[plan.id, port] = rows",
-        "before = None\n            step.ports[plan.id, port] = rows",
+        "if append and (earlier := step.ports.get((plan.id, port))) is not None:",
+        "if False:",
         (f"{ACCOUNTING}::test_rows_that_fail_before_and_at_the_end_of_an_execution_all_reach_the_error_port",),
     ),
     Mutation(
@@ -387,6 +388,31 @@ MUTATIONS: tuple[Mutation, ...] = (
         "limit = self._limits.get(sink.topic, SIZE_BYTES_MAX)",
         "limit = SIZE_BYTES_MAX",
         ("tests/simulation/test_too_large.py::test_a_row_that_its_topic_does_not_take_is_dead_lettered",),
+    ),
+    # Items that wait by key (docs/decisions/0028).
+    Mutation(
+        "12.1",
+        "rows behind one that is put aside are let through if they came in the same batch",
+        "streamflow/runtime/parking.py",
+        "if name is not None and row > first.get(name, tried.count):",
+        "if False:",
+        (f"{PARKING}::test_a_key_waits_in_order_and_others_go_on",),
+    ),
+    Mutation(
+        "12.4",
+        "waits before a retry are drawn anew in a replay",
+        "streamflow/runtime/retry_rule.py",
+        'ctx.random(execution, path + b"@retry")',
+        "np.random.default_rng()",
+        ("tests/unit/runtime/test_failures.py::test_chance_is_the_rows_own_and_bounded",),
+    ),
+    Mutation(
+        "12.8",
+        "what was put aside is remembered although its transaction was aborted",
+        "streamflow/runtime/parked.py",
+        "if self._store.generation != self._generation:",
+        "if False:",
+        (f"{PARKING}::test_an_abort_takes_back_what_was_put_aside",),
     ),
     # 13. Columnar codec.
     Mutation(

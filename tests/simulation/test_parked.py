@@ -133,6 +133,31 @@ def test_time_by_the_clock_and_parking_replay_alike(tmp_path: Path) -> None:
     benched(tmp_path, topology, work)
 
 
+def test_what_is_given_up_stops_the_workflow_where_that_is_the_policy(tmp_path: Path) -> None:
+    """Method: two tries, then the clock goes on; a new task stops at the same item, and nothing of it is committed."""
+    text = WORKFLOW.format(function="thirds", attempts=2, delay="1s", delay_max="30s", more=PLAIN)
+    topology = compiled(text.replace("    retry:", "    on_error: stop\n    retry:"), tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        log = bench.log
+        await send(log, [(n % 4, n) for n in range(1, 20)])
+        await bench.start("numbers", 0)
+        await bench.work("numbers", 0)
+        before = by_key(await values(log, "out"))
+        assert {k: ns[-1] for k, ns in before.items()} == {0: 8, 1: 5, 2: 2}
+        for _ in range(2):
+            bench.now_ms += 5_000
+            for _ in range(5):
+                await bench.work("numbers", 0)
+            halted = bench.tasks["numbers", 0].halted
+            assert halted is not None
+            assert "is a third" in halted.message
+            assert by_key(await values(log, "out")) == before
+            await bench.start("numbers", 0)
+
+    benched(tmp_path, topology, work)
+
+
 def run(folder: Path, *options: str, crash_at: str = "") -> int:
     """Exit code of a run of the workflow in a process of its own."""
     root = str(Path(__file__).parents[2])
