@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import time
@@ -48,8 +49,6 @@ PIECES = st.sampled_from(
             "$vars.x",
             "$items()",
             "Date",
-        ],
-        *[
             "Math.round",
             "null",
             "true",
@@ -79,8 +78,6 @@ PIECES = st.sampled_from(
             "&&",
             "||",
             "!",
-        ],
-        *[
             "===",
             "!==",
             "==",
@@ -97,8 +94,6 @@ PIECES = st.sampled_from(
             ".split(',')",
             ".replace('a','b')",
             ".match(/(a)/)[1]",
-        ],
-        *[
             ".toFixed(2)",
             ".toFormat('yyyy')",
             "//",
@@ -134,10 +129,8 @@ SOURCES = st.one_of(st.lists(PIECES, max_size=25).map("".join), st.text(max_size
 @example("/*" * 9_000)
 def test_any_source_is_read_or_named(source: str) -> None:
     begin = time.monotonic()
-    try:
+    with contextlib.suppress(NoEquivalent):
         parse(source)
-    except NoEquivalent:
-        pass
     assert time.monotonic() - begin < SECONDS_MAX
 
 
