@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 
 from streamflow.sdk.node import Node
@@ -12,8 +13,9 @@ from streamflow.workflow.n8n.made import Made
 from streamflow.workflow.n8n.meeting import bring_together
 from streamflow.workflow.n8n.model import Export, N8nNode
 from streamflow.workflow.n8n.names import node_ids, slug, unique
-from streamflow.workflow.n8n.nodes import Maker, Refusal
+from streamflow.workflow.n8n.nodes import STUB, Maker, Refusal
 from streamflow.workflow.n8n.pinned import tests_of
+from streamflow.workflow.n8n.printed import Printed, key_of
 from streamflow.workflow.n8n.printer import Names
 from streamflow.workflow.n8n.report import NodeFate, Report
 from streamflow.workflow.n8n.roles import MAIN, Roles, leading_back, reached, roles_of
@@ -214,12 +216,14 @@ class _Conversion:
             nodes.append(node)
             self.added.append(node)
         draft = Draft(workflow=slug(self.export.name) or "imported", title=self.export.name, nodes=nodes, wires=wires)
-        draft.vars = dict(self.names.vars)
+        said = json.dumps([node.params for node in nodes if node.kind != STUB], default=str)
+        draft.vars = {name: source for name, source in self.names.vars.items() if _reads(said, name)}
+        draft.texts = {name: text for name, text in self.names.texts.items() if _reads(said, name)}
         draft.header = [
             line
             for node in self.export.nodes
             if node.index in self.roles.notes
-            for line in ("", "Note:", *node.parameters["content"].text().splitlines())
+            for line in ("", f"{node.name}:", *node.parameters["content"].text().splitlines())
         ]
         return draft
 
@@ -232,5 +236,10 @@ class _Conversion:
             unreadable=list(self.export.unreadable),
             added=[f"{node.id} ({node.kind})" for node in self.added],
             settings=told_settings(self.export.settings),
-            variables=dict(self.names.vars),
+            variables=dict(draft.vars),
         )
+
+
+def _reads(said: str, name: str) -> bool:
+    """Whether a variable is read by what nodes say: nodes that became stubs in the end read nothing."""
+    return key_of(Printed("vars"), name).text in said or json.dumps(key_of(Printed("vars"), name).text)[1:-1] in said

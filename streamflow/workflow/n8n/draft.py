@@ -67,6 +67,7 @@ class DraftWire:
     source: End
     target: End
     commented: str = ""
+    loop: bool = False  # it leads back to a loop
 
     def __str__(self) -> str:
         return f"{self.source} -> {self.target}"
@@ -79,5 +80,6 @@ class Draft:
     nodes: list[DraftNode] = field(default_factory=list)
     wires: list[DraftWire] = field(default_factory=list)
     vars: dict[str, str] = field(default_factory=dict)  # name -> where it came from
+    texts: dict[str, str] = field(default_factory=dict)  # the same section: long texts by name
     tests: list[dict[str, object]] = field(default_factory=list)
     header: list[str] = field(default_factory=list)  # comments at the top

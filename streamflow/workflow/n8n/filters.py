@@ -109,6 +109,10 @@ def compared(kind: str, name: str, left: Printed, right: Printed | None, *, igno
         return _boolean(left, right) if name == "equals" else Printed(
             f"not {certain(_boolean(left, right))}", "bool", tight=False, whole=True
         )  # fmt: skip
+    if kind == "string" and '""' in (left.text, right.text):  # a text that is not there is empty to n8n
+        left, right = (
+            one if one.whole else call("coalesce", one, _EMPTY, kind="string", whole=True) for one in (left, right)
+        )
     if ignore_case and kind == "string" and not name.lower().endswith("regex"):
         left, right = _lowered(left), _lowered(right)
     return _scalar(name, left, right, ignore_case=ignore_case)

@@ -140,3 +140,13 @@ _SPECIAL: Mapping[str, Callable[[Printer, tuple[Js, ...]], Printed]] = {
     "Boolean": _boolean,
     "isNaN": _is_nan,
 }
+
+
+def names_of_functions() -> list[str]:
+    """What can be called by name."""
+    math_names = [f"Math.{name}" for name in (*_MATH, "round")]
+    others = ["Array.isArray", "Number.isInteger", "Number.isNaN", "DateTime.now", "DateTime.fromMillis", "Date.now"]
+    return [
+        *sorted({*math_names, *others, *(f"{of}.{name}" for of, name in _STATIC), *_GLOBAL, *_SPECIAL} - {"Date"}),
+        "new Date",
+    ]

@@ -162,3 +162,8 @@ _SPECIAL: Mapping[str, Callable[[Printer, Printed, tuple[Js, ...]], Printed]] = 
     "base64Decode": _decode,
     "hash": _hash,
 }
+
+
+def names_of_methods() -> list[str]:
+    """All methods that have an equivalent."""
+    return sorted({*_SIMPLE, *_SPECIAL, *TIME_METHODS, "replace", "replaceAll", "match", "test"})

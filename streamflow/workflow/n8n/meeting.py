@@ -11,7 +11,22 @@ from streamflow.workflow.n8n.names import unique
 
 # Kinds that hand on items as they come: with a schema where they had one.
 _HANDING_ON = frozenset(
-    ("if", "filter", "switch", "no-op", "limit", "sort", "dedupe", "merge", "rename", "set", "split", "stop-and-error")
+    (
+        "if",
+        "filter",
+        "switch",
+        "no-op",
+        "limit",
+        "sort",
+        "dedupe",
+        "merge",
+        "rename",
+        "set",
+        "split",
+        "stop-and-error",
+        "wait",
+        "loop",
+    )
 )
 
 
@@ -26,7 +41,7 @@ def bring_together(
     by_id = {node.id: node for node in nodes if not node.commented}
     into: dict[End, list[DraftWire]] = defaultdict(list)
     for wire in wires:
-        if not wire.commented and wire.source.node in by_id and wire.target.node in by_id:
+        if not (wire.commented or wire.loop) and wire.source.node in by_id and wire.target.node in by_id:
             into[wire.target].append(wire)
     made: dict[str, bool] = {}  # by node: whether what it gives has a schema
     came: dict[str, bool] = {}  # whether what it takes has one: what fails leaves as it came
@@ -72,7 +87,7 @@ def _in_order(nodes: Mapping[str, DraftNode], wires: list[DraftWire]) -> list[Dr
     after: dict[str, list[str]] = defaultdict(list)
     waiting: dict[str, int] = dict.fromkeys(nodes, 0)
     for wire in wires:
-        if not wire.commented and wire.source.node in nodes and wire.target.node in nodes:
+        if not (wire.commented or wire.loop) and wire.source.node in nodes and wire.target.node in nodes:
             after[wire.source.node].append(wire.target.node)
             waiting[wire.target.node] += 1
     ready = [node for node, count in waiting.items() if not count]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from streamflow.sdk.node import Node
+from streamflow.sdk.params import param_types
 from streamflow.workflow.n8n.made import Made
 from streamflow.workflow.n8n.make_flow import foreign_trigger, silent
 from streamflow.workflow.n8n.model import Export, N8nNode
@@ -85,9 +86,13 @@ class Maker:
         if mapped is None:
             return None
         made = mapped.make(node, Values(self.names))
-        for kind in (made.kind, *(step.kind for step in made.before)):
-            if kind not in self.kinds:
-                raise NoEquivalent(f"there is no node kind {kind!r} here")
+        for name, params in ((made.kind, made.params), *((step.kind, step.params) for step in made.before)):
+            kind = self.kinds.get(name)
+            if kind is None:
+                raise NoEquivalent(f"there is no node kind {name!r} here")
+            known = param_types(kind)
+            if unknown := next((n for n in params if n not in known and f"{n}_ms" not in known), ""):
+                raise NoEquivalent(f"the node kind {name!r} has no {unknown!r} here")
         return made
 
     def _passing(self, node: N8nNode, made: Made, fate: NodeFate) -> Made:

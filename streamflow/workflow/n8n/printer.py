@@ -43,6 +43,7 @@ from streamflow.workflow.n8n.printed import (
 )
 from streamflow.workflow.n8n.problems import NoEquivalent
 
+CONSTANT_CHARS_MAX = 1_000
 PRINTED_CHARS_MAX = 4_000  # expressions have 4,096 at most
 
 _TYPES = {
@@ -63,7 +64,16 @@ class Names:
     nodes: Mapping[str, str] = field(default_factory=dict)
     workflow_name: str = ""
     vars: dict[str, str] = field(default_factory=dict)  # name -> where it came from
+    texts: dict[str, str] = field(default_factory=dict)  # long constants, by the variable that holds each
     notes: dict[str, None] = field(default_factory=dict)  # of the node at hand; in order, each once
+
+    def constant(self, value: object) -> Printed:
+        """A JSON value; a long text becomes a variable, since expressions are short."""
+        if not isinstance(value, str) or len(value) <= CONSTANT_CHARS_MAX:
+            return constant(value)
+        name = next((n for n, text in self.texts.items() if text == value), f"imported_text_{len(self.texts) + 1}")
+        self.texts[name] = value
+        return Printed(f"vars.{name}", "string", whole=True)
 
     def note(self, text: str) -> None:
         self.notes[text] = None
@@ -85,9 +95,9 @@ class Printer:
     def _value(self, tree: Js) -> Printed:
         match tree:
             case Literal(value=value):
-                return constant(value)
+                return self.names.constant(value)
             case Text(parts=parts):
-                return joined(constant(p) if isinstance(p, str) else self.print(p) for p in parts)
+                return joined(self.names.constant(p) if isinstance(p, str) else self.print(p) for p in parts)
             case Items(items=items):
                 return listed(self.print(i) for i in items)
             case Fields(fields=entries):

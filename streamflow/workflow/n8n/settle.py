@@ -74,9 +74,9 @@ def _take_back(errors: Sequence[Diagnostic], written: Written, refused: dict[int
     found = False
     if spread := next((e for e in errors if e.code in _SPREADING), None):
         # What removes duplicates moves items to other partitions; nodes that need all items then fail behind it.
-        for node in by_id.values():
-            if node.kind == "dedupe" and node.index is not None and node.index not in refused:
-                refused[node.index] = Refusal(f"it moves items to other partitions: {spread.message}"[:300])
+        for one in by_id.values():
+            if one.kind == "dedupe" and one.index is not None and one.index not in refused:
+                refused[one.index] = Refusal(f"it moves items to other partitions: {spread.message}"[:300])
                 found = True
         if found:
             return True
@@ -131,7 +131,13 @@ def _make_room(draft: Draft, stage: int) -> str:
 
 
 def _fits(draft: Draft, text: str) -> bool:
-    values = sum(_count(node.to_plain()) + 2 for node in draft.nodes) + len(draft.wires) + _count(draft.tests)
+    values = (
+        len(draft.vars)
+        + len(draft.texts)
+        + sum(_count(node.to_plain()) + 2 for node in draft.nodes)
+        + len(draft.wires)
+        + _count(draft.tests)
+    )
     return len(text.encode()) < SIZE_BYTES_MAX * _ROOM and values < NODES_MAX * _ROOM
 
 

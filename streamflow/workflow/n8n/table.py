@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamflow.workflow.n8n import make_conditions, make_fields, make_flow, make_lists, make_merges
+from streamflow.workflow.n8n import make_conditions, make_control, make_fields, make_flow, make_lists, make_merges
 from streamflow.workflow.n8n.made import Mapped
 
 MAPPINGS: tuple[Mapped, ...] = (
     *make_flow.MAPPINGS,
+    *make_control.MAPPINGS,
     *make_conditions.MAPPINGS,
     *make_fields.MAPPINGS,
     *make_lists.MAPPINGS,
@@ -43,7 +44,5 @@ def why_none(kind: str) -> str:
         "code": "code has to be written anew as a function",
         "function": "code has to be written anew as a function",
         "functionItem": "code has to be written anew as a function",
-        "splitInBatches": "a loop over batches",
-        "wait": "a wait",
         "executeWorkflow": "another workflow",
     }.get(kind, "no equivalent")

@@ -67,7 +67,7 @@ class Values:
             return listed(self.value(inner) for inner in value)
         if isinstance(raw, Mapping):
             return fields((key, self.value(value[key])) for key in raw)
-        return constant(raw)
+        return self.names.constant(raw)
 
     def code(self, source: str, path: str) -> Printed:
         """A bare JavaScript expression."""
@@ -104,7 +104,7 @@ class Values:
                 return NULL if "{{" in text else constant("")
             if len(found) == 1 and not isinstance(found[0], str):
                 return self.printer.print(found[0])
-            return joined(constant(p) if isinstance(p, str) else self.printer.print(p) for p in found)
+            return joined(self.names.constant(p) if isinstance(p, str) else self.printer.print(p) for p in found)
         except NoEquivalent as error:
             raise NoEquivalent(error.what, path=error.path or path) from None
 

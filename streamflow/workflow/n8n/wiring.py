@@ -10,6 +10,7 @@ from streamflow.sdk.node import Node
 from streamflow.workflow.model import ERROR_PORT
 from streamflow.workflow.n8n.draft import DraftNode, DraftWire, End
 from streamflow.workflow.n8n.made import Made, port_of
+from streamflow.workflow.n8n.make_control import BACK, LOOP
 from streamflow.workflow.n8n.model import Export, N8nNode, N8nWire
 from streamflow.workflow.n8n.names import unique
 from streamflow.workflow.n8n.report import WireFate, WireOutcome
@@ -36,6 +37,7 @@ class Wiring:
     fates: list[WireFate] = field(default_factory=list)
     added: list[DraftNode] = field(default_factory=list)
     parts: list[list[DraftWire]] = field(default_factory=list)  # what stands for each wire of the export
+    _nodes: dict[int, N8nNode] = field(default_factory=dict)
     _by_ends: dict[tuple[End, End], tuple[tuple[int, int, int, int], DraftWire]] = field(default_factory=dict)
 
     def connect(self) -> None:
@@ -70,7 +72,7 @@ class Wiring:
                 return "left_out", self.left[end]
         if wire.target in self.roles.triggers:
             return "left_out", "a trigger takes no items"
-        if wire.index in self.back:
+        if wire.index in self.back and self.made[wire.target].kind != LOOP:
             return "left_out", "it leads back: there is no loop here"
         return None
 
@@ -79,10 +81,12 @@ class Wiring:
         assert wire.target is not None
         made, into = self.made[wire.source], self.made[wire.target]
         port = self._source_port(wire, made)
-        entry = port_of(into.inputs, wire.input)
+        looping = wire.index in self.back
+        entry = BACK if looping else port_of(into.inputs, wire.input)
         why = ""
         if port is None:
-            why = f"{made.kind} cannot fail here"
+            disabled = self._node(wire.source).disabled
+            why = "the node is disabled: nothing fails in it" if disabled else f"{made.kind} cannot fail here"
         elif entry == "":
             why = into.unwired
         elif port == "":
@@ -103,8 +107,8 @@ class Wiring:
         assert wire.source is not None
         node = self._node(wire.source)
         regular = max(1, len(made.outputs)) if len(made.outputs) != 1 else 1
-        if node.on_error == CONTINUE_ERROR and wire.output >= regular and not node.disabled:
-            return ERROR_PORT if self._can_fail(made) else None
+        if node.on_error == CONTINUE_ERROR and wire.output >= regular:
+            return ERROR_PORT if self._can_fail(made) and not node.disabled else None
         return port_of(made.outputs, wire.output)
 
     def _can_fail(self, made: Made) -> bool:
@@ -127,11 +131,13 @@ class Wiring:
 
     def _join(self, source: End, target: End, ends: tuple[int, int, int, int], fate: WireFate) -> None:
         """Connect two ports. Ports may be joined once: a second wire between other ports of n8n goes by a no-op."""
-        first, wire = self._by_ends.setdefault((source, target), (ends, DraftWire(source=source, target=target)))
-        if wire not in self.wires:
+        known = self._by_ends.get((source, target))
+        if known is None:
+            wire = DraftWire(source=source, target=target, loop=target.port == BACK)
+            self._by_ends[source, target] = ends, wire
             self.wires.append(wire)
-        elif first == ends:
-            fate.why = "it was there twice"
+        elif known[0] == ends:
+            wire, fate.why = known[1], "it was there twice"
         else:
             between = unique(f"{source.node}-again", self.taken)
             self.added.append(DraftNode(id=between, kind="no-op", params={}, comments=("The same items once more.",)))
@@ -177,7 +183,9 @@ class Wiring:
         self.wires.append(DraftWire(source=next(ends), target=next(ends), commented=why))
 
     def _node(self, index: int) -> N8nNode:
-        return next(n for n in self.export.nodes if n.index == index)
+        if not self._nodes:
+            self._nodes.update((node.index, node) for node in self.export.nodes)
+        return self._nodes[index]
 
 
 def drop_unreached(nodes: list[DraftNode], wires: list[DraftWire], triggers: set[str]) -> set[str]:

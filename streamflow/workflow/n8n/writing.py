@@ -26,8 +26,10 @@ def write(draft: Draft, summary: list[str]) -> Written:
     lines += ["", *lines_of("workflow", draft.workflow, 0)]
     if draft.title and draft.title != draft.workflow:
         lines += lines_of("description", draft.title, 0)
-    if draft.vars:
+    if draft.vars or draft.texts:
         lines.append("vars:")
+        for name, text in draft.texts.items():
+            lines += lines_of(name, text, 2)
         for name, source in draft.vars.items():
             lines.append(f'  {key_text(name)}: ""{comment(f"{source} of n8n: give it a value", 2)[0]}')
     lines.append("nodes:")
@@ -59,5 +61,9 @@ def _connections(draft: Draft, lines: list[str], made: Written) -> None:
         if wire.commented:
             lines += comment(f"{wire}: left out, {wire.commented}", 2)
         else:
-            lines.append(f"  - {wire}")
+            lines.append(f"  - {_looping(wire) if wire.loop else wire}")
             made.wires[len(lines)] = wire
+
+
+def _looping(wire: DraftWire) -> str:
+    return f"{{from: {wire.source}, to: {wire.target.node}, input: {wire.target.port}, type: loop}}"
