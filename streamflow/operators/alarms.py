@@ -11,6 +11,8 @@ from typing import Final
 from streamflow.sdk.state import StateStore
 
 NEVER: Final = 2**62  # due at no time; what is put for it is never found
+ENTRIES_MAX: Final = 20_000  # that are taken at once
+BYTES_MAX: Final = 8 << 20
 _SHIFT: Final = 1 << 63  # moves signed times to unsigned ones: bytewise order is then the order of time
 _UNKNOWN: Final = -1
 
@@ -47,11 +49,21 @@ class Alarms:
         return self._next_ms
 
     def take(self, store: StateStore, now_ms: int) -> list[tuple[int, bytes, bytes]]:
-        """Remove and return what is due by then, in order: (time, rest of its name, value)."""
+        """Remove and return what is due by then, in order: (time, rest of its name, value).
+
+        At most ENTRIES_MAX entries, and no more once they have BYTES_MAX: what is left is due still.
+        """
         self.next_ms(store)
-        found = list(store.scan(self.name(self._floor_ms, b""), self.name(now_ms + 1, b"")))
+        found: list[tuple[bytes, bytes]] = []
+        size_bytes, floor_ms = 0, now_ms + 1
+        for name, value in store.scan(self.name(self._floor_ms, b""), self.name(now_ms + 1, b"")):
+            if len(found) >= ENTRIES_MAX or size_bytes >= BYTES_MAX:
+                floor_ms = self.read(name)[0]
+                break
+            found.append((name, value))
+            size_bytes += len(value)
         store.delete_many([name for name, _ in found])
-        self._floor_ms = max(self._floor_ms, now_ms + 1)
+        self._floor_ms = max(self._floor_ms, floor_ms)
         self._look(store)
         return [(*self.read(name), value) for name, value in found]
 

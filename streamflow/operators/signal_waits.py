@@ -139,8 +139,9 @@ class SignalWaitOperator:
         store = ctx.store(STORE)
         ringing = self._lists.ringing(store, ctx.now_ms)
         lists = self._lists.load(store, list(dict.fromkeys(key for _, key in ringing)))
+        rung = set(ringing)
         over = [one for at_ms, key in ringing for one in lists[key] if one.due_ms == at_ms]
-        left = {key: [(one, one.data) for one in kept if one.due_ms > ctx.now_ms] for key, kept in lists.items()}
+        left = {k: [(one, one.data) for one in kept if (one.due_ms, k) not in rung] for k, kept in lists.items()}
         self._lists.keep(store, {k: {one.due_ms for one, _ in v if one.due_ms < NEVER} for k, v in left.items()}, left)
         late = [one.data for one in over if one.kind == ITEM]
         vain = [one.data for one in over if one.kind == SIGNAL]

@@ -309,7 +309,7 @@ class Task:
             self.halted = self._reader.stopped
             return False
         now_ms = self._clock_ms()
-        woke = self._stop_at is None and await self._wake(now_ms)
+        woke = await self._wake_all(now_ms)
         if woke and self._stop_at is not None:
             return True  # what was fetched is to be read again
         stepped = fetched is not None and await self._step(fetched, now_ms)
@@ -452,11 +452,20 @@ class Task:
         quiet = JournalStep(at=at, range=OffsetRange(here, here), now_ms=now_ms, idle=done.idle)
         self._add(done, now_ms, [quiet])
 
-    async def _wake(self, now_ms: int) -> bool:
-        """A step without records: operators that wait for the clock act. False: it is time for none of them.
+    async def _wake_all(self, now_ms: int) -> bool:
+        """Operators that wait for the clock act, in as many steps as they need. False: it is time for none of them.
 
-        It comes before the rows of the same reading of the clock, so that what is due is not overtaken by them.
+        They come before the rows of the same reading of the clock, so that what is due is not overtaken by them.
         """
+        woke = False
+        while self._stop_at is None and await self._wake(now_ms):
+            woke = True
+            if self._pending.size_bytes >= self._policy.pending_bytes_max:
+                await self.commit()
+        return woke
+
+    async def _wake(self, now_ms: int) -> bool:
+        """A step without records: operators that wait for the clock act. False: it is time for none of them."""
         at = next(iter(self._program.inputs))
         here = self.positions[at]
         if not self._program.is_due(now_ms):

@@ -131,7 +131,8 @@ class Waits(Protocol):
 
     def wake(self, ctx: Context) -> Result:
         """Called between steps when `due_ms` is not above `ctx.now_ms`, which is recorded in the journal: a replay
-        wakes it at the same place with the same clock. Its outputs are out of state (`emitted`), in order, with `@row`
+        wakes it at the same place with the same clock. It may leave some of what is due for another call, which comes
+        before any row. Its outputs are out of state (`emitted`), in order, with `@row`
         numbering them from 0 and `@wm` (where rows have it) being `ctx.watermark_ms`; so is what `failed`.
         """
         ...

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.operators import alarms
 from streamflow.replay.follow import follow
 from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
@@ -297,6 +298,55 @@ def test_many_items_and_signals_in_any_order(seed: int, tmp_path: Path) -> None:
         assert sorted(found) == [(n, n) for n in range(300)]
         report = await audited(log, topology)
         assert report.ok, report.text()
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+def test_much_that_is_due_at_once_is_woken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due still goes before the rows that come at the same reading of the clock; a replay does the same."""
+    monkeypatch.setattr(alarms, "ENTRIES_MAX", 4)
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(APPROVALS, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=True), bench.log
+        await ground.begin()
+        await ground.items(*range(50))
+        await ground.at(1_000)
+        await ground.approve(*range(50))
+        await ground.at(61_000)
+        assert await out(log, "late") == list(range(50))
+        assert await out(log, "done") == []
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+def test_a_time_out_may_stop_the_workflow(tmp_path: Path) -> None:
+    """Where nothing is connected to `timeout` the item fails, and the policy of its node holds."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    text = APPROVALS.replace("signal: approval", "signal: approval, on_error: stop").replace(
+        ", approved.timeout -> late", ""
+    )
+    topology = compiled(text.replace("  late: {type: publish, topic: late, format: json}\n", ""), tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=False), bench.log
+        await ground.begin()
+        await ground.items(1, 2)
+        await ground.at(1_000)
+        await ground.approve(2)
+        await ground.approve(3)  # in vain: that stops nothing
+        await ground.at(2_000)
+        await ground.at(40_000)
+        assert await ground.dead() == 1
+        halted = [task.halted for task in bench.tasks.values() if task.halted is not None]
+        assert not halted
+        await ground.at(61_000)
+        (stopped,) = [task.halted for task in bench.tasks.values() if task.halted is not None]
+        assert "timed_out" in stopped.message
+        assert await out(log, "done") == [2]
         await replays(topology, log, tmp_path)
 
     benched(tmp_path, topology, work)
