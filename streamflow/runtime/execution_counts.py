@@ -77,6 +77,7 @@ class Counts:
     woken: NDArray[np.bool_]  # rows of it came out of state
     errors: pl.DataFrame  # `number` (of the execution) and the first of its errors
     tasks: Ints  # where its end has come: to how many tasks of the stage it does; else 0
+    samples: dict[int, list[dict[str, str]]] = field(default_factory=dict)  # by number: node, port, item
 
     def __len__(self) -> int:
         return len(self.executions)

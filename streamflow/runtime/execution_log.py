@@ -10,8 +10,8 @@ import polars as pl
 from streamflow.codecs import decoder
 from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
-from streamflow.runtime.execution_records import SPEC
 from streamflow.runtime.execution_states import Reach, States, decode_records, fold, statuses
+from streamflow.runtime.execution_tails import SPEC
 from streamflow.sdk.log import Log
 from streamflow.topology.plan import StagePlan, Topology
 

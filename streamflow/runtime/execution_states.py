@@ -16,7 +16,7 @@ import polars as pl
 
 from streamflow.codecs import Decoder, decoder
 from streamflow.model.execution_status import legal
-from streamflow.runtime.execution_records import SPEC
+from streamflow.runtime.execution_tails import SPEC
 from streamflow.sdk.errors import CodecError, StreamflowError
 from streamflow.sdk.log import RecordBatch
 from streamflow.topology.plan import StagePlan, Topology

@@ -12,7 +12,8 @@ from streamflow.model.positions import TopicPartition
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.emit import batch_bytes_max
 from streamflow.runtime.execution_counts import Fate, Ints
-from streamflow.runtime.execution_records import ExecutionWriter, Moment
+from streamflow.runtime.execution_records import ExecutionWriter
+from streamflow.runtime.execution_tails import Moment
 from streamflow.runtime.executions import Watch
 from streamflow.runtime.graph import Graph
 from streamflow.runtime.seed import Seeder

@@ -13,8 +13,9 @@ from streamflow.codecs.envelope import as_read
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, TS
 from streamflow.model.positions import TopicPartition
 from streamflow.runtime.execution_counts import Counts
-from streamflow.runtime.execution_records import MESSAGE_CHARS_MAX, SPEC, ExecutionWriter, Moment, patterns
+from streamflow.runtime.execution_records import MESSAGE_CHARS_MAX, ExecutionWriter, patterns
 from streamflow.runtime.execution_states import IllegalTransition, Reach, States, decode_records, fold, statuses
+from streamflow.runtime.execution_tails import SPEC, Moment
 from streamflow.sdk.log import NewBatch
 from streamflow.topology.plan import NodePlan, SinkPlan, StagePlan, Wire
 
@@ -72,9 +73,10 @@ def read(batches: Sequence[NewBatch]) -> pl.DataFrame:
     return decode_records(stored)
 
 
-def test_bytes_are_those_of_the_plain_encoder() -> None:
+@pytest.mark.parametrize("executions", [1, 7, 500])  # few patterns are written one by one
+def test_bytes_are_those_of_the_plain_encoder(executions: int) -> None:
     """Method: decode what was written by pattern, encode it row by row with the codec of the topic, compare bytes."""
-    (written,) = writer().encode(counts(500), Moment(TopicPartition("in", 0), 17, 1_700_000_000_000)).values()
+    (written,) = writer().encode(counts(executions), Moment(TopicPartition("in", 0), 17, 1_700_000_000_000)).values()
     frame = read(written)
     keyed = frame.with_columns(
         pl.col("execution").cast(pl.Binary).alias(KEY), pl.lit(1_700_000_000_000, dtype=pl.Int64).alias(TS)
