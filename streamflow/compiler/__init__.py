@@ -5,6 +5,7 @@ loops        bodies of loops can be run within a step
 expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
 partition    repartitions before keyed ports that need them
+meet         topics for branches that meet behind a repartition of one of them
 extents      how far an execution reaches at each node; whole-set nodes checked
 typecheck    schemas of all wires, types of all expressions
 fuse         stages: what runs together between topics
@@ -25,6 +26,7 @@ from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
 from streamflow.compiler.global_tables import refer_to_global_tables
 from streamflow.compiler.loops import check_loops
+from streamflow.compiler.meet import meet
 from streamflow.compiler.name_topics import name_topics
 from streamflow.compiler.partition import partition
 from streamflow.compiler.resolve import resolve
@@ -51,6 +53,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     findings += found
     graph, found = partition(graph, registry)
     findings += found
+    graph = meet(graph, registry)
     reach, found = extents(graph)
     findings += found
     typed, found = typecheck(

@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamflow.compiler.codes import STAGE_CYCLE, TOPIC_READ_TWICE
-from streamflow.compiler.graph import Graph, TypedGraph
+from streamflow.compiler.graph import ERROR_PORT, Graph, TypedGraph
 from streamflow.sdk.places import Diagnostic
+from streamflow.topology.failures import ONWARD_PORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def fuse(typed: TypedGraph) -> tuple[Groups, list[Diagnostic]]:
     graph = typed.graph
     groups: list[Group] = []
     findings: list[Diagnostic] = []
-    for component in _components(graph):
+    for component in components(graph):
         inputs = tuple(sorted(m.removeprefix(_ENTRY) for m in component if m.startswith(_ENTRY)))
         nodes = tuple(n for n in graph.order if n in component)
         if not inputs or not nodes:
@@ -70,11 +71,16 @@ def fuse(typed: TypedGraph) -> tuple[Groups, list[Diagnostic]]:
 _ENTRY = "\0"  # marks an entry in a component: the rows of a trigger or repartition, apart from the node itself
 
 
+def entry(node: str) -> str:
+    """Stands in `components` for the rows of a trigger or repartition, as they enter a stage."""
+    return _ENTRY + node
+
+
 def _in_order(graph: Graph, ids: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n for n in graph.order if n in ids)
 
 
-def _components(graph: Graph) -> list[set[str]]:
+def components(graph: Graph) -> list[set[str]]:
     """Nodes joined by wires within a stage. Triggers are entries; a repartition is a node here, an entry elsewhere."""
     parent: dict[str, str] = {}
 
@@ -85,15 +91,15 @@ def _components(graph: Graph) -> list[set[str]]:
 
     for node_id, node in graph.nodes.items():
         if node.is_trigger or node.repartitions:
-            root(_ENTRY + node_id)
+            root(entry(node_id))
         if not node.is_trigger:
             root(node_id)
     for edge in graph.edges:
         if graph.nodes[edge.target].node.is_global():
             continue  # rows go to those who look into it, beside the stages
         start = graph.nodes[edge.source]
-        leaves = edge.port != "error" and (start.is_trigger or start.repartitions)
-        parent[root(_ENTRY + edge.source if leaves else edge.source)] = root(edge.target)
+        leaves = edge.port not in (ERROR_PORT, ONWARD_PORT) and (start.is_trigger or start.repartitions)
+        parent[root(entry(edge.source) if leaves else edge.source)] = root(edge.target)
     found: dict[str, set[str]] = {}
     for member in list(parent):
         found.setdefault(root(member), set()).add(member)

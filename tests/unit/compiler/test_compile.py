@@ -153,16 +153,6 @@ def test_sorting_a_file_behind_a_repartition_is_refused(folder: Path) -> None:
     assert topology.topic("w.by.repartition").partitions == topology.partitions_default
 
 
-def test_a_branch_around_a_repartition_is_refused(folder: Path) -> None:
-    nodes = f"""{PLACED}
-        by: {{type: repartition, key: customer}}
-        both: {{type: merge}}
-        out: {{type: publish, topic: t.out}}"""
-    wires = """placed -> [by, both]
-        by -> both -> out"""
-    assert found(folder, nodes, wires) == [("SF227", 5)]
-
-
 def test_two_triggers_of_a_stage_may_not_read_the_same_topic(folder: Path) -> None:
     nodes = f"""{PLACED}
         again: {{type: event, topic: shop.orders, schema: order.avsc}}
