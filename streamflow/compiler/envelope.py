@@ -14,6 +14,7 @@ from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import Graph, TypedGraph
 from streamflow.compiler.walk import expressions_of
 from streamflow.expressions import WHOLE, references
+from streamflow.model import dead_letter
 from streamflow.model.batch import (
     EXECUTION,
     GONE,
@@ -32,7 +33,6 @@ from streamflow.model.batch import (
     kept_column,
 )
 from streamflow.model.types import BOOL, BYTES, INT, LONG, PAYLOAD, STRING, Schema, Type
-from streamflow.topology import envelopes
 from streamflow.topology.plan import EnvelopeField
 
 # Columns that an expression's `meta.<name>` is read from.
@@ -57,7 +57,7 @@ _CARRIED: Mapping[str, Type] = {
     PATH: BYTES,
     TOPIC: STRING,
     PARTITION: INT,
-    HEADERS: envelopes.HEADERS,
+    HEADERS: dead_letter.HEADERS,
 }
 
 

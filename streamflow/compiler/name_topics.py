@@ -17,10 +17,11 @@ from streamflow.compiler.codes import FEEDBACK, TOPIC_COLLISION, TOPIC_ENCODINGS
 from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
+from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
-from streamflow.topology.envelopes import DEAD_LETTER, EXECUTION
+from streamflow.topology.envelopes import EXECUTION
 from streamflow.topology.plan import EnvelopeField, TopicPlan
 from streamflow.workflow.model import WorkflowPolicies
 

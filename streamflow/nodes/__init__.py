@@ -7,6 +7,7 @@ from streamflow.nodes.batch import BatchNode
 from streamflow.nodes.compensating import FailAgain
 from streamflow.nodes.debounce import Debounce
 from streamflow.nodes.dedupe import Dedupe
+from streamflow.nodes.error_trigger import ErrorTrigger
 from streamflow.nodes.event import Event
 from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
@@ -50,6 +51,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Code,
     Debounce,
     Dedupe,
+    ErrorTrigger,
     Event,
     File,
     Filter,

@@ -10,10 +10,10 @@ import polars as pl
 
 from streamflow.codecs import CodecSpec, decoder, encoder
 from streamflow.model.batch import HEADERS_DTYPE, KEY, POSITION, TS
+from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import frame_schema
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.log import NewBatch, RecordBatch
-from streamflow.topology.envelopes import DEAD_LETTER
 
 SPEC: Final = CodecSpec(format="avro", schema=DEAD_LETTER, name=DEAD_LETTER.name)
 MESSAGE_CHARS_MAX: Final = 4_000

@@ -1,6 +1,7 @@
 """The records that are streamflow's own: error items, dead letters, the generic DataItem and executions.
 
-One place says what they hold; the files in `schemas/` are this, written out (`tests/unit/topology` compares them).
+One place says what they hold (dead letters: `model/dead_letter.py`, since a trigger reads them); the files in
+`schemas/` are this, written out (`tests/unit/topology` compares them).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from streamflow.codecs.avrotypes import schema_to_avro
+from streamflow.model.dead_letter import DEAD_LETTER, documented
 from streamflow.model.execution_status import NODE_STATUSES
 from streamflow.model.types import (
     BOOL,
@@ -30,7 +32,6 @@ from streamflow.operators.signals import SIGNAL
 
 _JSON: Final = Type(kind="any")
 _TIMESTAMP: Final = Type(kind="timestamp", unit="ms")
-HEADERS: Final = array_of(record_of({"key": STRING, "value": BYTES.optional()}, name="streamflow.Header"))
 ITEM_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRING}, name="ItemError")
 
 TRIED_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRING, "attempt": INT}, name="TriedError")
@@ -47,38 +48,7 @@ def error_schema(schema: Schema, *, attempts: bool = False) -> Schema:
     return replace(schema, name="", fields=(*kept, Field(name="error", type=TRIED_ERROR if attempts else ITEM_ERROR)))
 
 
-def _documented(name: str, doc: str, fields: list[tuple[str, Type, str]]) -> Schema:
-    return Type(
-        kind="record",
-        name=name,
-        doc=doc,
-        fields=tuple(Field(name=n, type=t, doc=d, has_default=t.nullable, default=None) for n, t, d in fields),
-    )
-
-
-DEAD_LETTER: Final[Schema] = _documented(
-    "streamflow.DeadLetter",
-    "An item that failed and may be redriven, with all that is needed to find out why.",
-    [
-        ("workflow", STRING, "Id of the workflow."),
-        ("stage", STRING, "Stage whose task met the failure."),
-        ("node", STRING, "Node in which the item failed."),
-        ("code", STRING, "Kind of failure, such as division_by_zero."),
-        ("message", STRING, "What happened, for people."),
-        ("attempt", INT, "How often the item was tried, from 1."),
-        ("execution", STRING.optional(), "Id of the execution that the item belonged to."),
-        ("topic", STRING, "Topic that the record was read from; empty for items of a trigger that is no topic."),
-        ("partition", INT, "Partition that the record was read from; -1 where there is no record."),
-        ("offset", LONG, "Offset of the record; -1 where there is no record."),
-        ("timestamp", _TIMESTAMP, "Event time of the item, never the time of the failure: a replay writes the same."),
-        ("key", BYTES.optional(), "Key of the record, byte for byte."),
-        ("value", BYTES.optional(), "Value of the record, byte for byte."),
-        ("headers", HEADERS, "Headers of the record, in order."),
-        ("item", STRING.optional(), "The failing item as JSON, where no single record stands for it."),
-    ],
-)
-
-DATA_ITEM: Final[Schema] = _documented(
+DATA_ITEM: Final[Schema] = documented(
     "streamflow.DataItem",
     "The generic form of an item on an internal topic, for payloads without a schema. Topics of typed items have a "
     "record of their own, with the payload inline and of the rest only what something downstream uses.",
@@ -92,7 +62,7 @@ DATA_ITEM: Final[Schema] = _documented(
         (
             "binaries",
             array_of(
-                _documented(
+                documented(
                     "streamflow.BinaryReference",
                     "Bytes that are kept outside the log.",
                     [
@@ -107,7 +77,7 @@ DATA_ITEM: Final[Schema] = _documented(
         ),
         (
             "metadata",
-            _documented(
+            documented(
                 "streamflow.ItemMetadata",
                 "Where the item comes from.",
                 [
@@ -124,7 +94,7 @@ DATA_ITEM: Final[Schema] = _documented(
         ),
         (
             "quality",
-            _documented(
+            documented(
                 "streamflow.ItemQuality",
                 "Scores from 0 to 1; null where nothing measured them.",
                 [
@@ -137,7 +107,7 @@ DATA_ITEM: Final[Schema] = _documented(
     ],
 )
 
-_NODE_STEP: Final[Schema] = _documented(
+_NODE_STEP: Final[Schema] = documented(
     "streamflow.NodeStep",
     "Rows of an execution at one node in one step.",
     [
@@ -158,7 +128,7 @@ _NODE_STEP: Final[Schema] = _documented(
     ],
 )
 
-EXECUTION: Final[Schema] = _documented(
+EXECUTION: Final[Schema] = documented(
     "streamflow.Execution",
     "What became of the items of one execution in one step of a stage. Written only for workflows that keep records of "
     "executions; all records of one have its id as their key, and added up they tell how it stands.",
@@ -170,7 +140,7 @@ EXECUTION: Final[Schema] = _documented(
         (
             "samples",
             array_of(
-                _documented(
+                documented(
                     "streamflow.Sample",
                     "An item that a node gave.",
                     [
@@ -202,7 +172,7 @@ EXECUTION: Final[Schema] = _documented(
         (
             "edges",
             array_of(
-                _documented(
+                documented(
                     "streamflow.EdgeStep",
                     "Rows of an execution between two stages.",
                     [

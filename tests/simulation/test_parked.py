@@ -12,7 +12,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from streamflow.cli.main import app
 from streamflow.codecs.recordbatch import from_records
 from streamflow.codecs.records import Record
 from streamflow.logs.embedded import EmbeddedLog
@@ -156,6 +158,24 @@ def test_what_is_given_up_stops_the_workflow_where_that_is_the_policy(tmp_path: 
             await bench.start("numbers", 0)
 
     benched(tmp_path, topology, work)
+
+
+def test_what_waits_can_be_seen(tmp_path: Path) -> None:
+    text = WORKFLOW.format(function="thirds", attempts=3, delay="1h", delay_max="2h", more=PLAIN)
+    (tmp_path / "workflow.yaml").write_text(text)
+
+    async def fill(log: EmbeddedLog) -> None:
+        await send(log, [(n % 4, n) for n in range(1, 10)])
+
+    asyncio.run(with_log(tmp_path / "log", fill))
+    workflow, log = str(tmp_path / "workflow.yaml"), str(tmp_path / "log")
+    assert CliRunner().invoke(app, ["run", workflow, "--until-end", "--log", log]).exit_code == 0
+    told = CliRunner().invoke(app, ["state", workflow, "shaky", "--log", log, "--json"])
+    assert told.exit_code == 0, told.output
+    waiting = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [(w["key"], w["values"]["waits_behind"], w["values"]["@item"]) for w in waiting] == [
+        ("1", 0, {"k": 1, "n": 9}), ("2", 0, {"k": 2, "n": 6}), ("3", 0, {"k": 3, "n": 3}), ("3", 1, {"k": 3, "n": 7}),
+    ]  # fmt: skip
 
 
 def run(folder: Path, *options: str, crash_at: str = "") -> int:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from streamflow.codecs.recordbatch import as_read
 from streamflow.codecs.records import Record, from_records, records
+from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.runtime.deadletter import (
     MESSAGE_CHARS_MAX,
     RECORD_BYTES_MAX,
@@ -16,7 +17,7 @@ from streamflow.runtime.deadletter import (
 )
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.log import NewBatch, RecordBatch
-from streamflow.topology.envelopes import DEAD_LETTER, avro_of
+from streamflow.topology.envelopes import avro_of
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=6)
 LETTERS = st.builds(

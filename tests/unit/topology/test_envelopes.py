@@ -10,8 +10,9 @@ import fastavro
 import pytest
 
 from streamflow.codecs.avrotypes import schema_from_avro
+from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import ANY, BYTES, LONG, STRING, record_of
-from streamflow.topology.envelopes import DEAD_LETTER, FILES, ITEM_ERROR, error_schema, file_text, write_files
+from streamflow.topology.envelopes import FILES, ITEM_ERROR, error_schema, file_text, write_files
 
 FOLDER = Path(__file__).parents[3] / "schemas"
 UPDATE = bool(os.environ.get("STREAMFLOW_UPDATE_GOLDEN"))
