@@ -28,6 +28,7 @@ class GraphNode:
     node: Node
     raw: RawParams  # as written: where each parameter stands
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)
+    inside: str = ""  # what ids have before those that were written: `priced.` in sub-flow `priced`
 
     @property
     def place(self) -> Place:
@@ -35,8 +36,10 @@ class GraphNode:
 
     @property
     def is_written(self) -> bool:
-        """Whether a user wrote it; ids of nodes that the compiler puts in hold a dot."""
-        return "." not in self.id
+        """Whether a user wrote it; ids of nodes that the compiler puts in hold a dot, or one more
+        than the sub-flow that they are in.
+        """
+        return "." not in self.id.removeprefix(self.inside)
 
     @property
     def is_trigger(self) -> bool:
@@ -61,7 +64,7 @@ class GraphNode:
     @property
     def written_id(self) -> str:
         """The id that the user gave: that of the node which this one was put in for, if it was."""
-        return self.id.partition(".")[0]
+        return self.inside + self.id.removeprefix(self.inside).partition(".")[0]
 
     def place_of(self, param: str) -> Place:
         """Where a parameter stands; `param` is a path such as `fields.total` or `by[0].value`. A duration may stand

@@ -30,6 +30,7 @@ from streamflow.nodes.set import Set
 from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
+from streamflow.nodes.sub_flow import Return, SubFlow, SubFlowEntry, SubFlowErrors, SubFlowTrigger
 from streamflow.nodes.switch import Switch
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
@@ -64,10 +65,13 @@ BUILTIN: tuple[type[Node], ...] = (
     Reduce,
     Rename,
     Repartition,
+    Return,
     Set,
     Sort,
     Split,
     StopAndError,
+    SubFlow,
+    SubFlowTrigger,
     Switch,
     Table,
     TableJoin,
@@ -79,7 +83,7 @@ BUILTIN: tuple[type[Node], ...] = (
 
 
 # What the compiler makes of others.
-PARTS: tuple[type[Node], ...] = (ForeignRows, ForeignMatches, ForeignResult, GlobalLookup)
+PARTS: tuple[type[Node], ...] = (ForeignRows, ForeignMatches, ForeignResult, GlobalLookup, SubFlowEntry, SubFlowErrors)
 
 
 def registry() -> NodeRegistry:
