@@ -6,10 +6,12 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, Template
+from streamflow.sdk.places import Place
 
 _TOKEN = re.compile(
     r"""(?P<string>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?P<number>\d[\w.]*)|(?P<name>\$?[^\W\d]\w*)|(?P<space>\s+)"""
@@ -17,6 +19,22 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _HOLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class RenamedPlace(Place):
+    """Where an expression stands that was rewritten: columns count in what the user wrote."""
+
+    parts: tuple[tuple[str, str], ...] = ()
+
+    def moved(self, columns: int) -> Place:
+        written = 0
+        for old, new in self.parts:
+            if columns < len(new):
+                return Place(self.file, self.line, self.column + written + min(columns, max(len(old) - 1, 0)))
+            columns -= len(new)
+            written += len(old)
+        return Place(self.file, self.line, self.column + written + columns)
 
 
 def within(node: Node, prefix: str) -> Node:
@@ -29,8 +47,12 @@ def within(node: Node, prefix: str) -> Node:
 def _changed(value: Any, prefix: str) -> Any:
     """`value` itself where nothing in it changes."""
     if isinstance(value, Expression):
-        text = renamed(value.text, prefix)
-        return value if text == value.text else Expression(text, value.place)
+        parts = _renamed(value.text, prefix)
+        text = "".join(new for _, new in parts)
+        if text == value.text:
+            return value
+        place = value.place
+        return Expression(text, RenamedPlace(place.file, place.line, place.column, parts=parts) if place.line else place)
     if isinstance(value, Template):
         text = _HOLE.sub(lambda hole: "{{" + renamed(hole[1], prefix) + "}}", value.text)
         return value if text == value.text else Template(text, value.place)
@@ -49,6 +71,11 @@ def _changed(value: Any, prefix: str) -> Any:
 
 def renamed(text: str, prefix: str) -> str:
     """The text of an expression, for nodes whose ids have `prefix` and variables that stand under it."""
+    return "".join(new for _, new in _renamed(text, prefix))
+
+
+def _renamed(text: str, prefix: str) -> tuple[tuple[str, str], ...]:
+    """Pieces of the text: as they were, and as they are."""
     tokens = [(t.lastgroup, t.group()) for t in _TOKEN.finditer(text)]
     spoken = [at for at, (kind, _) in enumerate(tokens) if kind != "space"]
     out = [token for _, token in tokens]
@@ -68,7 +95,7 @@ def renamed(text: str, prefix: str) -> str:
                 out[spoken[n + 1]], out[spoken[n + 2]] = "", f"[{_quoted(prefix + name)}]"
             elif opens in ("[", "(") and name[:1] in ("'", '"'):
                 out[spoken[n + 2]] = name[0] + prefix + name[1:]
-    return "".join(out)
+    return tuple((token, new) for (_, token), new in zip(tokens, out, strict=True))
 
 
 def _quoted(text: str) -> str:
