@@ -1,6 +1,7 @@
 """The compiler: a workflow document becomes a topology. One pass per file, each from one intermediate to the next.
 
 resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
+subflows     nodes that stand for other files become the nodes of these
 loops        bodies of loops can be run within a step
 expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
@@ -16,6 +17,7 @@ assemble     the frozen plan
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from streamflow.compiler.assemble import assemble
@@ -31,6 +33,7 @@ from streamflow.compiler.name_topics import name_topics
 from streamflow.compiler.partition import partition
 from streamflow.compiler.resolve import resolve
 from streamflow.compiler.schemas import SchemaLoader
+from streamflow.compiler.subflows import include, with_users
 from streamflow.compiler.typecheck import typecheck
 from streamflow.sdk.places import Diagnostic
 from streamflow.sdk.registry import NodeRegistry
@@ -47,6 +50,9 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     """
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
+    included = include(graph, document, registry)
+    graph, document = included.graph, replace(document, vars={**document.vars, **included.vars})
+    findings += included.findings
     graph, found = check_loops(graph)
     findings += found
     graph, found = refer_to_global_tables(expand(graph))
@@ -61,12 +67,12 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     )
     findings += found
     if len(typed.types) < len(graph.nodes):
-        return None, in_order(findings)
+        return None, in_order(with_users(findings, included.users))
     groups, found = fuse(typed)
     findings += found
     envelopes = envelope(typed, groups, tracked=document.policies.executions != "none")
     topics, found = name_topics(document.name, typed, groups, envelopes, policies=document.policies)
-    findings = in_order([*findings, *found])
+    findings = in_order(with_users([*findings, *found], included.users))
     if has_errors(findings):
         return None, findings
     return assemble(document, typed, groups, envelopes, topics=topics, schemas=loader.loaded), findings

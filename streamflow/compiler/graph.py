@@ -33,6 +33,7 @@ class GraphNode:
     says_retry: bool = False  # itself, not only the policies of the workflow
     retry_when: Expression | None = None  # the condition of its retries, with its place
     policy_place: Place = field(default_factory=Place)  # of what it says of errors
+    inside: str = ""  # what ids have before those that were written: `priced.` in sub-flow `priced`
 
     @property
     def place(self) -> Place:
@@ -40,8 +41,10 @@ class GraphNode:
 
     @property
     def is_written(self) -> bool:
-        """Whether a user wrote it; ids of nodes that the compiler puts in hold a dot."""
-        return "." not in self.id
+        """Whether a user wrote it; ids of nodes that the compiler puts in hold a dot, or one more
+        than the sub-flow that they are in.
+        """
+        return "." not in self.id.removeprefix(self.inside)
 
     @property
     def is_trigger(self) -> bool:
@@ -70,7 +73,7 @@ class GraphNode:
     @property
     def written_id(self) -> str:
         """The id that the user gave: that of the node which this one was put in for, if it was."""
-        return self.id.partition(".")[0]
+        return self.inside + self.id.removeprefix(self.inside).partition(".")[0]
 
     def place_of(self, param: str) -> Place:
         """Where a parameter stands; `param` is a path such as `fields.total` or `by[0].value`. A duration may stand

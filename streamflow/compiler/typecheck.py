@@ -20,7 +20,7 @@ from streamflow.compiler.schemas import SchemaLoader
 from streamflow.compiler.unify import unify_all
 from streamflow.compiler.visible import visible_nodes
 from streamflow.model.policies import Extent
-from streamflow.model.types import Schema, Type
+from streamflow.model.types import ANY, Schema, Type
 from streamflow.sdk.node import ReadsTopic, Repeats, Schemas, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import error_schema
@@ -161,6 +161,8 @@ class _Checker:
         found = unify_all(schemas, lenient=node.node.spec.category == "merge")
         if isinstance(found, Type):
             return found
+        if node.node.spec.mixed:
+            return ANY
         index, conflict = found
         if node.id not in self.tainted:
             first, other = edges[0], edges[index]

@@ -191,15 +191,17 @@ class Names:
     def variable(self, chain: Chain) -> tuple[Node, tuple[Step, ...]]:
         if not chain.rest:
             raise Problem(chain.offset, UNKNOWN_NAME, "`vars` alone is no value", "Write vars.<name>.")
-        step = chain.rest[0]
-        if step.key not in self._scope.vars:
-            known = list(self._scope.vars)
-            mend = nearest(step.key, known) or (
-                f"vars has {', '.join(known[:8])}." if known else "the workflow has no vars."
+        known, steps = self._scope.vars, chain.rest
+        while len(steps) > 1 and steps[0].key.endswith(".") and isinstance(inside := known.get(steps[0].key), dict):
+            known, steps = inside, steps[1:]  # the variables of a sub-flow
+        step, rest = steps[0], steps[1:]
+        if step.key not in known:
+            names = [name for name in known if not name.endswith(".")]
+            mend = nearest(step.key, names) or (
+                f"vars has {', '.join(names[:8])}." if names else "the workflow has no vars."
             )
             raise Problem(step.offset, UNKNOWN_NAME, f"there is no variable {step.key!r}", mend)
-        value = self._scope.vars[step.key]
-        rest = chain.rest[1:]
+        value = known[step.key]
         while rest and isinstance(value, dict) and rest[0].key in value:
             value, rest = value[rest[0].key], rest[1:]
         try:

@@ -34,6 +34,7 @@ from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
 from streamflow.nodes.stub import Stub
+from streamflow.nodes.sub_flow import Return, SubFlow, SubFlowEntry, SubFlowErrors, SubFlowTrigger
 from streamflow.nodes.switch import Switch
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
@@ -70,11 +71,14 @@ BUILTIN: tuple[type[Node], ...] = (
     Reduce,
     Rename,
     Repartition,
+    Return,
     Set,
     Sort,
     Split,
     StopAndError,
     Stub,
+    SubFlow,
+    SubFlowTrigger,
     Switch,
     Table,
     TableJoin,
@@ -97,6 +101,8 @@ PARTS: tuple[type[Node], ...] = (
     HearSignals,
     SignalWait,
     LostSignals,
+    SubFlowEntry,
+    SubFlowErrors,
 )
 
 

@@ -28,7 +28,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A wire between boxes; `leaves` and `enters` are heights from the top of its boxes. `back`: it leads to the left."""
+    """A wire between boxes; `leaves` and `enters` are heights from the top of its boxes. `back`: it leads left."""
 
     source: str
     target: str
@@ -60,7 +60,10 @@ class _Item:
 
 
 def layout(boxes: Sequence[Box], links: Sequence[Link], *, gap_x: float, gap_y: float) -> Drawing:
-    """Place boxes so that every link goes to the right, but for those that lead back; what is not connected stands below one another."""
+    """Place boxes so that every link goes to the right, but for those that lead back.
+
+    What is not connected stands below one another.
+    """
     at: dict[str, tuple[float, float]] = {}
     routes: dict[int, tuple[tuple[float, float], ...]] = {}
     width = height = 0.0
