@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -34,7 +35,7 @@ class TokenOperator:
     wait: str
     field: str
     schema: Schema
-    signing_key: bytes
+    signing_key: bytes = dataclasses.field(repr=False)
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, values, failed = evaluate(inputs["in"], self.projection, self.labels)
