@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-QUESTIONS = ("embedded.py", "kafka.py", "keyed.py", "nexmark.py", "faust_overhead.py", "memory.py")
+QUESTIONS = ("embedded.py", "kafka.py", "keyed.py", "nexmark.py", "faust_overhead.py", "memory.py", "waits.py")
 
 
 def main() -> int:

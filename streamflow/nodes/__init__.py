@@ -28,6 +28,7 @@ from streamflow.nodes.publish import Publish
 from streamflow.nodes.reduce import Reduce
 from streamflow.nodes.rename import Rename
 from streamflow.nodes.repartition import Repartition
+from streamflow.nodes.resume_token import ResumeToken
 from streamflow.nodes.set import Set
 from streamflow.nodes.signal_wait import HearSignals, LostSignals, ReadSignals, SignalWait
 from streamflow.nodes.sort import Sort
@@ -71,6 +72,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Reduce,
     Rename,
     Repartition,
+    ResumeToken,
     Return,
     Set,
     Sort,

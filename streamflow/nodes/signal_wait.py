@@ -18,7 +18,8 @@ from streamflow.model.types import ANY, LONG, Field, Schema, Type
 from streamflow.nodes.checks import COLLISION, CONTRADICTION, check_key, check_names
 from streamflow.nodes.wait_params import EXECUTION_KEY, WaitBase
 from streamflow.operators.errors import label
-from streamflow.operators.signal_waits import KEY_VALUE, Rules, SignalWaitOperator
+from streamflow.operators.signal_rules import Rules
+from streamflow.operators.signal_waits import KEY_VALUE, SignalWaitOperator
 from streamflow.operators.signals import HEARD, SIGNAL, UNCLAIMED, HearOperator, UnclaimedOperator
 from streamflow.operators.signing import signing_key
 from streamflow.operators.waiting import DUE, STORE

@@ -31,7 +31,6 @@ class Kept:
     who: bytes
     data: bytes
     row: int = -1
-    position: int = 0  # `@row` where it came in this step
 
     def encode(self, data: bytes) -> bytes:
         return self.kind + self.due_ms.to_bytes(8, "big", signed=True) + self.who + data

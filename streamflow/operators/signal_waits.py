@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from heapq import merge
 from typing import Final
 
 import orjson
@@ -23,6 +22,7 @@ from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.keys import key_bytes
 from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept, SignalLists, times_of
+from streamflow.operators.signal_rules import Answer, Came, Rules, settle
 from streamflow.operators.signals import HEARD, UNCLAIMED
 from streamflow.operators.typed_json import typed_items
 from streamflow.operators.waiting import DUE, STORE, due_ms, timed, waiting_rows, woken
@@ -33,54 +33,6 @@ from streamflow.sdk.state import StateStore
 KEY_VALUE: Final = "key"
 _IN_VAIN: Final = "no item waited for it, or came within `keep_early`"
 _TOO_MANY: Final = "no item waits for it, and `keep_early_max` signals of its key are kept already"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a wait node says; see its parameters."""
-
-    answers_all: bool
-    keep_early_ms: int
-    keep_early_max: int
-    waiting_max: int
-    field: str
-    payload: Schema | None  # of signals; None: untyped
-    fails_late: bool  # nothing is connected to port `timeout`
-
-
-@dataclass(slots=True)
-class _Answer:
-    """An item goes on: at row `position` of the step, with the payload of a signal that came with watermark `wm`."""
-
-    item: Kept
-    position: int
-    payload: bytes
-    wm: int | None
-
-
-@dataclass(slots=True)
-class _Done:
-    """What became of the rows of a step."""
-
-    answers: list[_Answer] = field(default_factory=list)
-    heard: int = 0  # signals that answered something at once
-    absorbed: int = 0
-    emitted: int = 0
-    unclaimed: list[int] = field(default_factory=list)  # rows of port `signals`
-    refused: list[int] = field(default_factory=list)  # rows of port `in`
-
-
-@dataclass(slots=True)
-class _Came:
-    """Rows of one port of a step, as far as keys and times go."""
-
-    batch: Batch | None = None
-    keys: list[bytes] = field(default_factory=list)
-    due: list[int] = field(default_factory=list)
-    who: list[bytes] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    wm: list[int] | None = None
-    payloads: list[bytes] = field(default_factory=list)  # of signals
 
 
 @dataclass(slots=True)
@@ -105,18 +57,11 @@ class SignalWaitOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         store, failures = ctx.store(STORE), list[Batch | None]()
-        items = self._came_in(inputs["in"], ctx, failures) if "in" in inputs else _Came()
-        heard = self._heard(inputs["signals"], ctx) if "signals" in inputs else _Came()
+        items = self._came_in(inputs["in"], ctx, failures) if "in" in inputs else Came()
+        heard = self._heard(inputs["signals"], ctx) if "signals" in inputs else Came()
         lists = self._lists.load(store, list(dict.fromkeys([*items.keys, *heard.keys])))
         before = {key: times_of(kept) for key, kept in lists.items()}
-        done = _Done()
-        for _, is_signal, at in merge(
-            ((row, False, i) for i, row in enumerate(items.rows)), ((row, True, i) for i, row in enumerate(heard.rows))
-        ):
-            if is_signal:
-                self._tell(heard, at, lists[heard.keys[at]], done)
-            else:
-                self._take(items, at, lists[items.keys[at]], done)
+        done = settle(items, heard, lists, self.rules)
         self._keep(store, before, lists, items, heard)
         outputs = {}
         if done.answers:
@@ -174,7 +119,7 @@ class SignalWaitOperator:
             frames.append(frame)
         return pl.concat(frames, how="diagonal")
 
-    def _came_in(self, batch: Batch, ctx: Context, failures: list[Batch | None]) -> _Came:
+    def _came_in(self, batch: Batch, ctx: Context, failures: list[Batch | None]) -> Came:
         batch, values, failed = evaluate(batch, self.projection, self.labels)
         failures.append(failed)
         keys = key_bytes(values[KEY_VALUE], self.projection.types[KEY_VALUE])
@@ -196,59 +141,19 @@ class SignalWaitOperator:
             failures.append(odd_times)
             keys = keys.filter(fits)
         who_of = [who(execution) for execution in batch.frame[EXECUTION].to_list()]
-        return _Came(batch, keys.to_list(), due.to_list(), who_of, batch.frame[ROW].to_list(), _marks(batch))
+        return Came(batch, keys.to_list(), due.to_list(), who_of, batch.frame[ROW].to_list(), _marks(batch))
 
-    def _heard(self, batch: Batch, ctx: Context) -> _Came:
+    def _heard(self, batch: Batch, ctx: Context) -> Came:
         frame = batch.frame
         keys = frame["key"].cast(pl.Binary).to_list()
         who_of = [ANYONE if execution is None else who(execution) for execution in frame["execution"].to_list()]
         due = [ctx.now_ms + self.rules.keep_early_ms] * len(batch)
         payloads = [b"null" if text is None else text for text in frame[signals.PAYLOAD].to_list()]
-        return _Came(batch, keys, due, who_of, frame[ROW].to_list(), _marks(batch), payloads)
-
-    def _take(self, items: _Came, at: int, kept: list[Kept], done: _Done) -> None:
-        """An item comes: the first early signal that is for it answers it; else it waits."""
-        position, who_it_is = items.rows[at], items.who[at]
-        item = Kept(ITEM, items.due[at], who_it_is, b"", at, position)
-        for signal in kept:
-            if signal.kind == SIGNAL and signal.who in (ANYONE, who_it_is):
-                kept.remove(signal)
-                wm = None if items.wm is None else items.wm[at]
-                done.answers.append(_Answer(item, position, self._payload_of(signal), wm))
-                return
-        if sum(one.kind == ITEM for one in kept) >= self.rules.waiting_max:
-            done.refused.append(at)
-            return
-        kept.append(item)
-        done.absorbed += 1
-
-    def _tell(self, heard: _Came, at: int, kept: list[Kept], done: _Done) -> None:
-        """A signal comes: it answers what waits for it; else it is kept."""
-        position, meant, payload = heard.rows[at], heard.who[at], heard.payloads[at]
-        answered = [one for one in kept if one.kind == ITEM and meant in (ANYONE, one.who)]
-        if answered:
-            answered = answered if self.rules.answers_all else answered[:1]
-            gone = {id(one) for one in answered}
-            kept[:] = [one for one in kept if id(one) not in gone]
-            for one in answered:
-                done.answers.append(_Answer(one, position, payload, None if heard.wm is None else heard.wm[at]))
-                done.emitted += 1
-            done.heard += 1
-        elif sum(one.kind == SIGNAL for one in kept) >= self.rules.keep_early_max:
-            done.unclaimed.append(at)
-        else:
-            kept.append(_EarlySignal(SIGNAL, heard.due[at], meant, b"", at, position, payload))
-            done.absorbed += 1
-
-    def _payload_of(self, signal: Kept) -> bytes:
-        if isinstance(signal, _EarlySignal):
-            return signal.payload
-        payload: bytes | None = self._early.decode([signal.data])[signals.PAYLOAD][0]
-        return b"null" if payload is None else payload
+        return Came(batch, keys, due, who_of, frame[ROW].to_list(), _marks(batch), payloads)
 
     def _keep(
-        self, store: StateStore, before: Mapping[bytes, set[int]], lists: Mapping[bytes, list[Kept]], items: _Came,
-        heard: _Came,
+        self, store: StateStore, before: Mapping[bytes, set[int]], lists: Mapping[bytes, list[Kept]], items: Came,
+        heard: Came,
     ) -> None:  # fmt: skip
         """Write what is kept now; rows of this step are encoded together."""
         data: dict[int, bytes] = {}
@@ -260,7 +165,14 @@ class SignalWaitOperator:
         after = {key: [(one, data.get(id(one), one.data)) for one in kept] for key, kept in lists.items()}
         self._lists.keep(store, before, after)
 
-    def _answered(self, answers: Sequence[_Answer], came: Batch | None) -> Batch:
+    def _payloads(self, answers: Sequence[Answer]) -> list[bytes]:
+        """Payloads of the answers; those of signals that were early are read together."""
+        early = [a.signal.data for a in answers if a.payload is None and a.signal is not None]
+        kept = iter(self._early.decode(early)[signals.PAYLOAD].to_list() if early else ())
+        found = [next(kept) if a.payload is None else a.payload for a in answers]
+        return [b"null" if text is None else text for text in found]
+
+    def _answered(self, answers: Sequence[Answer], came: Batch | None) -> Batch:
         """Answered items with their payloads, in the order of the answers."""
         old = [i for i, a in enumerate(answers) if a.item.row < 0]
         new = [i for i, a in enumerate(answers) if a.item.row >= 0]
@@ -272,7 +184,7 @@ class SignalWaitOperator:
         rows = rows[places.arg_sort()].with_columns(pl.Series(ROW, [a.position for a in answers], dtype=pl.UInt32))
         if any(a.wm is not None for a in answers):
             rows = rows.with_columns(pl.Series(WM, [a.wm for a in answers], dtype=pl.Int64))
-        payloads = [a.payload for a in answers]
+        payloads = self._payloads(answers)
         name, payload = self.rules.field, self.rules.payload
         if self.schema.kind == "any":
             texts = [
@@ -284,13 +196,6 @@ class SignalWaitOperator:
         if payload is not None:
             made = typed_items(made, payload)[0].to_struct(name)
         return Batch(rows.with_columns(made), self.made)
-
-
-@dataclass(slots=True, eq=False)
-class _EarlySignal(Kept):
-    """An early signal of this step."""
-
-    payload: bytes = b"null"
 
 
 def who(execution: str) -> bytes:

@@ -6,7 +6,7 @@ What is wrong with a signal is found before it gets to the node: no item waits f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
@@ -49,7 +49,7 @@ class HearOperator:
     node: str
     signal: str
     schema: Schema | None
-    signing_key: bytes | None
+    signing_key: bytes | None = field(repr=False)
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch = inputs["in"]

@@ -466,10 +466,10 @@ class Task:
 
     async def _wake(self, now_ms: int) -> bool:
         """A step without records: operators that wait for the clock act. False: it is time for none of them."""
-        at = next(iter(self._program.inputs))
-        here = self.positions[at]
         if not self._program.is_due(now_ms):
             return False
+        at = next(iter(self._program.inputs))
+        here = self.positions[at]
         done = await self._in_thread(lambda: self._program.wake(now_ms, here=(at, here)))
         if await self._stopped(done):
             return True

@@ -376,6 +376,10 @@ class Node:
         """Whether its items wait for signals, which test cases give under its id."""
         return False
 
+    def signs_for(self) -> str:
+        """The node for whose signals it makes tokens; "" for a node that makes none."""
+        return ""
+
     def starts_executions(self) -> bool:
         """Whether what comes from a trigger is a workflow's own items, and not what is told to nodes about theirs."""
         return True

@@ -28,7 +28,7 @@ from streamflow.model.batch import (
     kept_columns,
 )
 from streamflow.model.types import PAYLOAD
-from streamflow.operators.signals import SIGNAL
+from streamflow.operators.signals import HEARD, SIGNAL
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
@@ -153,8 +153,7 @@ class TopologyDriver:
                 break
             self.clock.now_ms = max(self.clock.now_ms, due_ms)
             stage = self.topology.stage(stage_id)
-            known = self._times.get(stage_id)
-            self.clock.watermark_ms = min(known.values()) if known else NO_WATERMARK
+            self.clock.watermark_ms = self._least(stage)
             self._flow(stage, self._graphs[stage_id].wake(), self.clock.watermark_ms)
         self.clock.now_ms = self.clock.now_ms if end_ms is None else end_ms
 
@@ -241,7 +240,13 @@ class TopologyDriver:
         known = self._times.setdefault(stage.id, {i.node: NO_WATERMARK for i in stage.inputs})
         # It goes back only where a bounded trigger had ended and goes on.
         known[entry.node] = watermark_ms if known[entry.node] == END_OF_TIME else max(known[entry.node], watermark_ms)
-        return min(known.values())
+        return self._least(stage)
+
+    def _least(self, stage: StagePlan) -> int:
+        """The stage's watermark now. Signals have no part in it where there is anything else."""
+        known = self._times.get(stage.id, {})
+        items = [known[i.node] for i in stage.inputs if i.node in known and i.schema not in (SIGNAL, HEARD)]
+        return min(items or known.values(), default=NO_WATERMARK)
 
     def _advance(self, stage: StagePlan, entry: InputPlan, watermark_ms: int) -> None:
         """An input's event time has gone on without rows."""

@@ -48,6 +48,7 @@ CODES: dict[str, str] = {
     "SF142": "What a node produces should go somewhere (a warning).",
     "SF143": "A connection's type must agree with its port and its condition.",
     "SF144": "A test case may only name triggers as input, and nodes and ports that exist.",
+    "SF145": "A node that makes resume tokens must name a node that takes them, by the same key.",
     # What nodes find in their parameters once they know their items (`streamflow.nodes.checks`)
     "SF250": "Parameters of a node must go together.",
     "SF251": "A parameter may only name fields that the items have.",

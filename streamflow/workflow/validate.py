@@ -45,6 +45,7 @@ def validate(document: WorkflowDocument, registry: NodeRegistry) -> tuple[dict[s
     _check_compensations(document, nodes, findings)
     check_graph(document, nodes, wiring, findings)
     _check_tests(document, nodes, findings)
+    _check_tokens(document, nodes, findings)
     return nodes, findings
 
 
@@ -157,6 +158,30 @@ def _check_compensations(document: WorkflowDocument, nodes: Mapping[str, Node], 
         elif (target := nodes.get(entry.compensate)) is not None and not target.input_ports():
             findings.report(
                 entry.place, "SF134", f"node {spell(entry.compensate)} is a trigger: it cannot compensate anything."
+            )
+
+
+def _check_tokens(document: WorkflowDocument, nodes: Mapping[str, Node], findings: Findings) -> None:
+    """Who makes tokens names a node that takes them, by the same key."""
+    known = [entry.id for entry in document.nodes]
+    for entry in document.nodes:
+        node = nodes.get(entry.id)
+        wait = "" if node is None else node.signs_for()
+        if node is None or not wait:
+            continue
+        place, target = entry.params.at("wait"), nodes.get(wait)
+        if wait not in known:
+            message = f"there is no node {spell(wait)} to make tokens for."
+            findings.report(place, "SF145", message, suggestion(wait, known))
+        elif target is None:
+            continue  # reported
+        elif not target.hears_signals() or not getattr(target, "signed", False):
+            message = f"node {spell(wait)} takes no signed signals."
+            findings.report(place, "SF145", message, "Name a `wait` with `signal` and `signed: true`.")
+        elif target.port_key("in") != node.port_key("in"):
+            message = f"node {spell(wait)} waits by another key than that of the tokens."
+            findings.report(
+                entry.params.at("key"), "SF145", message, "Set `key` to the same in both, or leave both out."
             )
 
 

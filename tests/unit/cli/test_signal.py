@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -43,6 +44,11 @@ def signal(*args: str, code: int = 0) -> str:
     return call("signal", "workflow.yaml", *args, code=code)
 
 
+def tailed(topic: str) -> list[Any]:
+    lines = call("tail", topic, "--from", "earliest", "--no-follow", "--json").splitlines()
+    return [json.loads(line)["value"] for line in lines]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
@@ -78,12 +84,38 @@ def test_a_token_is_for_one_execution(folder: Path) -> None:
     signal("payment", "--token", forged)
     signal("payment", "--token", token, "--payload", "12.5")
     call("run", "workflow.yaml", "--until-end")
-    tailed = call("tail", "shipped", "--from", "earliest", "--no-follow", "--json")
-    out = [json.loads(line) for line in tailed.splitlines()]
-    assert [row["value"] for row in out] == [{"id": "a", "signal": "a is fine", "payment": 12.5}]
+    assert tailed("shipped") == [{"id": "a", "signal": "a is fine", "payment": 12.5}]
     letters = json.loads(call("dlq", "list", "workflow.yaml", "--json"))["dead_letters"]
     assert [(one["node"], one["code"]) for one in letters] == [("paid.check", "bad_token")]
     call("audit", "workflow.yaml")
+
+
+LINKED = """
+workflow: linked
+nodes:
+  orders: {type: event, topic: orders, format: json, SCHEMA}
+  link: {type: resume-token, wait: paid, KEY field: token}
+  mails: {type: publish, topic: mails, format: json}
+  paid: {type: wait, signal: payment, KEY signed: true}
+  shipped: {type: publish, topic: shipped, format: json}
+connections: [orders -> link -> mails, link -> paid -> shipped]
+"""
+
+
+@pytest.mark.parametrize("key", ["", "key: id,"])
+@pytest.mark.parametrize("schema", ["", "schema: order.avsc"])
+def test_items_take_their_tokens_along(folder: Path, key: str, schema: str) -> None:
+    """Method: what the mails say is what ends the wait of their orders, each its own, and once."""
+    (folder / "workflow.yaml").write_text(
+        LINKED.replace("KEY", key).replace(", SCHEMA", f", {schema}" if schema else "")
+    )
+    call("send", "orders", "orders.jsonl", "--key", "id", "--partitions", "1")
+    call("run", "workflow.yaml", "--until-end")
+    tokens = {mail["id"]: mail["token"] for mail in tailed("mails")}
+    for _ in range(2):
+        signal("payment", "--token", tokens["b"], "--payload", '"thanks"')
+    call("run", "workflow.yaml", "--until-end")
+    assert tailed("shipped") == [{"id": "b", "token": tokens["b"], "signal": "thanks"}]
 
 
 def test_a_worker_needs_the_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

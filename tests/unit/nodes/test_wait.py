@@ -8,6 +8,7 @@ import pytest
 
 from streamflow.compiler import compile_document
 from streamflow.nodes import registry
+from streamflow.testing.driver import TopologyDriver
 from streamflow.workflow.load import load_text
 from tests.simulation.running import compiled
 
@@ -97,6 +98,42 @@ connections: [orders -> twice -> hold -> next -> out, hold.error -> failed]
     assert {n.id: n.errors.on_error for n in stage.nodes if n.id.startswith("hold")} == {
         "hold": "error_port", "hold.lost": "dead_letter",
     }  # fmt: skip
+
+
+def test_the_driver_lets_time_pass(tmp_path: Path) -> None:
+    """Signals, time-outs, and a window behind the wait, without a log."""
+    (tmp_path / "order.avsc").write_text(ORDER)
+    topology = compiled(
+        """
+workflow: w
+nodes:
+  orders: {type: event, topic: in, schema: order.avsc, time: at}
+  hold: {type: wait, signal: go, key: id, timeout: 1h}
+  pause: {type: wait, for: 10s}
+  counts: {type: window, key: id, size: 10s, grace: 1d, fields: {many: {function: count}}}
+  out: {type: publish, topic: out, format: json}
+  over: {type: publish, topic: over, format: json}
+connections: [orders -> hold -> pause -> counts -> out, hold.timeout -> over]
+""",
+        tmp_path,
+    )
+    driver = TopologyDriver(topology, nodes=registry())
+
+    def order(n: int, second: int) -> dict[str, object]:
+        return {"id": str(n), "n": n, "at": f"2024-01-01T00:00:{second:02}Z"}
+
+    at = [1704067200000 + 1000 * s for s in (1, 2)]
+    driver.feed("orders", [order(1, 1), order(2, 2)], times_ms=at)
+    driver.signal("hold", [{"key": "1", "payload": {"by": "kim"}}])
+    assert driver.items("pause") == []
+    driver.pass_time(9_999)
+    assert driver.items("pause") == []
+    driver.pass_time(1)
+    assert [item["id"] for item in driver.items("pause")] == ["1"]
+    driver.pass_time(3_600_000)
+    assert [item["id"] for item in driver.items("over")] == ["2"]
+    driver.feed("orders", [order(3, 5)], times_ms=[at[0] + 10 * 86_400_000])
+    assert [row["many"] for row in driver.items("out")] == [1]
 
 
 def test_what_acts_on_whole_executions_cannot_stand_behind(tmp_path: Path) -> None:
