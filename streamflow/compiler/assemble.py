@@ -28,6 +28,7 @@ from streamflow.topology.plan import (
     Wire,
 )
 from streamflow.workflow import WorkflowDocument
+from streamflow.workflow.model import WorkflowPolicies
 
 
 def assemble(
@@ -40,7 +41,7 @@ def assemble(
     schemas: Mapping[str, Schema],
 ) -> Topology:
     """The topology of a workflow without errors."""
-    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies.executions)
+    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies)
     return Topology(
         workflow=document.name,
         stages=tuple(maker.stage(g) for g in groups.stages),
@@ -61,7 +62,7 @@ class _Assembler:
     groups: Groups
     envelopes: Envelopes
     topics: Mapping[str, TopicPlan]
-    tracked: Executions
+    policies: WorkflowPolicies
 
     def stage(self, group: Group) -> StagePlan:
         if group.source:
@@ -76,7 +77,7 @@ class _Assembler:
             rekeyed = any(i.key for i in inputs)
             sinks = tuple(s for n in group.nodes if (s := self._sink(n, rekeyed=rekeyed)) is not None)
         # What reads a source knows no executions yet: they begin where its items have a place on a topic.
-        tracked: Executions = "none" if group.source else self.tracked
+        tracked: Executions = "none" if group.source else self.policies.executions
         return StagePlan(
             id=group.id,
             inputs=inputs,
@@ -95,6 +96,8 @@ class _Assembler:
             journal=names.journal_topic(self.workflow, group.id),
             executions=names.executions_topic(self.workflow) if tracked != "none" else "",
             tracked=tracked,
+            samples=self.policies.samples if tracked != "none" else 0,
+            redact=self.policies.redact if tracked != "none" else (),
         )
 
     def _together(self, group: Group, inputs: Sequence[InputPlan]) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class Noted:
     unwritten: list[Batch] = field(default_factory=list)
     lost: list[tuple[str, Fate, pl.DataFrame]] = field(default_factory=list)
     ended: dict[str, int] = field(default_factory=dict)
+    samples: list[tuple[str, str, Who, Batch]] = field(default_factory=list)  # node, port, rows; only where asked for
 
     @property
     def failures(self) -> bool:
@@ -250,9 +251,9 @@ class Counting:
             for rows in self._rows.values():
                 picked |= rows > 0
         kept = np.flatnonzero(picked)
-        place = np.full(self._n + 1, -1, np.int64)
-        place[kept] = np.arange(len(kept))
-        errors = errors.with_columns(pl.Series("number", place[errors["number"].to_numpy()]))
+        self._place = np.full(self._n + 1, -1, np.int64)
+        self._place[kept] = np.arange(len(kept))
+        errors = errors.with_columns(pl.Series("number", self._place[errors["number"].to_numpy()]))
         return Counts(
             executions=self._named(kept),
             rows={name: rows[kept] for name, rows in self._rows.items() if rows.any()},
@@ -260,6 +261,11 @@ class Counting:
             errors=errors.filter(pl.col("number") >= 0),
             tasks=tasks[kept],
         )
+
+    def place(self, who: Who) -> Ints:
+        """Which entry of the counts each row belongs to; -1: none. Once these are made."""
+        found: Ints = self._place[self._of(who)]
+        return found
 
     def _named(self, numbers: Ints) -> pl.Series:
         """Ids by number: those that rows stand for, then those that are named."""

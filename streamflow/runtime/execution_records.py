@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from streamflow.codecs.api import SIZE_BYTES_MAX
-from streamflow.codecs.avro_check import BadRow
+from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX
 from streamflow.codecs.avrocodec import AvroWriter
-from streamflow.codecs.encoding import BatchEncoder
-from streamflow.codecs.pieces import Piece
+from streamflow.codecs.envelope import HEADER_SIZE
+from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, times
+from streamflow.codecs.pieces import Piece, per_row
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, TS
 from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
@@ -56,14 +57,30 @@ class ExecutionWriter:
         keys = counts.executions.cast(pl.Binary)
         head = pl.DataFrame([counts.executions.alias("execution"), pl.Series(_TAIL, pattern), keys.alias(KEY)])
         head = head.with_columns(pl.lit(max(moment.now_ms, 0)).alias(TS))
-        encode = BatchEncoder(tails)
-        target, writes = partition_for(keys, self._partitions), Writes()
-        for p in np.unique(target).tolist():
-            rows = head if self._partitions == 1 else head.filter(pl.Series(target == p))
-            done = encode.encode(rows, size_bytes_max=self._size_bytes_max)
-            if done.bad:
-                raise CodecError(f"record of execution {rows['execution'][done.bad[0].row]!r}: {done.bad[0].message}")
-            writes[TopicPartition(self._topic, p)] = done.batches
+        target = partition_for(keys, self._partitions)
+        order = np.argsort(target, kind="stable")
+        return self._written(head[order], target[order], tails)
+
+    def _written(self, frame: pl.DataFrame, target: NDArray[np.int32], tails: _Values) -> Writes:
+        """Record batches of all partitions, encoded in one go. `target`: the partition of each row, ascending."""
+        rows = Rows(frame.height, key_pieces(frame), times(frame), tails.pieces(frame), header_pieces(frame))
+        sizes = per_row(rows.sizes_max(RECORDS_MAX), rows.count)
+        if int(sizes.max()) > self._size_bytes_max - HEADER_SIZE:
+            one = frame["execution"][int(sizes.argmax())]
+            raise CodecError(
+                f"a record of execution {one!r} takes {sizes.max()} bytes, more than its topic takes.",
+                mend="Ask for fewer samples, or raise max.message.bytes of the topic.",
+            )
+        ends = np.searchsorted(target, np.arange(self._partitions), side="right")
+        at, whose, begin = [0], list[int](), 0
+        for p, end in enumerate(ends.tolist()):
+            found = cuts(sizes[begin:end], end - begin, RECORDS_MAX, self._size_bytes_max)[1:]
+            at += [begin + cut for cut in found]
+            whose += [p] * len(found)
+            begin = end
+        writes: Writes = {}
+        for p, made in zip(whose, encode(rows, at, opaque=False), strict=True):
+            writes.setdefault(TopicPartition(self._topic, p), []).append(made)
         return writes
 
 
@@ -123,16 +140,11 @@ def patterns(columns: Sequence[Ints], n: int) -> tuple[Ints, Ints]:
 
 
 class _Values:
-    """A `ValueWriter` whose values are the id of each row and, behind it, the bytes of its pattern."""
-
-    opaque = False
+    """Values of records: the id of each row and, behind it, the bytes of its pattern."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         self._parts = parts
         self._sizes = np.array([len(p) for p in parts], np.int64)
-
-    def conform(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[BadRow]]:
-        return _HEAD.conform(frame)
 
     def pieces(self, frame: pl.DataFrame) -> list[Piece]:
         tail = frame[_TAIL].to_numpy()

@@ -14,6 +14,7 @@ import polars as pl
 
 from streamflow.model.batch import ERROR_NODE, EXECUTION, PATH, ROW, Batch
 from streamflow.runtime.execution_counts import Counting, Counts, Fate, Ids, Noted, Ran, Who
+from streamflow.runtime.execution_samples import sampled
 from streamflow.sdk.operator import EndsExecutions, Operator, Result, Timed, Waits
 from streamflow.topology.plan import NodePlan, StagePlan
 
@@ -23,7 +24,7 @@ class Watch:
 
     def __init__(self, stage: StagePlan, operators: Mapping[str, Operator], triggers: frozenset[str]) -> None:
         """`triggers`: those of the stage's inputs at which executions begin."""
-        self._errors_only = stage.tracked == "errors"
+        self._errors_only, self._samples, self._redact = stage.tracked == "errors", stage.samples, stage.redact
         self._of_rows = not stage.stores and not any(isinstance(o, Timed) for o in operators.values())
         self.triggers = triggers
         self._topics = {i.node: i.topic for i in stage.inputs if i.node not in triggers}
@@ -42,7 +43,10 @@ class Watch:
 
     def entered(self, rows: Mapping[str, Batch]) -> None:
         """Rows enter the stage, by the node whose output they are."""
-        self._noted.entered += [(node, self._who(batch, ids=True)) for node, batch in rows.items() if len(batch)]
+        some = {node: batch for node, batch in rows.items() if len(batch)}
+        self._noted.entered += [(node, self._who(batch, ids=True)) for node, batch in some.items()]
+        if self._samples:
+            self._noted.samples += [(node, "out", self._who(b, ids=True), b) for node, b in some.items()]
 
     def ran(self, plan: NodePlan, inputs: Mapping[str, Batch], result: Result) -> None:
         """A node was given rows, or gave rows out of its state (no `inputs`)."""
@@ -52,6 +56,9 @@ class Watch:
             taken = tuple(self._who(batch) for batch in inputs.values())
             note = Ran(plan.id, taken, outputs, failed, result.filtered, result.absorbed, result.emitted)
             self._noted.ran.append(note)
+            if self._samples:
+                shown = {**result.outputs, **({} if failed is None else {"error": result.failed})}
+                self._noted.samples += [(plan.id, port, self._who(b), b) for port, b in shown.items() if b]
 
     def failed(self, node: str, rows: Batch, fate: Fate) -> None:
         """Rows failed at a node; `rows` have the columns of errors."""
@@ -77,7 +84,10 @@ class Watch:
         self.clear()
         if not noted or (self._errors_only and not noted.failures):
             return None
-        counts = Counting(noted, ids if self.own else None, self._topics, self._sinks).counts()
+        counting = Counting(noted, ids if self.own else None, self._topics, self._sinks)
+        counts = counting.counts()
+        if self._samples:
+            counts.samples = sampled(noted.samples, counting.place, most=self._samples, redact=self._redact)
         return counts if len(counts) else None
 
     def _who(self, batch: Batch, *, ids: bool = False) -> Who:

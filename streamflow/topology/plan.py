@@ -149,6 +149,8 @@ class StagePlan:
     journal: str = ""
     executions: str = ""  # only where `tracked` is not none
     tracked: Executions = "none"  # which executions leave a record
+    samples: int = 0  # items of each port that such a record holds
+    redact: tuple[str, ...] = ()  # fields that they do not show
 
     @property
     def timed(self) -> bool:

@@ -55,7 +55,7 @@ def to_plain(document: WorkflowDocument) -> dict[str, object]:
 def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     usual = WorkflowPolicies()
     made: dict[str, object] = {}
-    for key in ("on_error", "executions", "executions_kept_ms", "partitions"):
+    for key in ("on_error", "executions", "executions_kept_ms", "samples", "partitions"):
         if (value := getattr(policies, key)) != getattr(usual, key):
             made[key] = value
     keys = (
@@ -70,6 +70,8 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     for key in keys:
         if (value := getattr(policies.run, key)) != getattr(usual.run, key):
             made[key] = value
+    if policies.redact:
+        made["redact"] = list(policies.redact)
     if policies.retry != usual.retry:
         made["retry"] = _retry(policies.retry)
     return made

@@ -50,6 +50,12 @@ class PoliciesForm:
     executions_kept_ms: int = param(
         default=0, ge=0, help="How long records of executions are kept, by the clock of their tasks; 0 keeps them."
     )
+    samples: int = param(
+        default=0, ge=0, le=100, help="How many items of each port a record of an execution shows, of each step."
+    )
+    redact: tuple[str, ...] = param(
+        default=(), help="Fields, however deep in an item, whose values samples do not show."
+    )
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
     def __post_init__(self) -> None:
@@ -73,6 +79,8 @@ class PoliciesForm:
             run=run,
             executions=self.executions,
             executions_kept_ms=self.executions_kept_ms,
+            samples=self.samples,
+            redact=self.redact,
             partitions=self.partitions,
         )
 

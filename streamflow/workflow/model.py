@@ -88,6 +88,8 @@ class WorkflowPolicies:
     run: RunPolicy = field(default_factory=RunPolicy)
     executions: Executions = "none"  # which executions leave a record
     executions_kept_ms: int = 0  # how long such a record is kept; 0: always
+    samples: int = 0  # items of each port that such a record holds
+    redact: tuple[str, ...] = ()  # fields that samples do not show
     partitions: int = 4  # of user topics that have to be created
 
 

@@ -201,6 +201,38 @@ def test_a_run_is_over_when_its_end_has_come_to_every_task_behind_it(tmp_path: P
     asyncio.run(with_log(tmp_path / "log", work))
 
 
+SAMPLES = """\
+workflow: shown
+nodes:
+  rows: {type: event, topic: in, format: json}
+  more: {type: set, fields: {user: '{"name": "ada", "secret": "s-" + string(n), "n": n}', "long": 'repeat("x", 3000)'}}
+  parts: {type: set, fields: {part: 100 // long(n)}}
+  out: {type: publish, topic: out, format: json}
+connections: [rows -> more -> parts -> out]
+policies: {executions: all, samples: 1, redact: [secret]}
+"""
+
+
+def test_samples_are_bounded_and_without_redacted_fields(tmp_path: Path) -> None:
+    topology = compiled(SAMPLES, tmp_path)
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "in", [{"n": n, "secret": "top"} for n in range(3)])
+        await run(topology, log)
+        records = await records_of(log, topology)
+        assert len(records) == 3
+        for record in records.iter_rows(named=True):
+            failed = record["error_node"] == "parts"
+            by_port = {(s["node"], s["port"]): s["item"] for s in record["samples"]}
+            assert set(by_port) == {("rows", "out"), ("more", "out"), ("parts", "error" if failed else "out")} | (
+                set() if failed else {("out", "records")}
+            )
+            assert json.loads(by_port["rows", "out"])["secret"] == "(redacted)"
+            assert all(len(item) <= 1_000 and "top" not in item and "s-" not in item for item in by_port.values())
+
+    asyncio.run(with_log(tmp_path / "log", work))
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_after_kills_every_execution_has_one_final_status(point: str, tmp_path: Path) -> None:
     """Method: die at the step the first, third and fifth time it is passed; finish; count executions and their rows."""
