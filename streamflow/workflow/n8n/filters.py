@@ -76,7 +76,23 @@ def _old_row(row: Value, kind: str, left: Printed, right: Printed) -> Printed:
     name = _OLD.get(written, written)
     if kind == "boolean" and row["value2"].raw is None and name not in _UNARY:
         right = constant(False)  # what the editor shows and does not write
-    return _guarded(row, lambda: compared(kind, name, left, right, ignore_case=False, loose=True))
+    return _guarded(row, lambda: _old_compared(kind, name, left, right))
+
+
+def _old_compared(kind: str, name: str, left: Printed, right: Printed) -> Printed:
+    """In the older form equality converts nothing, and what is missing counts as 0 where numbers are put in order."""
+    if name in ("equals", "notEquals"):
+        right = _converted(kind, right, loose=False) if right.whole and kind != "string" else right
+        return equal(left, right) if name == "equals" else unequal(left, right)
+    if kind == "number" and name in _ORDER:
+        left, right = (_number_or_0(left), _number_or_0(right))
+        return Printed(f"{left} {_ORDER[name]} {right}", "bool", tight=False)
+    return compared(kind, name, left, right, ignore_case=False, loose=True)
+
+
+def _number_or_0(value: Printed) -> Printed:
+    value = _number(value, loose=True)
+    return value if value.whole else call("coalesce", value, constant(0), kind="number", whole=True)
 
 
 def _guarded(row: Value, make: Callable[[], Printed]) -> Printed:
@@ -90,17 +106,20 @@ def compared(kind: str, name: str, left: Printed, right: Printed | None, *, igno
     """One condition. `loose`: values of other types are converted before they are compared."""
     name = _OLD.get(name, name)
     match name:
-        case "exists":
-            return Printed(f"{left} != null", "bool", tight=False, whole=True)
-        case "notExists":
-            return Printed(f"{left} == null", "bool", tight=False, whole=True)
+        case "exists" | "notExists":
+            return _is_there(left, name == "exists")
+        case "empty" | "notEmpty" if kind in ("number", "boolean", "dateTime"):
+            return _is_there(left, name == "notEmpty")
         case "empty":
             return call("is_empty", left, kind="bool", whole=True)
         case "notEmpty":
             return Printed(f"not {call('is_empty', left)}", "bool", tight=False, whole=True)
-        case "true" | "false":
-            wanted = constant(name == "true")
-            return equal(left, wanted) if not loose else _boolean(left, wanted)
+        case "true" | "false" if loose:
+            return _boolean(left, constant(name == "true"))
+        case "true":
+            return equal(left, constant(True))
+        case "false":
+            return Printed(f"not {certain(left)}", "bool", tight=False, whole=True)
     right = right or constant(None)
     if kind in ("array", "object") or (kind == "any" and name in _LENGTH):
         return _of_list(name, left, right)
@@ -109,13 +128,20 @@ def compared(kind: str, name: str, left: Printed, right: Printed | None, *, igno
         return _boolean(left, right) if name == "equals" else Printed(
             f"not {certain(_boolean(left, right))}", "bool", tight=False, whole=True
         )  # fmt: skip
-    if kind == "string" and '""' in (left.text, right.text):  # a text that is not there is empty to n8n
+    if kind == "dateTime" and name == "notEquals":
+        return Printed(f"{left} != {right}", "bool", tight=False)
+    if kind == "string" and not any(one.whole and one.text != '""' for one in (left, right)):
+        # A text that is not there is empty to n8n; beside a constant with content that makes no difference.
         left, right = (
             one if one.whole else call("coalesce", one, _EMPTY, kind="string", whole=True) for one in (left, right)
         )
     if ignore_case and kind == "string" and not name.lower().endswith("regex"):
         left, right = _lowered(left), _lowered(right)
     return _scalar(name, left, right, ignore_case=ignore_case)
+
+
+def _is_there(value: Printed, there: bool) -> Printed:
+    return Printed(f"{value} {'!=' if there else '=='} null", "bool", tight=False, whole=True)
 
 
 def _scalar(name: str, left: Printed, right: Printed, *, ignore_case: bool) -> Printed:

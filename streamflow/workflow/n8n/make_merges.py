@@ -100,7 +100,7 @@ def _suffixes(options: Value) -> tuple[dict[str, object], str]:
     """What becomes of fields that both items have; the second input's win, unless it is said otherwise."""
     clash = options["clashHandling"]["values"]["resolveClash"].text("preferLast")
     if clash == "addSuffix":
-        return {"left_suffix": "_1", "right_suffix": "_2"}, ""
+        return {"left_suffix": "_1", "right_suffix": "_2"}, "only fields that both items have get a suffix"
     if clash in ("preferInput1", "preferFirst"):
         return {}, f"{_CLASH.format(side='input 1')}; that of input 2 gets `_right`"
     return (
