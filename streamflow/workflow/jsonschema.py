@@ -61,6 +61,7 @@ def generate(registry: NodeRegistry) -> dict[str, object]:
             "connection": _connection(),
             "test": _test(),
             **{f"node_{name}": _node(kind) for name, kind in kinds.items()},
+            **{f"every_{name}": schema for name, schema in _common().items()},
         },
     }
 
@@ -84,7 +85,6 @@ def _any_node(kinds: list[str]) -> dict[str, object]:
 
 def _node(kind: type[Node]) -> dict[str, object]:
     params: Any = json_schema(kind)
-    common: Any = json_schema(NodeForm)
     doc = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
     own = params["properties"]
     inside = {
@@ -97,11 +97,9 @@ def _node(kind: type[Node]) -> dict[str, object]:
         "id": {"description": "Id of the node, where nodes are a list.", "type": "string", "pattern": _ID},
         "type": {"description": doc, "const": kind.spec.kind},
         **own,
-        **common["properties"],
-        "on_error": _on_error(),
+        **{name: {"$ref": f"#/$defs/every_{name}"} for name in _common()},
         "parameters": inside,
     }
-    properties["position"] = properties["position"] | {"type": "array", "minItems": 2, "maxItems": 2}
     made: dict[str, object] = {
         "title": kind.spec.kind,
         "description": doc,
@@ -115,6 +113,14 @@ def _node(kind: type[Node]) -> dict[str, object]:
             {"anyOf": [rule, {"required": ["parameters"], "properties": {"parameters": rule}}]} for rule in rules
         ]
     return made
+
+
+def _common() -> dict[str, Any]:
+    """What every node may say."""
+    form: Any = json_schema(NodeForm)
+    properties = {**form["properties"], "on_error": _on_error()}
+    properties["position"] = properties["position"] | {"type": "array", "minItems": 2, "maxItems": 2}
+    return properties
 
 
 def _on_error() -> dict[str, object]:
