@@ -51,8 +51,8 @@ def _changed(value: Any, prefix: str) -> Any:
         text = "".join(new for _, new in parts)
         if text == value.text:
             return value
-        place = value.place
-        return Expression(text, RenamedPlace(place.file, place.line, place.column, parts=parts) if place.line else place)
+        at = value.place
+        return Expression(text, RenamedPlace(at.file, at.line, at.column, parts=parts) if at.line else at)
     if isinstance(value, Template):
         text = _HOLE.sub(lambda hole: "{{" + renamed(hole[1], prefix) + "}}", value.text)
         return value if text == value.text else Template(text, value.place)

@@ -149,4 +149,4 @@ def place_of(expression: Expression, offset: int) -> Place:
     start = expression.place
     if not start.line:
         return Place(start.file or "<expression>", line + 1, column + 1)
-    return Place(start.file, start.line + line, column + 1 if line else start.column + column)
+    return Place(start.file, start.line + line, column + 1) if line else start.moved(column)

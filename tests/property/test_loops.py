@@ -28,7 +28,8 @@ TEXT = """
 workflow: loops
 nodes:
   start: {{type: event, topic: in, {of}}}
-  asks: {{type: loop, mode: while, when: long(a) < 6, limit: 5, break_if: long(b) == loop.index, collect: 10 // long(a)}}
+  asks:
+    {{type: loop, mode: while, when: long(a) < 6, limit: 5, break_if: long(b) == loop.index, collect: 10 // long(a)}}
   grows: {{type: set, fields: {{a: long(a) + 1}}}}
   not_four: {{type: filter, when: long(a) != 4}}
   asked: {{type: no-op}}

@@ -252,10 +252,11 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("p: {type: publish, topic: p, key: string(name), headers: {n: 10 // long(n)}}", "many -> p"),
     ],
     "no-op": [("noop: {type: no-op}", "many -> noop")],
+    "return": [("given: {type: return}", "many -> given")],
     "pass": [("off: {type: filter, when: long(n) > 100, disabled: true}", "many -> off")],
 }
 # Triggers stand before every case; what else acts outside a graph has a test of its own below.
-ELSEWHERE = {"event", "manual", "file", "stop-and-error", "write-file"}
+ELSEWHERE = {"event", "manual", "file", "stop-and-error", "write-file", "sub-flow", "sub-flow-trigger"}
 
 
 def test_every_kind_has_a_case() -> None:

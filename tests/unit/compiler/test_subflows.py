@@ -103,9 +103,10 @@ connections: [given -> once -> result]
         (", pin: 'sha256:0'", INNER, "'inner.yaml' is not the version that is pinned: it is sha256:"),
         ("", "", "inner.yaml:1:1: error: SF130: the file is empty"),
         ("", OUTER % "", "'inner.yaml' would be inside itself: outer.yaml -> inner.yaml -> inner.yaml."),
-        ("", INNER.replace("given: {type: sub-flow-trigger}", "given: {type: manual}"), "no node of kind sub-flow-trigger"),
+        ("", INNER.replace("sub-flow-trigger", "manual"), "no node of kind sub-flow-trigger"),
         ("", INNER.replace("result: {type: return}", "result: {type: no-op}"), "no node `return` that items reach"),
-        ("", INNER.replace("vars.by", "vars.bi"), "inner.yaml:6:50: error: SF211: there is no variable 'bi'. Vars has by."),
+        ("", INNER.replace("vars.by", "vars.bi"),
+         "inner.yaml:6:50: error: SF211: there is no variable 'bi'. Vars has by."),
         (
             "",
             INNER.replace("double: {type: set, fields: {n: long(n) * vars.by}}", "double: {type: batch}"),
