@@ -155,6 +155,7 @@ def _checked(file: Path, node: str | None) -> Topology:
     """
     document, topology = compile_file(file)
     ids = [n.id for n in document.nodes]
+    ids += [n.id for stage in topology.stages for n in stage.nodes if n.id not in ids]  # parts of nodes
     if node is not None and node not in ids:
         import difflib
 

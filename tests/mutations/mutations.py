@@ -29,6 +29,7 @@ REPLAY = "tests/simulation/test_replay.py"
 FAULTS = "tests/simulation/test_faults.py"
 STOP = "tests/simulation/test_stop.py"
 PARKING = "tests/unit/runtime/test_parking.py"
+WAITS = "tests/simulation/test_waits.py"
 EXPRESSIONS = "tests/property/test_expressions.py"
 CODECS = "tests/property/test_codecs.py"
 ENVELOPE = "tests/property/test_semantics_codec.py::test_a_lie_in_the_envelope_is_seen"
@@ -413,6 +414,47 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if self._store.generation != self._generation:",
         "if False:",
         (f"{PARKING}::test_an_abort_takes_back_what_was_put_aside",),
+    ),
+    # 10. Waits.
+    Mutation(
+        "12.10",
+        "what woke is not in the journal",
+        "streamflow/runtime/task.py",
+        "now_ms=now_ms, woke=True)",
+        "now_ms=now_ms)",
+        (f"{WAITS}::test_waits_for_a_duration",),
+    ),
+    Mutation(
+        "12.10",
+        "what is due is overtaken by what comes at the same reading of the clock",
+        "streamflow/runtime/task.py",
+        "while self._stop_at is None and await self._wake(now_ms):",
+        "if self._stop_at is None and await self._wake(now_ms):",
+        (f"{WAITS}::test_much_that_is_due_at_once_is_woken_in_parts",),
+    ),
+    Mutation(
+        "12.10",
+        "items of a step are taken before its signals, whatever came first",
+        "streamflow/operators/signal_rules.py",
+        "((row, False, i) for i, row in enumerate(items.rows))",
+        "((0, False, i) for i, row in enumerate(items.rows))",
+        ("tests/property/test_waits.py::test_waits_for_signals_do_what_the_rules_say_however_they_are_cut",),
+    ),
+    Mutation(
+        "12.10",
+        "what is due next is not looked up again after an abort",
+        "streamflow/operators/alarms.py",
+        "if store.generation != self._generation:",
+        "if self._generation == _UNKNOWN:",
+        ("tests/unit/operators/test_alarms.py::test_it_looks_anew_when_the_store_was_changed_from_outside",),
+    ),
+    Mutation(
+        "12.10",
+        "an early signal answers every item that comes",
+        "streamflow/operators/signal_rules.py",
+        "            kept.remove(signal)\n",
+        "",
+        (f"{WAITS}::test_waits_for_signals",),
     ),
     # 13. Columnar codec.
     Mutation(

@@ -85,7 +85,7 @@ def test_a_token_is_for_one_execution(folder: Path) -> None:
     signal("payment", "--token", token, "--payload", "12.5")
     call("run", "workflow.yaml", "--until-end")
     assert tailed("shipped") == [{"id": "a", "signal": "a is fine", "payment": 12.5}]
-    letters = json.loads(call("dlq", "list", "workflow.yaml", "--json"))["dead_letters"]
+    letters = json.loads(call("dlq", "list", "workflow.yaml", "--node", "paid.check", "--json"))["dead_letters"]
     assert [(one["node"], one["code"]) for one in letters] == [("paid.check", "bad_token")]
     call("audit", "workflow.yaml")
 
