@@ -110,8 +110,8 @@ class Counting:
     def _by_entry(self, size: int) -> Ints:
         of_row = np.full(size, self._n, np.int64)
         for _, who in self._noted.entered:
-            assert who.ids is not None, "the plan asks for @execution"
-            of_row[who.rows.to_numpy()] = self._numbers(who.ids)
+            if who.ids is not None:
+                of_row[who.rows.to_numpy()] = self._numbers(who.ids)
         return of_row
 
     def _numbers(self, ids: pl.Series) -> Ints:
@@ -122,8 +122,8 @@ class Counting:
 
     def _of(self, who: Who) -> Ints:
         if self._of_row is None:
-            assert who.ids is not None, "the plan asks for @execution"
-            return self._numbers(who.ids)
+            # A plug-in's operator may not carry the column on: then its rows are nobody's.
+            return np.full(len(who.rows), self._n) if who.ids is None else self._numbers(who.ids)
         rows = who.rows.to_numpy()
         if not len(rows) or int(rows.max()) < len(self._of_row):
             found: Ints = rows if self._ids is not None else self._of_row[rows]

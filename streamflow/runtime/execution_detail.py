@@ -17,6 +17,9 @@ COUNTERS: Final = (
 )  # fmt: skip
 
 
+STATUSES_MAX: Final = 500
+
+
 @dataclass(slots=True)
 class NodeDetail:
     """A node in an execution. `began_ms`: since the execution began; None where it had no rows. `wires`: what it feeds,
@@ -35,7 +38,9 @@ class NodeDetail:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDetail:
-    """`stand`: a row of `statuses`. `steps`: records without nodes, each with the status behind it."""
+    """`stand`: a row of `statuses`. `steps`: records without nodes, each with the status behind it; of more than
+    STATUSES_MAX only some have one.
+    """
 
     stand: Mapping[str, Any]
     nodes: tuple[NodeDetail, ...]
@@ -47,12 +52,14 @@ class ExecutionDetail:
 def detail(records: pl.DataFrame, topology: Topology) -> ExecutionDetail:
     """From all records of one execution, in order. Raises IllegalTransition."""
     reach, states, after = Reach.of(topology), States.none(), []
-    for at in range(records.height):
-        states = fold(states, records[at], reach)
-        after.append(statuses(states, reach)["status"][0])
+    several = -(-records.height // STATUSES_MAX)
+    for at in range(0, records.height, several):
+        part = records[at : at + several]
+        states = fold(states, part, reach)
+        after += [None] * (part.height - 1) + [statuses(states, reach)["status"][0]]
     stand = statuses(states, reach).row(0, named=True)
     steps = records.drop("nodes", "samples", "@position", strict=False).with_columns(
-        pl.col("at").dt.epoch("ms").alias("at_ms"), pl.Series("status", after)
+        pl.col("at").dt.epoch("ms").alias("at_ms"), pl.Series("status", after, dtype=pl.String)
     )
     rows = list(_nodes(records, topology, stand, partial=reach.partial))
     samples = records["samples"].explode().drop_nulls().to_list()

@@ -51,7 +51,7 @@ class Newest:
     def __init__(self, reach: Reach, *, status: str, since_ms: int | None, most: int) -> None:
         """`status`: only those; "" takes all. `since_ms`: only those with a record since then."""
         self._reach, self._status, self._since_ms, self._most = reach, status, since_ms, most
-        self.totals: Counter[str] = Counter()  # of all executions, by status
+        self.totals: Counter[str] = Counter()  # of all executions by status; one that was woken counts once more
         self._done: list[pl.DataFrame] = []
 
     async def read(self, log: Log, topic: str, partitions: int) -> None:
@@ -66,6 +66,13 @@ class Newest:
     def rows(self) -> pl.DataFrame:
         """The executions held, the newest last; columns as of `statuses`."""
         rows = pl.concat([statuses(States.none(), self._reach), *self._done])
+        if rows["execution"].is_duplicated().any():  # woken after it was settled and let go: its last status counts
+            first = pl.col("trigger").filter(pl.col("trigger") != "").first().fill_null("")
+            errors = [c for c in rows.columns if c.startswith("error_")]
+            rows = rows.group_by("execution", maintain_order=True).agg(
+                pl.col("status", "settled").last(), first, pl.col("records").sum(), pl.col("began_ms").min(),
+                pl.col("last_ms").max(), *(pl.col(c).drop_nulls().first() for c in errors),
+            )  # fmt: skip
         return rows.sort("last_ms", "began_ms", "execution", maintain_order=True).tail(self._most)
 
     def _without_settled(self, states: States) -> States:

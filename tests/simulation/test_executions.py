@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from streamflow.cli.main import app
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.runtime.execution_log import Newest
+from streamflow.runtime.execution_states import Reach
 from streamflow.sdk.crash import POINTS
 from streamflow.topology.plan import Topology
 from tests.simulation import killing
@@ -131,6 +133,25 @@ def _anonymous(found: dict[object, object]) -> dict[str, object]:
     import re
 
     return {re.sub(r"#[0-9a-f]{32}", "", str(name)): value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("flow", sorted(FLOWS))
+def test_a_listing_that_lets_go_of_what_is_settled_tells_the_same(flow: str, tmp_path: Path) -> None:
+    topology = topology_of(flow, tmp_path)
+
+    async def work(log: EmbeddedLog) -> None:
+        await filled(log)
+        await run(topology, log)
+        expected = stand(await records_of(log, topology), topology)
+        newest = Newest(Reach.of(topology), status="", since_ms=None, most=10_000)
+        await newest.read(log, f"{topology.workflow}.executions", 4)
+        assert newest.rows().sort("execution").equals(expected.sort("execution"))
+        few = Newest(Reach.of(topology), status="failed", since_ms=None, most=1)
+        await few.read(log, f"{topology.workflow}.executions", 4)
+        assert few.totals["failed"] == expected.filter(pl.col("status") == "failed").height
+        assert few.rows()["status"].to_list() == ["failed"]
+
+    asyncio.run(with_log(tmp_path / "log", work))
 
 
 def test_errors_alone_leave_records_of_steps_in_which_something_failed(tmp_path: Path) -> None:
