@@ -24,6 +24,8 @@ class Mutation:
 BATCHES = "tests/property/test_semantics_batches.py"
 ORDER = "tests/property/test_semantics_order.py"
 ACCOUNTING = "tests/property/test_semantics_accounting.py"
+HISTORY = "tests/property/test_execution_states.py"
+WATCH = "tests/unit/runtime/test_executions.py"
 GLOBAL = "tests/simulation/test_global_tables.py"
 REPLAY = "tests/simulation/test_replay.py"
 FAULTS = "tests/simulation/test_faults.py"
@@ -339,6 +341,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         "        taken.bad.extend(arrived.bad)\n",
         "",
         (f"{ACCOUNTING}::test_random_workflows_balance",),
+    ),
+    Mutation(
+        "12.9",
+        "an execution is completed while rows of it are on their way to another stage",
+        "streamflow/runtime/execution_states.py",
+        '~pl.col("moving") & ~open_end & ~waits',
+        "~open_end & ~waits",
+        (f"{HISTORY}::test_no_order_of_events_makes_an_illegal_transition_or_a_status_too_early",),
+    ),
+    Mutation(
+        "12.9",
+        "siblings of one arrival all count as parents of the children of one of them",
+        "streamflow/runtime/execution_counts.py",
+        'out, by = pl.concat([out, out.with_columns(parent)]), [*by, "p"]',
+        "out = pl.concat([out, out.with_columns(parent)])",
+        (f"{WATCH}::test_siblings_without_children_are_told_by_their_paths",),
+    ),
+    Mutation(
+        "12.9",
+        "rows that their topic did not take count as sent in the history of their execution",
+        "streamflow/runtime/execution_counts.py",
+        '            self._add(self._sinks[node], "sent", gone)\n',
+        "            pass\n",
+        (f"{WATCH}::test_rows_that_their_topic_does_not_take_were_not_sent",),
     ),
     # 11. `stop`.
     Mutation(
