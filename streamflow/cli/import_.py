@@ -48,7 +48,7 @@ def n8n(
 
     exports = _chosen(read_exports(_read(file), file.stem), workflow, file, out)
     kinds = registry().kinds
-    done = [(import_export(export, kinds, _check), export) for export in exports]
+    done = [(import_export(export, kinds, check_text), export) for export in exports]
     targets = _targets(done, out)
     for (imported, _), target in zip(done, targets, strict=True):
         if target is not None:
@@ -111,7 +111,7 @@ def _targets(done: list[tuple[Imported, Export]], out: Path | None) -> list[Path
     return made
 
 
-def _check(text: str) -> Sequence[Diagnostic]:
+def check_text(text: str) -> Sequence[Diagnostic]:
     """What `streamflow check` would find."""
     from streamflow.compiler import compile_document
     from streamflow.nodes import registry

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamflow.cli.import_ import _check
+from streamflow.cli.import_ import check_text
 from streamflow.compiler import compile_document
 from streamflow.nodes import registry
 from streamflow.testing.cases import run_case
@@ -25,7 +25,7 @@ UPDATE = bool(os.environ.get("STREAMFLOW_UPDATE_GOLDEN"))
 
 def imported(name: str) -> Imported:
     (export,) = read_exports((FOLDER / f"{name}.json").read_bytes(), name)
-    return import_export(export, registry().kinds, _check)
+    return import_export(export, registry().kinds, check_text)
 
 
 def golden(file: Path, text: str) -> None:
@@ -77,3 +77,9 @@ def test_pinned_data_is_what_the_document_gives(name: str) -> None:
 
 def test_there_are_many_exports() -> None:
     assert len(NAMES) >= 25
+
+
+def test_the_example_is_what_its_export_becomes() -> None:
+    folder = Path(__file__).parents[2] / "topologies" / "imported-orders"
+    (export,) = read_exports((folder / "export.json").read_bytes(), "export")
+    golden(folder / "workflow.yaml", import_export(export, registry().kinds, check_text).text)

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from streamflow.cli.import_ import _check
+from streamflow.cli.import_ import check_text
 from streamflow.expressions import typecheck
 from streamflow.model.types import ANY
 from streamflow.nodes import registry
@@ -210,7 +210,7 @@ def test_any_export_becomes_a_document_that_checks(data: bytes) -> None:
     except ImportRefused:
         return
     for export in found[:2]:
-        made = import_export(export, KINDS, _check)
+        made = import_export(export, KINDS, check_text)
         assert made.ok, [str(f) for f in made.findings if f.severity == "error"]
         assert len(made.report.nodes) == len(export.nodes)
         assert len(made.report.connections) == len(export.wires)
@@ -235,7 +235,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     tracemalloc.start()
     try:
         for export in read_exports(data, "x"):
-            assert import_export(export, KINDS, _check).ok
+            assert import_export(export, KINDS, check_text).ok
     except ImportRefused:
         pass
     finally:

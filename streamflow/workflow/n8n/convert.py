@@ -10,6 +10,7 @@ from streamflow.sdk.node import Node
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX
 from streamflow.workflow.n8n.draft import Draft, DraftNode, DraftWire, End
 from streamflow.workflow.n8n.made import Made
+from streamflow.workflow.n8n.make_control import LOOP
 from streamflow.workflow.n8n.meeting import bring_together
 from streamflow.workflow.n8n.model import Export, N8nNode
 from streamflow.workflow.n8n.names import node_ids, slug, unique
@@ -59,7 +60,7 @@ class _Conversion:
         for node in export.nodes:
             if node.index in self.ids:
                 by_name.setdefault(node.name, self.ids[node.index])
-        self.names = Names(nodes=by_name, workflow_name=export.name)
+        self.names = Names(nodes=by_name, workflow_name=export.name, loops=LOOP in kinds)
         self.made: dict[int, Made] = {}
         self.entries = dict(self.ids)
         self.drafts: dict[int, list[DraftNode]] = {}

@@ -75,6 +75,8 @@ def _name(name: str, names: Names) -> Printed | None:
     if name in ("$now", "$today"):
         names.note(_CLOCK)
         return NOW if name == "$now" else call("truncate", NOW, constant("day"), kind="time")
+    if name == "$runIndex" and names.loops:
+        return Printed("loop.index", "number")
     if name in _NONE:
         raise NoEquivalent(_NONE[name])
     if name.startswith("$"):

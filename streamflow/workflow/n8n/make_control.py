@@ -44,6 +44,8 @@ def make_wait(node: N8nNode, values: Values) -> Made:
     if amount.kind == "null":
         amount = Printed("1" if node.version < 1.1 else "5", "number")
     text = amount.text.strip('"')
+    if text.isdigit():
+        return Made(kind="wait", params={"for": f"{text}{unit[0]}"})
     if text.replace(".", "", 1).isdigit():
         return Made(kind="wait", params={"for": f"{int(float(text) * _UNIT_MS[unit])}ms"})
     return Made(kind="wait", params={"for": f"{amount} * {_UNIT_MS[unit]}"})

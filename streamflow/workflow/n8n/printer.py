@@ -63,6 +63,7 @@ class Names:
 
     nodes: Mapping[str, str] = field(default_factory=dict)
     workflow_name: str = ""
+    loops: bool = False  # whether expressions may read `loop.index`
     vars: dict[str, str] = field(default_factory=dict)  # name -> where it came from
     texts: dict[str, str] = field(default_factory=dict)  # long constants, by the variable that holds each
     notes: dict[str, None] = field(default_factory=dict)  # of the node at hand; in order, each once

@@ -87,6 +87,8 @@ class Wiring:
         if port is None:
             disabled = self._node(wire.source).disabled
             why = "the node is disabled: nothing fails in it" if disabled else f"{made.kind} cannot fail here"
+        elif looping and port == ERROR_PORT:
+            why = "an item that fails leaves the loop"
         elif entry == "":
             why = into.unwired
         elif port == "":
@@ -167,11 +169,10 @@ class Wiring:
         if any(w.source == End(here, ERROR_PORT) for w in self.wires if not w.commented):
             return "", []
         first = made.outputs[0] if made.outputs else ""
-        follows = [
-            w.target for w in self.wires if w.source == End(here, "" if first == "out" else first) and not w.commented
-        ]
+        source = End(here, "" if first == "out" else first)
+        follows = [w.target for w in self.wires if w.source == source and not (w.commented or w.loop)]
         if node.on_error == CONTINUE_ERROR or not follows:
-            return "continue", ["items that fail end here: nothing is connected to its error output"]
+            return "continue", ["items that fail end here: nothing takes them"]
         for target in follows:
             self.wires.append(DraftWire(source=End(here, ERROR_PORT), target=target))
         return "", ["items that fail go on too, by its error port to the same nodes"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from streamflow.cli.import_ import _check
+from streamflow.cli.import_ import check_text
 from streamflow.cli.main import app
 from streamflow.nodes import registry
 from streamflow.sdk.places import Diagnostic, Place
@@ -41,7 +41,7 @@ def export(nodes: list[dict[str, Any]], *wires: tuple[str, str], **more: Any) ->
 
 def imported(data: bytes) -> Imported:
     (found,) = read_exports(data, "file")
-    return import_export(found, registry().kinds, _check)
+    return import_export(found, registry().kinds, check_text)
 
 
 @pytest.mark.parametrize(
