@@ -178,6 +178,27 @@ def test_what_waits_can_be_seen(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_was_given_up_can_be_redriven(tmp_path: Path) -> None:
+    """Method: two tries, then redrive: the records of what was given up come once more, byte for byte."""
+    text = WORKFLOW.format(function="thirds", attempts=2, delay="1s", delay_max="30s", more=PLAIN)
+    text = text.replace("format: json}\n  shaky", "format: json, key: string(k) + string(k)}\n  shaky")
+    (tmp_path / "workflow.yaml").write_text(text)
+    topology = compiled(text, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        await send(bench.log, [(n % 4, n) for n in range(1, 10)])
+        await bench.start("numbers", 0)
+        for _ in range(5):
+            await bench.work("numbers", 0)
+            bench.now_ms += 2_000
+
+    benched(tmp_path, topology, work)
+    told = CliRunner().invoke(app, ["dlq", "redrive", str(tmp_path / "workflow.yaml"), "--log", str(tmp_path / "log")])
+    assert told.exit_code == 0, told.output
+    found = asyncio.run(with_log(tmp_path / "log", lambda log: contents(log, "in")))[0]
+    assert sorted(found[:9][n - 1][1:3] for n in (3, 6, 9)) == sorted(row[1:3] for row in found[9:])
+
+
 def run(folder: Path, *options: str, crash_at: str = "") -> int:
     """Exit code of a run of the workflow in a process of its own."""
     root = str(Path(__file__).parents[2])
