@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.crash import POINTS
 from streamflow.sdk.log import Log, TopicSpec
+from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from tests.simulation.auditing import audited
 from tests.simulation.running import compiled, contents, values, with_log
+from tests.simulation.test_faults import persist
 from tests.simulation.test_watermarks import NODES, Bench, benched, replays
 
 WORKFLOW = """\
@@ -158,6 +161,31 @@ def test_what_is_given_up_stops_the_workflow_where_that_is_the_policy(tmp_path: 
             await bench.start("numbers", 0)
 
     benched(tmp_path, topology, work)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_fault_loses_and_doubles_nothing(seed: int, tmp_path: Path) -> None:
+    """Aborts, commits of unknown outcome and take-overs; then a task without faults until nothing waits any more."""
+    text = WORKFLOW.format(function="thirds", attempts=2, delay="5ms", delay_max="30s", more=PLAIN)
+    topology = compiled(text, tmp_path)
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, [(n % 4, n) for n in range(1, 120)])
+        await persist(topology, FaultyLog(log, seeded_faults(seed, count=2 + seed, nth_max=60)), may_stop=True)
+        expected = {k: [n for n in range(1, 120) if n % 4 == k and n % 3] for k in range(4)}
+        with ThreadPoolExecutor(1) as executor:
+            bench = Bench(topology, log, executor)
+            bench.now_ms = 2**42  # behind every wait
+            await bench.start("numbers", 0)
+            for _ in range(60):
+                bench.now_ms += 60_000
+                await bench.work("numbers", 0)
+            await bench.close()
+        assert by_key(await values(log, "out")) == expected
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+
+    asyncio.run(with_log(tmp_path / "log", work))
 
 
 def test_what_waits_can_be_seen(tmp_path: Path) -> None:
