@@ -94,8 +94,10 @@ class Redrive:
         self.sent += count
 
     async def _original(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
-        """Key, value and headers of the record; a letter that was cut to fit has them on the topic it came from."""
-        if not letter.cut:
+        """Key, value and headers of the record. Those of a letter that was cut to fit, or whose item had waited,
+        are on the topic it came from.
+        """
+        if not letter.cut and letter.item is None:
             return letter.key, letter.value, list(letter.headers)
         at = TopicPartition(letter.topic, letter.partition)
         try:
@@ -103,10 +105,13 @@ class Redrive:
         except OffsetOutOfRange:
             batches = []
         found = next((r for batch in batches for r in records(batch) if r.offset == letter.offset), None)
-        if found is not None and _begins(found.key, letter.key) and _begins(found.value, letter.value):
+        # The key of an item that had waited is the item's, which need not be the record's.
+        fits = found is not None and _begins(found.value, letter.value)
+        if found is not None and fits and (letter.item is not None or _begins(found.key, letter.key)):
             return found.key, found.value, found.headers
+        why = "it was cut to fit" if letter.cut else "its item had waited"
         return fail(
-            f"dead letter {letter.position}: it was cut to fit, and its record {at} offset {letter.offset} is gone.",
+            f"dead letter {letter.position}: {why}, and its record {at} offset {letter.offset} is gone.",
             mend="`dlq show` has what is left of it; redrive other nodes with --node.",
             sent=self.sent,
         )

@@ -114,7 +114,7 @@ def _demand(typed: TypedGraph, node_id: str) -> _Demand:
             if other in types.visible:
                 demand.kept.update((other, n) for n in _kept(types.visible[other], names))
     if node.errors.retry.parks:
-        demand.columns.update((KEY, TS, EXECUTION))
+        demand.columns.update((KEY, TS, EXECUTION, POSITION))  # a dead letter tells where its record lies
     if node.errors.retry.draws:
         demand.columns.add(EXECUTION)
     if node.writes_topic or node.repartitions:

@@ -31,7 +31,8 @@ class DeadLetter:
     """One item or record that failed.
 
     `topic`, `partition`, `offset`, `key`, `value`, `headers` are those of the record it came from; without one `topic`
-    is empty and `item` holds the item as JSON. `timestamp_ms` is event time. `position`: offset of the dead letter
+    is empty and `item` holds the item as JSON. An item that had waited in state has both: its record lies there, and
+    `value` and `headers` are not repeated. `timestamp_ms` is event time. `position`: offset of the dead letter
     itself, once read from its topic.
     """
 

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from streamflow.model.batch import KEY, ROW, WM, Batch
-from streamflow.model.types import PAYLOAD, Schema
+from streamflow.model.batch import KEY, POSITION, ROW, WM, Batch
+from streamflow.model.types import LONG, PAYLOAD, Schema
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.runtime.careful import behind_each_other
@@ -58,7 +58,8 @@ class Parking:
         tells_time: bool,
     ) -> None:
         self._inner, self._rule, self._port, self._schema = inner, rule, port, schema
-        self._rows, self._tells_time = KeptRows(schema, earlier), tells_time
+        self._rows = KeptRows(schema, earlier, {POSITION: LONG.optional()})
+        self._tells_time = tells_time
         self._parked: ParkedItems | None = None
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:

@@ -10,7 +10,17 @@ import polars as pl
 from streamflow.codecs import BadRecord
 from streamflow.codecs.json_write import json_texts
 from streamflow.codecs.records import Damaged, Headers, Record, from_records, scan
-from streamflow.model.batch import ERROR_ATTEMPT, ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, KEY, TS, Batch
+from streamflow.model.batch import (
+    ERROR_ATTEMPT,
+    ERROR_CODE,
+    ERROR_MESSAGE,
+    ERROR_NODE,
+    EXECUTION,
+    KEY,
+    POSITION,
+    TS,
+    Batch,
+)
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.model.types import walk
 from streamflow.runtime.deadletter import RECORD_BYTES_MAX, DeadLetter, encode_dead_letters
@@ -41,16 +51,18 @@ def _dead_topic(stage: StagePlan) -> TopicPartition:
     return TopicPartition(stage.dead_letter, 0)
 
 
-def dead_letters(topology: Topology, stage: StagePlan, done: Sequence[Stepped], size_bytes_max: int) -> DeadWrites:
+def dead_letters(
+    topology: Topology, stage: StagePlan, partition: int, done: Sequence[Stepped], size_bytes_max: int
+) -> DeadWrites:
     """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
 
-    `size_bytes_max`: of a record batch of their topic.
+    `partition`: of the task. `size_bytes_max`: of a record batch of their topic.
     """
     letters: list[DeadLetter] = []
     for step in done:
         letters += [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.bad]
         for failed in step.dead:
-            letters += _failed(topology, stage, failed, step.taken)
+            letters += _failed(topology, stage, partition, failed, step.taken)
     return _encoded(stage, letters, size_bytes_max)
 
 
@@ -92,7 +104,9 @@ def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRec
     )
 
 
-def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Sequence[Taken]) -> list[DeadLetter]:
+def _failed(
+    topology: Topology, stage: StagePlan, partition: int, failed: FailedRows, taken: Sequence[Taken]
+) -> list[DeadLetter]:
     frame, n = failed.rows.frame, len(failed.rows)
     offsets, inputs = failed.offsets.to_list(), failed.inputs.tolist()
     places = list(zip(inputs, offsets, strict=True))
@@ -105,6 +119,7 @@ def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Seq
     keys = frame[KEY].to_list() if KEY in frame.columns else nulls
     times = frame[TS].to_list() if TS in frame.columns else nulls
     items = _items(failed.rows, failed.offsets)
+    lie = _lying(stage, frame)
     letters = []
     attempts = frame[ERROR_ATTEMPT].fill_null(1).to_list() if ERROR_ATTEMPT in frame.columns else [1] * n
     rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), offsets, inputs, strict=True)
@@ -118,9 +133,9 @@ def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Seq
                 code=code,
                 message=message,
                 execution=executions[i],
-                topic=taken[number].at.topic if record is not None else "",
-                partition=taken[number].at.partition if record is not None else -1,
-                offset=record.offset if record is not None else -1,
+                topic=taken[number].at.topic if record is not None else stage.inputs[0].topic if i in lie else "",
+                partition=taken[number].at.partition if record is not None else partition if i in lie else -1,
+                offset=record.offset if record is not None else lie.get(i, -1),
                 attempt=attempts[i],
                 timestamp_ms=record.timestamp_ms if record is not None else (times[i] or 0),
                 key=record.key if record is not None else keys[i],
@@ -130,6 +145,16 @@ def _failed(topology: Topology, stage: StagePlan, failed: FailedRows, taken: Seq
             )
         )
     return letters
+
+
+def _lying(stage: StagePlan, frame: pl.DataFrame) -> dict[int, int]:
+    """Rows that came out of state and say where their record lies: number -> offset.
+
+    None in a stage with several inputs: nobody says which it was.
+    """
+    if POSITION not in frame.columns or len(stage.inputs) != 1:
+        return {}
+    return {i: offset for i, offset in enumerate(frame[POSITION].to_list()) if offset is not None}
 
 
 def _items(rows: Batch, offsets: pl.Series) -> list[str | None]:

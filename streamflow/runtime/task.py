@@ -506,7 +506,9 @@ class Task:
         assert self._producer is not None, "start() comes first"
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
-        dead = await self._in_thread(dead_letters, self._topology, self.stage, pending.done, program.letter_bytes_max)
+        dead = await self._in_thread(
+            dead_letters, self._topology, self.stage, self.partition, pending.done, program.letter_bytes_max
+        )
         now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
         more = await self._has_more()
         before, behind = program.watermarks(now_ms, more=more)

@@ -65,7 +65,8 @@ KINDS: dict[str, tuple[str, tuple[str, ...], Account]] = {
     "split": ("type: split, field: tags, keep: true", ("out",), _split),
     "merge": ("type: merge", ("out",), lambda i: {"out": [i]}),
 }
-POLICIES = ("dead_letter", "continue", "error_port", "fallback", "retry", "unwired")
+POLICIES = ("dead_letter", "continue", "pass", "constant", "breaker", "error_port", "fallback", "retry", "unwired")
+ONWARD: dict[str, Item] = {"pass": {}, "constant": {"n": 1}, "breaker": {"n": 2}}
 # At the end of a branch: rows that come out are fewer than went in, and which they are depends on their order.
 LEAVES: dict[str, tuple[str, Callable[[int], int]]] = {
     "publish": ("", lambda rows: rows),
@@ -134,6 +135,9 @@ def graphs(draw: st.DrawFn) -> Drawn:
 def _policy(policy: str, name: str) -> str:
     return {
         "continue": ", on_error: continue",
+        "pass": ", on_error: pass",
+        "constant": ", on_error: {fallback: {value: {n: 1}}}",
+        "breaker": ", on_error: {fallback: {value: {n: 2}}, breaker: {failures: 10000, within: 1s, probe_after: 1s}}",
         "error_port": ", on_error: error_port",
         "unwired": ", on_error: dead_letter",
         "fallback": f", on_error: {{fallback: rescue{name[-1]}}}",
@@ -152,6 +156,12 @@ def account(drawn: Drawn, given: list[Item]) -> tuple[dict[str, int], Counter[st
                 if done is not None:
                     for out, children in done.items():
                         ports.setdefault(f"{name}.{out}", []).extend(children)
+                elif drawn.policies[name] in (
+                    "pass",
+                    "constant",
+                    "breaker",
+                ):  # in the place of what it would have given
+                    ports.setdefault(f"{name}.out", []).append({**item, **ONWARD[drawn.policies[name]]})
                 elif drawn.policies[name] in ("error_port", "fallback"):
                     ports.setdefault(f"{name}.error", []).append({**item, "error": {}})
                 elif drawn.policies[name] != "continue":

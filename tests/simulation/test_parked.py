@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.crash import POINTS
 from streamflow.sdk.log import Log, TopicSpec
+from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from tests.simulation.auditing import audited
 from tests.simulation.running import compiled, contents, values, with_log
+from tests.simulation.test_faults import persist
 from tests.simulation.test_watermarks import NODES, Bench, benched, replays
 
 WORKFLOW = """\
@@ -160,6 +163,31 @@ def test_what_is_given_up_stops_the_workflow_where_that_is_the_policy(tmp_path: 
     benched(tmp_path, topology, work)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_any_fault_loses_and_doubles_nothing(seed: int, tmp_path: Path) -> None:
+    """Aborts, commits of unknown outcome and take-overs; then a task without faults until nothing waits any more."""
+    text = WORKFLOW.format(function="thirds", attempts=2, delay="5ms", delay_max="30s", more=PLAIN)
+    topology = compiled(text, tmp_path)
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, [(n % 4, n) for n in range(1, 120)])
+        await persist(topology, FaultyLog(log, seeded_faults(seed, count=2 + seed, nth_max=60)), may_stop=True)
+        expected = {k: [n for n in range(1, 120) if n % 4 == k and n % 3] for k in range(4)}
+        with ThreadPoolExecutor(1) as executor:
+            bench = Bench(topology, log, executor)
+            bench.now_ms = 2**42  # behind every wait
+            await bench.start("numbers", 0)
+            for _ in range(60):
+                bench.now_ms += 60_000
+                await bench.work("numbers", 0)
+            await bench.close()
+        assert by_key(await values(log, "out")) == expected
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+
+    asyncio.run(with_log(tmp_path / "log", work))
+
+
 def test_what_waits_can_be_seen(tmp_path: Path) -> None:
     text = WORKFLOW.format(function="thirds", attempts=3, delay="1h", delay_max="2h", more=PLAIN)
     (tmp_path / "workflow.yaml").write_text(text)
@@ -176,6 +204,27 @@ def test_what_waits_can_be_seen(tmp_path: Path) -> None:
     assert [(w["key"], w["values"]["waits_behind"], w["values"]["@item"]) for w in waiting] == [
         ("1", 0, {"k": 1, "n": 9}), ("2", 0, {"k": 2, "n": 6}), ("3", 0, {"k": 3, "n": 3}), ("3", 1, {"k": 3, "n": 7}),
     ]  # fmt: skip
+
+
+def test_what_was_given_up_can_be_redriven(tmp_path: Path) -> None:
+    """Method: two tries, then redrive: the records of what was given up come once more, byte for byte."""
+    text = WORKFLOW.format(function="thirds", attempts=2, delay="1s", delay_max="30s", more=PLAIN)
+    text = text.replace("format: json}\n  shaky", "format: json, key: string(k) + string(k)}\n  shaky")
+    (tmp_path / "workflow.yaml").write_text(text)
+    topology = compiled(text, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        await send(bench.log, [(n % 4, n) for n in range(1, 10)])
+        await bench.start("numbers", 0)
+        for _ in range(5):
+            await bench.work("numbers", 0)
+            bench.now_ms += 2_000
+
+    benched(tmp_path, topology, work)
+    told = CliRunner().invoke(app, ["dlq", "redrive", str(tmp_path / "workflow.yaml"), "--log", str(tmp_path / "log")])
+    assert told.exit_code == 0, told.output
+    found = asyncio.run(with_log(tmp_path / "log", lambda log: contents(log, "in")))[0]
+    assert sorted(found[:9][n - 1][1:3] for n in (3, 6, 9)) == sorted(row[1:3] for row in found[9:])
 
 
 def run(folder: Path, *options: str, crash_at: str = "") -> int:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.policies import ErrorPolicy, RetryPolicy, RunPolicy
+from streamflow.model.policies import BreakerPolicy, ErrorPolicy, RetryPolicy, RunPolicy
 from streamflow.model.types import ANY, BOOL, DOUBLE, LONG, STRING, Field, Type, array_of, map_of, record_of
 from streamflow.topology.digest import digest
 from streamflow.topology.mermaid import to_mermaid
@@ -25,7 +25,12 @@ def topology(schema: Type, **more: Any) -> Topology:
     node = NodePlan(
         id="n", kind="set", params={"fields": {"a": "1"}, "keep": [], "deep": [None, True, 1.5, {"x": []}]},
         inputs={"in": schema}, outputs={"out": schema}, wires={"in": (Wire(node="t"), Wire(node="m", port="error"))},
-        errors=ErrorPolicy(on_error="stop", retry=RetryPolicy(attempts=3, delay_ms=5)), keep=("a",), extent="file",
+        errors=ErrorPolicy(
+            on_error="pass", value={"a": [1, None]},
+            breaker=BreakerPolicy(failures=1, within_ms=2, probe_after_ms=3),
+            retry=RetryPolicy(attempts=3, delay_ms=5, jitter=0.5, codes=("x",), delay_max_ms=9, mode="park"),
+        ),
+        keep=("a",), extent="file",
     )  # fmt: skip
     stage = StagePlan(
         id="t", inputs=(InputPlan(node="t", topic="in", schema=schema, codec=codec),), nodes=(node,), needs=("@key",)

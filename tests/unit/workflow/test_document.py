@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from streamflow.model.policies import ErrorPolicy, RetryPolicy, RunPolicy
+from streamflow.model.policies import BreakerPolicy, ErrorPolicy, ParkingPolicy, RetryPolicy, RunPolicy
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.workflow import WorkflowDocument, load, load_text, validate
 from streamflow.workflow.cases import load_cases, with_cases
+from streamflow.workflow.dump import to_yaml
 from streamflow.workflow.model import Metadata, WorkflowPolicies
 from streamflow.workflow.ports import resolve
 
@@ -215,3 +216,35 @@ def test_test_cases_beside_a_workflow(tmp_path: Path) -> None:
     assert [case.name for case in cases] == ["inside", "more", "beside"]
     _, found = validate(with_cases(document, cases), REGISTRY)
     assert [(f.code, Path(f.place.file).name) for f in found if f.code == "SF144"] == [("SF144", "w.more.test.yaml")]
+
+
+def test_what_nodes_say_of_errors() -> None:
+    document = read(
+        HEAD
+        + """\
+  b:
+    type: set
+    fields: {y: "1"}
+    retry: {attempts: 4, delay: 1s, backoff: random, delay_max: 1m, jitter: 0.5, codes: [late], when: error.attempt < 3,
+      limit: 1h, mode: park, parking: {items_max: 5}}
+  c:
+    type: set
+    fields: {y: "1"}
+    on_error: {fallback: {value: {y: 2}}, breaker: {failures: 3, within: 10s, probe_after: 5s}}
+  d: {type: set, fields: {y: "1"}, on_error: pass}
+connections: [a -> b -> c -> d]
+"""
+    )
+    _, b, c, d = document.nodes
+    assert b.retry == RetryPolicy(
+        attempts=4, delay_ms=1_000, backoff="random", delay_max_ms=60_000, jitter=0.5, codes=("late",),
+        when="error.attempt < 3", limit_ms=3_600_000, mode="park", parking=ParkingPolicy(items_max=5),
+    )  # fmt: skip
+    assert b.retry_when is not None
+    assert (b.retry_when.place.line, b.retry_when.place.column) == (7, 103)
+    breaker = BreakerPolicy(failures=3, within_ms=10_000, probe_after_ms=5_000)
+    assert document.error_policy(c) == ErrorPolicy(on_error="pass", value={"y": 2}, breaker=breaker)
+    assert document.error_policy(d) == ErrorPolicy(on_error="pass")
+    again = load_text(to_yaml(document))[0]
+    assert again is not None
+    assert [document.error_policy(n) for n in document.nodes] == [again.error_policy(n) for n in again.nodes]
