@@ -101,12 +101,13 @@ def test_rows_of_a_stage_without_state_are_counted_by_row() -> None:
 def test_siblings_without_children_are_told_by_their_paths() -> None:
     plan = stage("a", "out")
     watch = watching(plan)
-    path = [b"\0\0\0\0", b"\0\0\0\1", b"\0\0\0\0"]
-    into = batch([0, 0, 1], paths=path)
-    children = batch([0, 0], paths=[path[1] + b"\0\0\0\0", path[1] + b"\0\0\0\1"])
+    first, second, more = b"\0\0\0\0", b"\0\0\0\1", b"\0\0\0\2"
+    into = batch([0, 0, 1, 1], paths=[first, second, first, second])
+    # Both rows of execution 0 have a child; of execution 1 the second has two.
+    children = batch([0, 0, 1, 1], paths=[first + first, second + first, second + first, second + more])
     watch.entered({"rows": batch([0, 1])})
-    watch.ran(plan.nodes[0], {"in": into}, Result(outputs={"out": children}, filtered=2))
-    assert {e: rows.get(("a", "filtered"), 0) for e, rows in told(watch.take(named)).items()} == {"0": 1, "1": 1}
+    watch.ran(plan.nodes[0], {"in": into}, Result(outputs={"out": children}, filtered=1))
+    assert {e: rows.get(("a", "filtered"), 0) for e, rows in told(watch.take(named)).items()} == {"0": 0, "1": 1}
 
 
 def test_only_executions_of_which_a_row_failed_where_only_errors_are_asked_for() -> None:
