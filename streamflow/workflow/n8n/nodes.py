@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -49,6 +50,9 @@ class Maker:
         made = self._trigger(node, fate) if node.index in self.roles.triggers else self._other(node, fate)
         if made.kind == STUB:
             fate.outcome = "stub"
+        elif belonging := self._belongings(node):
+            shown = json.dumps(belonging, ensure_ascii=False, indent=1).splitlines()
+            made = replace(made, comments=(*made.comments, "What belongs to it in n8n:", *shown))
         fate.kind = made.kind
         fate.notes += [*made.notes, *(self.names.notes if made.kind != STUB else ())]
         fate.notes += self._named(node)
@@ -124,12 +128,14 @@ class Maker:
         if outputs != ("out",):
             params["outputs"] = list(outputs)
         original = dict(node.parameters.raw) if isinstance(node.parameters.raw, dict) else {}
-        belonging = [self._belonging(index) for index, owner in self.roles.attached.items() if owner == node.index]
-        if belonging:
+        if belonging := self._belongings(node):
             original["(attached)"] = belonging
         if original:
             params["original"] = original
         return Made(kind=STUB, params=params, inputs=names, outputs=outputs)
+
+    def _belongings(self, node: N8nNode) -> list[dict[str, object]]:
+        return [self._belonging(index) for index, owner in self.roles.attached.items() if owner == node.index]
 
     def _belonging(self, index: int) -> dict[str, object]:
         """A model, a tool, a memory of a node: what it is, and what it is to whom."""
