@@ -89,7 +89,10 @@ class Maker:
         mapped = BY_TYPE.get(node.type)
         if mapped is None:
             return None
-        made = mapped.make(node, Values(self.names))
+        parameters = replace(node.parameters, seen=set())
+        made = mapped.make(replace(node, parameters=parameters), Values(self.names))
+        if not made.comments and (unseen := parameters.unseen()):
+            made = replace(made, notes=(*made.notes, f"not carried over: {', '.join(unseen[:20])}"))
         for name, params in ((made.kind, made.params), *((step.kind, step.params) for step in made.before)):
             kind = self.kinds.get(name)
             if kind is None:
@@ -107,8 +110,10 @@ class Maker:
         if single and made.kind in self.kinds and self.kinds[made.kind].spec.outputs:
             return made
         fate.why = fate.at = ""
+        shown = json.dumps(node.parameters.raw, ensure_ascii=False, indent=1).splitlines()
         return Made(
-            kind="no-op", notes=(f"disabled: {made.kind!r} became a no-op that passes items on",),
+            kind="no-op",
+            comments=(f"n8n: {node.full_type}, disabled", *shown), notes=(f"disabled: {made.kind!r} became a no-op",),
             outputs=("out", ""), unwired="the node is disabled: items leave by its first output",
         )  # fmt: skip
 
@@ -148,6 +153,8 @@ class Maker:
         made: dict[str, object] = {"name": node.name, "type": node.full_type, "version": node.version, "belongs": into}
         if node.parameters.raw:
             made["parameters"] = node.parameters.raw
+        if node.credentials:
+            made["credentials"] = node.credentials
         if node.disabled:
             made["disabled"] = True
         return made
