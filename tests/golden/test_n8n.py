@@ -6,6 +6,7 @@ STREAMFLOW_UPDATE_GOLDEN=1 writes documents and reports anew; then read the diff
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def test_nothing_of_an_export_is_lost(name: str) -> None:
     for node in made.report.nodes:
         if node.outcome in ("mapped", "stub", "attached"):
             assert node.id in ids, node
+            assert node.outcome != "attached" or json.dumps(node.name, ensure_ascii=False)[1:-1] in made.text
+        elif node.outcome == "comment":
+            assert f"# {node.name}:" in made.text
         elif node.outcome == "left_out":
             assert f"# {node.id}:" in made.text
     wires = {str(c) for c in document.connections}

@@ -93,17 +93,25 @@ def _new_rules(node: N8nNode, values: Values) -> Made:
         cases.append({"when": new_form(rule["conditions"], values, **looseness).text, "port": port})
     fallback = options["fallbackOutput"].raw
     number = len(ports) if fallback == "extra" else fallback if isinstance(fallback, int) else -1
-    return _switch(cases, ports, number, every=options["allMatchingOutputs"].raw is True)
+    other = slug(options["renameFallbackOutput"].text())
+    other = other if other and other not in (*ports, *_TAKEN) else "default"
+    return _switch(cases, ports, number, every=options["allMatchingOutputs"].raw is True, other=other)
 
 
-def _switch(cases: list[dict[str, object]], ports: list[str], fallback: int, *, every: bool = False) -> Made:
-    """`fallback`: number of the output for what matches nothing; -1 there is none, one beyond the last an extra one."""
+def _switch(
+    cases: list[dict[str, object]], ports: list[str], fallback: int, *, every: bool = False, other: str = "default"
+) -> Made:
+    """`fallback`: number of the output for what matches nothing; -1 there is none, one beyond the last an extra one,
+    which is the port `other`.
+    """
     if len(ports) > PORTS_MAX:
         raise NoEquivalent(f"more than {PORTS_MAX} outputs", path="parameters.rules")
     outputs = list(ports)
     params: dict[str, object] = {"cases": cases}
     if fallback >= len(ports):
-        outputs.append("default")
+        outputs.append(other)
+        if other != "default":
+            params["default"] = other
     elif fallback >= 0:
         params["default"] = ports[fallback]
     if every:

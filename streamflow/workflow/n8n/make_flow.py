@@ -105,7 +105,7 @@ def _topic(node: N8nNode, values: Values) -> str:
 
 
 MAPPINGS = (
-    Mapped(types=("noOp", "@n8n/n8n-nodes-base.noOp"), make=make_no_op, to="no-op", help=""),
+    Mapped(types=("noOp",), make=make_no_op, to="no-op", help="All versions."),
     Mapped(types=("manualTrigger", "start"), make=make_manual, to="manual", help="It gives one empty item."),
     Mapped(
         types=("scheduleTrigger", "cron", "interval"), make=_trigger("a schedule"), to="manual",
@@ -117,7 +117,10 @@ MAPPINGS = (
         types=("executeWorkflowTrigger",), make=_trigger("called by another workflow"), to="manual",
         help="Without items.",
     ),
-    Mapped(types=("kafkaTrigger",), make=make_event, to="event", help="JSON messages; items are the messages."),
+    Mapped(
+        types=("kafkaTrigger",), make=make_event, to="event",
+        help="JSON messages: items are `{message, topic}`, or the messages alone. Without headers.",
+    ),
     Mapped(types=("kafka",), make=make_publish, to="publish", help="Items as JSON, or one message."),
     Mapped(types=("stopAndError",), make=make_stop, to="stop-and-error", help="It stops the whole workflow."),
 )  # fmt: skip

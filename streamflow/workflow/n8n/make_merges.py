@@ -17,6 +17,7 @@ def make_merge(node: N8nNode, values: Values) -> Made:
         return _first_version(node, values)
     parameters = node.parameters
     mode = parameters["mode"].text("append")
+    inputs, advanced = parameters["numberInputs"].number(2), parameters["advanced"].raw is True
     if mode == "append":
         return Made(kind="merge", inputs=("in",))
     if mode == "chooseBranch":
@@ -25,7 +26,7 @@ def make_merge(node: N8nNode, values: Values) -> Made:
         return _one_of(_input_number(parameters))
     if mode != "combine":
         raise NoEquivalent(f"the mode {mode!r}", path="parameters.mode")
-    if parameters["numberInputs"].number(2) > 2:
+    if inputs > 2:
         raise NoEquivalent("more than two inputs that are combined", path="parameters.numberInputs")
     how = parameters["combineBy"].text() or {
         "mergeByFields": "combineByFields", "mergeByPosition": "combineByPosition", "multiplex": "combineAll",
@@ -39,7 +40,7 @@ def make_merge(node: N8nNode, values: Values) -> Made:
     if how == "combineAll":
         return _combined("combine_all", suffixes, note)
     if how == "combineByFields":
-        return _by_fields(parameters, values, suffixes, note)
+        return _by_fields(parameters, values, suffixes, note, advanced=advanced)
     raise NoEquivalent(f"combining by {how!r}", path="parameters.combineBy")
 
 
@@ -64,7 +65,7 @@ def _one_of(number: int) -> Made:
     )  # fmt: skip
 
 
-def _by_fields(parameters: Value, values: Values, suffixes: dict[str, object], note: str) -> Made:
+def _by_fields(parameters: Value, values: Values, suffixes: dict[str, object], note: str, *, advanced: bool) -> Made:
     join_mode = parameters["joinMode"].text("keepMatches")
     if join_mode not in _JOINS:
         raise NoEquivalent("items without a partner alone", path="parameters.joinMode")
@@ -73,7 +74,7 @@ def _by_fields(parameters: Value, values: Values, suffixes: dict[str, object], n
     if parameters["options"]["multipleMatches"].text("all") != "all":
         raise NoEquivalent("the first match alone", path="parameters.options.multipleMatches")
     pairs: list[tuple[str, str]] = []
-    if parameters["fieldsToMatchString"].raw and parameters["advanced"].raw is not True:
+    if parameters["fieldsToMatchString"].raw and not advanced:
         pairs = [(n, n) for n in values.names_of(parameters["fieldsToMatchString"], "names of fields")]
     else:
         for one in parameters["mergeByFields"]["values"]:

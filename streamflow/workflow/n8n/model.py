@@ -8,20 +8,27 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A JSON value of an export that knows where it stands. What is not there reads as None, at its place."""
+    """A JSON value of an export that knows where it stands. What is not there reads as None, at its place.
+
+    `seen`, where it is given, takes the paths of all values that were looked at.
+    """
 
     raw: object
     path: str = ""
+    seen: set[str] | None = field(default=None, compare=False)
 
     def __getitem__(self, key: str) -> Value:
         inner = self.raw.get(key) if isinstance(self.raw, Mapping) else None
-        return Value(inner, f"{self.path}.{key}" if self.path else key)
+        path = f"{self.path}.{key}" if self.path else key
+        if self.seen is not None:
+            self.seen.add(path)
+        return Value(inner, path, self.seen)
 
     def __iter__(self) -> Iterator[Value]:
         """Elements of a list; nothing of anything else."""
         if isinstance(self.raw, list):
             for at, inner in enumerate(self.raw):
-                yield Value(inner, f"{self.path}[{at}]")
+                yield Value(inner, f"{self.path}[{at}]", self.seen)
 
     def __bool__(self) -> bool:
         return bool(self.raw)
@@ -34,6 +41,18 @@ class Value:
         if isinstance(self.raw, bool) or not isinstance(self.raw, int | float):
             return default
         return self.raw
+
+    def unseen(self) -> list[str]:
+        """Paths of what is here, and among its `options`, that was not looked at and says something."""
+        seen = self.seen or set()
+        made: list[str] = []
+        for key, value in self.raw.items() if isinstance(self.raw, Mapping) else ():
+            path = f"{self.path}.{key}"
+            if path not in seen and value not in (None, "", [], {}, False):
+                made.append(path)
+            elif key == "options":
+                made += Value(value, path, seen).unseen()
+        return made
 
     @property
     def is_expression(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -49,6 +50,9 @@ class Maker:
         made = self._trigger(node, fate) if node.index in self.roles.triggers else self._other(node, fate)
         if made.kind == STUB:
             fate.outcome = "stub"
+        elif belonging := self._belongings(node):
+            shown = json.dumps(belonging, ensure_ascii=False, indent=1).splitlines()
+            made = replace(made, comments=(*made.comments, "What belongs to it in n8n:", *shown))
         fate.kind = made.kind
         fate.notes += [*made.notes, *(self.names.notes if made.kind != STUB else ())]
         fate.notes += self._named(node)
@@ -85,7 +89,10 @@ class Maker:
         mapped = BY_TYPE.get(node.type)
         if mapped is None:
             return None
-        made = mapped.make(node, Values(self.names))
+        parameters = replace(node.parameters, seen=set())
+        made = mapped.make(replace(node, parameters=parameters), Values(self.names))
+        if not made.comments and (unseen := parameters.unseen()):
+            made = replace(made, notes=(*made.notes, f"not carried over: {', '.join(unseen[:20])}"))
         for name, params in ((made.kind, made.params), *((step.kind, step.params) for step in made.before)):
             kind = self.kinds.get(name)
             if kind is None:
@@ -103,8 +110,10 @@ class Maker:
         if single and made.kind in self.kinds and self.kinds[made.kind].spec.outputs:
             return made
         fate.why = fate.at = ""
+        shown = json.dumps(node.parameters.raw, ensure_ascii=False, indent=1).splitlines()
         return Made(
-            kind="no-op", notes=(f"disabled: {made.kind!r} became a no-op that passes items on",),
+            kind="no-op",
+            comments=(f"n8n: {node.full_type}, disabled", *shown), notes=(f"disabled: {made.kind!r} became a no-op",),
             outputs=("out", ""), unwired="the node is disabled: items leave by its first output",
         )  # fmt: skip
 
@@ -124,12 +133,14 @@ class Maker:
         if outputs != ("out",):
             params["outputs"] = list(outputs)
         original = dict(node.parameters.raw) if isinstance(node.parameters.raw, dict) else {}
-        belonging = [self._belonging(index) for index, owner in self.roles.attached.items() if owner == node.index]
-        if belonging:
+        if belonging := self._belongings(node):
             original["(attached)"] = belonging
         if original:
             params["original"] = original
         return Made(kind=STUB, params=params, inputs=names, outputs=outputs)
+
+    def _belongings(self, node: N8nNode) -> list[dict[str, object]]:
+        return [self._belonging(index) for index, owner in self.roles.attached.items() if owner == node.index]
 
     def _belonging(self, index: int) -> dict[str, object]:
         """A model, a tool, a memory of a node: what it is, and what it is to whom."""
@@ -142,6 +153,8 @@ class Maker:
         made: dict[str, object] = {"name": node.name, "type": node.full_type, "version": node.version, "belongs": into}
         if node.parameters.raw:
             made["parameters"] = node.parameters.raw
+        if node.credentials:
+            made["credentials"] = node.credentials
         if node.disabled:
             made["disabled"] = True
         return made

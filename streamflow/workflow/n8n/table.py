@@ -23,6 +23,7 @@ _TRIGGERS = frozenset(("emailReadImap", "start", "webhook", "cron", "interval", 
 # Outputs of nodes that have several and no equivalent.
 _OUTPUTS: Mapping[str, Mapping[int, tuple[str, ...]]] = {
     "splitInBatches": {1: ("loop",), 2: ("loop", "done"), 3: ("done", "loop")},
+    "if": {1: ("true", "false")},
     "compareDatasets": {1: ("only_a", "same", "different", "only_b")},
 }
 

@@ -50,6 +50,8 @@ def _text_lines(head: str, text: str, indent: int) -> list[str]:
         return block
     if _is_plain(text):
         return [f"{head} {text}"]
+    if '"' in text and "'" not in text and text.isprintable() and len(text) <= PLAIN_CHARS_MAX and "\ufeff" not in text:
+        return [f"{head} '{text}'"]
     return _quoted(head, text, indent)
 
 
