@@ -134,7 +134,7 @@ def _demand_executions(typed: TypedGraph, groups: Groups, demands: Mapping[str, 
             continue
         alone = all(graph.nodes[i].is_trigger and typed.types[i].extent == "item" for i in group.inputs)
         for n in group.nodes:
-            if not alone or graph.nodes[n].repartitions or graph.nodes[n].node.stores(typed.types[n].extent):
+            if not alone or graph.nodes[n].repartitions or graph.nodes[n].stores(typed.types[n].extent):
                 demands[n].columns.add(EXECUTION)
         # Where siblings go on as rows of one arrival, which of them had no child is told by their paths.
         if sum(graph.nodes[n].node.gives_several() for n in group.nodes) > 1:

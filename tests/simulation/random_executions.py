@@ -48,6 +48,7 @@ KINDS = ("set", "set", "set", "if", "switch", "split", "filter", "repartition", 
 POLICIES = (
     "",
     "error",
+    "breaker",
     "on_error: continue",
     "on_error: pass",
     "on_error: {fallback: {value: {n: 0}}}",
@@ -141,6 +142,10 @@ def _failing(drawn: Drawn, name: str, source: str, a: int, b: int) -> None:
     params = f"type: set, fields: {{got: 100 // (long(n) % {a} - {b})}}"
     if policy == "error":
         drawn.ports.append(f"{name}.error")
+    elif policy == "breaker":
+        drawn.add(f"rescue_{name}", "type: no-op", "out", feeds=())
+        breaker = "breaker: {failures: 2, within: 1s, probe_after: 500ms}"
+        params += f", on_error: {{fallback: rescue_{name}, {breaker}}}"
     elif policy:
         params += f", {policy}"
     drawn.add(name, params, "out", feeds=[source])
