@@ -162,7 +162,7 @@ class Loop(Node):
         collect = over("collect", round_schema, ANY if source.kind == "any" else None)
         return LoopOperator(
             mode=self.mode,
-            rounds=Rounds(ctx.node_id),
+            rounds=Rounds(ctx.node_id, None if collect is None else polars_dtype(collect[0].types["collect"])),
             limit=self.limit,
             entry=None if projections is None else Entry(values=projections, labels=self._labels(projections)),
             batch_size=self.batch_size,
@@ -170,7 +170,6 @@ class Loop(Node):
             break_if=over("break_if", round_schema),
             collect=collect,
             collect_as=self.collect_as,
-            collect_dtype=None if collect is None else polars_dtype(collect[0].types["collect"]),
             done=ctx.outputs["done"],
             untyped_each=untyped and self.each is not None,
             bounded=self._by_item and ctx.extent != "item",

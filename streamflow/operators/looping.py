@@ -50,7 +50,6 @@ class LoopOperator:
     break_if: tuple[Projection, Mapping[str, str]] | None = None
     collect: tuple[Projection, Mapping[str, str]] | None = None
     collect_as: str = ""
-    collect_dtype: pl.DataType | None = None
     done: Schema
     untyped_each: bool = False
     bounded: bool = False
@@ -88,8 +87,8 @@ class LoopOperator:
             frame = frame.with_columns(self._count(values).alias(name("count")))
         elif self.mode == "for-each":
             frame = frame.with_columns(self._batch_numbers(frame, ctx).alias(name("index")))
-        if self.collect_dtype is not None:
-            frame = self.rounds.nothing_collected(frame, self.collect_dtype)
+        if self.collect is not None:
+            frame = self.rounds.nothing_collected(frame)
         return batch.with_frame(frame)
 
     def _count(self, values: pl.DataFrame) -> pl.Expr:
@@ -172,7 +171,7 @@ class LoopOperator:
     def _leave(self, rows: Batch, first: bool, failed: _Failures) -> Batch:
         """Rows that leave by `done`, with what was collected."""
         whole, wrong = rows, dict[int, tuple[str, str]]()
-        if self.collect_dtype is not None:
+        if self.collect is not None:
             whole, wrong = with_results(rows, self.rounds.collected(rows.frame), self.collect_as, self.done)
         fine, broken = without(whole, wrong)
         failed.add(broken)

@@ -6,7 +6,8 @@
 | `count`   | Int64           | how many rounds it is going to take, where that is known before the first |
 | `start`, `step`, `value` | Int64 | of loops that count: `value` = start + index * step |
 | `each`, `item` or `items` | List, any | the array, and what of it this round is about |
-| `results` | List(Struct{v}) | what was collected; in a struct, so that arrays can be collected, too |
+| `results` | List            | what was collected; arrays in a struct `v`, as lists would be joined |
+| `taken0` … | any            | what was collected and is not in `results` yet |
 | `depth`   | UInt32          | bytes of `@path` before the loop |
 
 In the loop the number of the round stands in `@path` behind what was there before it, 4 bytes big-endian, so that what
@@ -23,13 +24,15 @@ from streamflow.model.types import PAYLOAD, Schema
 from streamflow.operators.explode import index_bytes
 
 _INDEX_BYTES = 4
+_TAKEN_MAX = 32
 
 
 class Rounds:
     """The columns of one loop."""
 
-    def __init__(self, loop: str) -> None:
-        self._loop = loop
+    def __init__(self, loop: str, collects: pl.DataType | None = None) -> None:
+        """`collects`: dtype of what is collected at the end of rounds."""
+        self._loop, self._collects = loop, collects
         self._prefix = loop_column(loop, "")
 
     def name(self, field: str) -> str:
@@ -65,21 +68,44 @@ class Rounds:
             frame = frame.with_columns((parts["head"] + parts["tail"]).alias(PATH))
         return frame.drop([c for c in frame.columns if c.startswith(self._prefix)])
 
-    # Collected values
+    # Collected values: each round's in a column of its own, of which some go into the list at once. All rows that come
+    # back together have been round equally often.
 
-    def nothing_collected(self, frame: pl.DataFrame, dtype: pl.DataType) -> pl.DataFrame:
-        empty = pl.Series(self.name("results"), [[]], dtype=_collection(dtype))
+    def nothing_collected(self, frame: pl.DataFrame) -> pl.DataFrame:
+        assert self._collects is not None
+        empty = pl.Series(self.name("results"), [[]], dtype=pl.List(self._element(self._collects)))
         return frame.with_columns(empty.new_from_index(0, frame.height))
 
     def collect(self, frame: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
         """`frame` with a value more for each row."""
-        name = self.name("results")
-        wrapped = pl.struct(values.alias("v"))
-        return frame.with_columns(pl.concat_list(pl.col(name), wrapped).alias(name))
+        taken = self._taken(frame)
+        frame = frame.with_columns(values.alias(self.name(f"taken{len(taken)}")))
+        if len(taken) + 1 < _TAKEN_MAX:
+            return frame
+        return frame.with_columns(self._folded(frame)).drop(self._taken(frame))
 
     def collected(self, frame: pl.DataFrame) -> pl.Series:
         """What was collected, a list a row."""
-        return frame[self.name("results")].list.eval(pl.element().struct.field("v"))
+        lists = self._folded(frame)
+        return lists.list.eval(pl.element().struct.field("v")) if self._wraps else lists
+
+    def _folded(self, frame: pl.DataFrame) -> pl.Series:
+        name, taken = self.name("results"), [pl.col(c) for c in self._taken(frame)]
+        if not taken or not frame.height:
+            return frame[name]
+        values = [pl.struct(c.alias("v")) for c in taken] if self._wraps else taken
+        return frame.select(pl.concat_list(pl.col(name), *values).alias(name)).to_series()
+
+    def _taken(self, frame: pl.DataFrame) -> list[str]:
+        names = (self.name(f"taken{n}") for n in range(_TAKEN_MAX))
+        return [name for name in names if name in frame.columns]
+
+    def _element(self, dtype: pl.DataType) -> pl.DataType:
+        return pl.Struct({"v": dtype}) if self._wraps else dtype
+
+    @property
+    def _wraps(self) -> bool:
+        return isinstance(self._collects, pl.List)
 
 
 def with_results(batch: Batch, lists: pl.Series, name: str, schema: Schema) -> tuple[Batch, dict[int, tuple[str, str]]]:
@@ -103,10 +129,6 @@ def with_results(batch: Batch, lists: pl.Series, name: str, schema: Schema) -> t
             wrong[at] = ("wrong_type", "collect_as: the item is no JSON object")
     column = pl.Series(PAYLOAD, texts, dtype=pl.Binary)
     return batch.with_frame(batch.frame.with_columns(column), schema), wrong
-
-
-def _collection(dtype: pl.DataType) -> pl.List:
-    return pl.List(pl.Struct({"v": dtype}))
 
 
 def _as_json(lists: pl.Series) -> pl.Series:

@@ -20,7 +20,7 @@ from streamflow.runtime.error_items import error_items
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.execution_counts import Fate
 from streamflow.runtime.executions import Watch
-from streamflow.runtime.loops import Seen, in_order, outside, within_loops
+from streamflow.runtime.loops import BACK_PORT, Seen, in_order, leaving, outside, within_loops
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
@@ -108,6 +108,7 @@ class Graph:
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
         self.watch: Watch | None = None  # where executions leave records
         self._within = within_loops(stage.nodes)
+        self._leaving = {loop: leaving(loop, stage.nodes) for loop in self._within if loop}
         self.counts = self._no_counts()
 
     def take_counts(self) -> dict[str, NodeCounts]:
@@ -239,9 +240,12 @@ class Graph:
         """The operator of a node of this stage."""
         return self._operators[node]
 
-    def _gather(self, plan: NodePlan, step: _Step) -> dict[str, Batch]:
+    def _gather(self, plan: NodePlan, step: _Step, *, come_back: bool = False) -> dict[str, Batch]:
+        """Rows at the ports of a node; of a loop those that enter, or those that come back."""
         inputs: dict[str, Batch] = {}
         for port, wires in plan.wires.items():
+            if come_back is not (plan.id in self._within and port == BACK_PORT):
+                continue
             arrived = [
                 (index, lowered(rows, self._behind.get(plan.id, 0) - self.behind_ms(wire.node)))
                 for index, wire in enumerate(wires)
@@ -268,7 +272,7 @@ class Graph:
             self._run(plan, inputs, step, times)
             return
         left: dict[tuple[str, str], list[Batch]] = {}
-        inside = {plan.id, *(n.id for n in self._stage.nodes if plan.id in n.loops)}
+        inside, taken = self._leaving[plan.id]
         tap, seen = self._tap, Seen()
         self._tap = seen.see if tap else None
         try:
@@ -277,13 +281,14 @@ class Graph:
                 for node in body:
                     if arrived := self._gather(node, step):
                         self._run_or_repeat(node, arrived, step, times)
-                back = {p: b for p, b in self._gather(plan, step).items() if p != "in"}
+                inputs = self._gather(plan, step, come_back=True)
                 for place in [p for p in step.ports if p[0] in inside]:
-                    left.setdefault(place, []).append(step.ports.pop(place))
-                inputs = back
+                    rows = step.ports.pop(place)
+                    if place in taken:
+                        left.setdefault(place, []).append(outside(plan.id, rows))
         finally:
             self._tap = tap
-        step.ports.update({place: outside(plan.id, in_order(rounds)) for place, rounds in left.items()})
+        step.ports.update({place: in_order(rounds) for place, rounds in left.items()})
         if tap:
             for shown, port, rows in seen.in_order():
                 tap(shown, port, rows)

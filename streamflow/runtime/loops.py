@@ -10,6 +10,8 @@ import polars as pl
 from streamflow.model.batch import PATH, ROW, Batch, loop_column
 from streamflow.topology.plan import NodePlan
 
+BACK_PORT = "back"  # of a loop
+
 
 def within_loops(nodes: Sequence[NodePlan]) -> Mapping[str, tuple[NodePlan, ...]]:
     """Nodes by the loop in whose body they are, not counting those of loops inside; "": those that are in none."""
@@ -19,6 +21,13 @@ def within_loops(nodes: Sequence[NodePlan]) -> Mapping[str, tuple[NodePlan, ...]
             found.setdefault(loop, [])
         found[next(iter(plan.loops), "")].append(plan)
     return {loop: tuple(plans) for loop, plans in found.items()}
+
+
+def leaving(loop: str, nodes: Sequence[NodePlan]) -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
+    """Nodes of a loop, itself included; and the ports of these by which rows leave it."""
+    inside = frozenset({loop, *(n.id for n in nodes if loop in n.loops)})
+    wires = (w for n in nodes if n.id not in inside for ws in n.wires.values() for w in ws)
+    return inside, frozenset((w.node, w.port) for w in wires if w.node in inside)
 
 
 def in_order(rounds: Sequence[Batch]) -> Batch:

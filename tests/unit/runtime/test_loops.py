@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,27 @@ connections: [start -> again, again.body -> pair -> both -> again.back, again.do
     failed = run(text, {"n": 0}, {"n": 1}).dead_letters()
     assert {(f["node"], f["code"]) for f in failed} == {("again", "loop_limit")}
     assert len(failed) == 64
+
+
+@pytest.mark.parametrize(
+    ("rounds", "collect"), [(70, "n"), (32, "n"), (70, "[n, loop.index]"), (33, "null"), (3, "{'a': n}")]
+)
+def test_all_rounds_are_collected(rounds: int, collect: str, tmp_path: Path) -> None:
+    text = f"""
+workflow: loops
+nodes:
+  start: {{type: event, topic: in, schema: i.avsc}}
+  again: {{type: loop, mode: for, times: t, collect: "{collect}"}}
+  adds: {{type: set, fields: {{n: n + 1}}}}
+  end: {{type: no-op}}
+connections: [start -> again, again.body -> adds -> again.back, again.done -> end]
+"""
+    longs = [{"name": name, "type": "long"} for name in ("n", "t")]
+    (tmp_path / "i.avsc").write_text(json.dumps({"type": "record", "name": "I", "fields": longs}))
+    driver = TopologyDriver(compiled(text, tmp_path), nodes=registry())
+    driver.feed("start", [{"n": 0, "t": rounds}, {"n": 5, "t": 1}])
+    wanted = {"n": lambda r: r + 1, "[n, loop.index]": lambda r: [r + 1, r], "null": lambda r: None}
+    made = wanted.get(collect, lambda r: {"a": r + 1})
+    first, second = driver.items("end")
+    assert first["results"] == [made(r) for r in range(rounds)]  # type: ignore[index]
+    assert len(second["results"]) == 1  # type: ignore[index]
