@@ -49,7 +49,7 @@ def records(topic: str, log: str) -> list[dict[str, object]]:
         for record in found:
             record["value"].pop("timestamp")
             if (execution := record["value"]["execution"]) is not None:  # less what a topic was made as
-                record["value"]["execution"] = re.sub("#[0-9a-f-]+/", "#/", execution)
+                record["value"]["execution"] = re.sub("#[^/]+/", "#/", execution)
         found.sort(key=lambda r: (r["value"]["topic"], r["value"]["partition"], r["value"]["offset"]))
     else:
         found.sort(key=lambda r: r["key"] or "")  # stable

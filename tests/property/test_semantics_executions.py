@@ -39,7 +39,20 @@ FUNCTIONS = "tests.property.semantics_items"
 # (stop-and-error), and how triggers cut what they read, is in test_semantics_batches.py.
 ROW_BY_ROW = frozenset(
     [
-        *("event", "file", "filter", "if", "manual", "no-op", "pass", "publish", "rename", "repartition", "set"),
+        *(
+            "error-trigger",
+            "event",
+            "file",
+            "filter",
+            "if",
+            "manual",
+            "no-op",
+            "pass",
+            "publish",
+            "rename",
+            "repartition",
+            "set",
+        ),
         *("split", "stop-and-error", "switch", "template", "write-file"),
     ]
 )
