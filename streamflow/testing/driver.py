@@ -158,8 +158,11 @@ class TopologyDriver:
         self.clock.now_ms = self.clock.now_ms if end_ms is None else end_ms
 
     def wake(self, now_ms: int) -> None:
-        """The clock comes to `now_ms`: what waits for it goes on."""
-        self.pass_time(now_ms - self.clock.now_ms)
+        """The clock is at `now_ms` all at once, as after a pause of the process: what is due by then acts then."""
+        self.clock.now_ms = now_ms
+        for stage_id, graph in self._graphs.items():
+            while (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
+                self._flow(self.topology.stage(stage_id), graph.wake(), self.clock.watermark_ms)
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""
