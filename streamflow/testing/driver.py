@@ -278,7 +278,7 @@ class TopologyDriver:
                 self._end(self._entry(sink.wire.node)[0], execution)
 
     def _tap(self, node: str, port: str, batch: Batch) -> None:
-        wanted = [c for c in batch.frame.columns if not c.startswith("@nodes.")]
+        wanted = [c for c in batch.frame.columns if not c.startswith(("@nodes.", "@loop."))]
         self.outputs.setdefault((node, port), []).append(replace(batch, frame=batch.frame.select(wanted)))
 
 

@@ -39,21 +39,9 @@ FUNCTIONS = "tests.property.semantics_items"
 # (stop-and-error), and how triggers cut what they read, is in test_semantics_batches.py.
 ROW_BY_ROW = frozenset(
     [
-        *(
-            "error-trigger",
-            "event",
-            "file",
-            "filter",
-            "if",
-            "manual",
-            "no-op",
-            "pass",
-            "publish",
-            "rename",
-            "repartition",
-            "set",
-        ),
-        *("split", "stop-and-error", "switch", "template", "write-file"),
+        *("error-trigger", "event", "file", "filter", "if", "loop", "manual", "no-op", "pass", "publish", "rename"),
+        *("repartition", "resume-token", "return", "set", "split", "stop-and-error", "stub", "sub-flow"),
+        *("sub-flow-trigger", "switch", "template", "wait", "write-file"),
     ]
 )
 # Variants of the others: `IN` stands for where rows come from. They are of a scope: of the rows of an execution, or of

@@ -194,6 +194,8 @@ def test_source_offset_and_path_name_every_row(kind: str, extent: str, folder: P
     def test(given: list[list[Item]]) -> None:
         driver = fed(topology, *given)
         for (node, port), batches in driver.outputs.items():
+            if (kind, node) == ("loop", "all"):
+                continue  # a merge of what was in the loop with what went round it
             rows = pl.concat([b.frame.select(SOURCE, OFFSET, PATH) for b in batches])
             assert rows.is_unique().all(), f"{node}.{port}"
 

@@ -34,7 +34,11 @@ class Plain:
 
 @dataclass
 class Holding(Plain):
-    waits: bool = True
+    def due_ms(self, ctx: object) -> int | None:
+        return None
+
+    def wake(self, ctx: object) -> Result:
+        return Result()
 
 
 def stage(*nodes: str, tracked: str = "all", stores: bool = False) -> StagePlan:
