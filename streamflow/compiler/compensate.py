@@ -65,13 +65,14 @@ class _Compensating:
 
     def fails(self, node_id: str) -> None:
         """A node has the policy `compensate`."""
+        node = self.nodes[node_id]
         wired = any(e.port == ERROR_PORT for e in self.before.out_of(node_id))
-        steps = [] if node_id in self.undoing else [s for s in self.steps if self._settled(s, node_id)]
+        undoes = node_id not in self.undoing and node.node.spec.can_fail
+        steps = [s for s in self.steps if self._settled(s, node_id)] if undoes else []
         if steps:
             self.failing[node_id] = steps
             if not wired:
                 self.unwired.append(node_id)
-        node = self.nodes[node_id]
         on_error: OnError = "error_port" if steps or wired else "dead_letter"
         self.nodes[node_id] = replace(node, errors=replace(node.errors, on_error=on_error))
 

@@ -143,3 +143,12 @@ def test_what_fails_while_it_undoes_is_a_dead_letter_of_its_own(tmp_path: Path) 
     assert [d["node"] for d in driver.dead_letters()] == ["pay-back"]
     assert [item["id"] for item in driver.items("failed")] == [4]  # type: ignore[index]
     assert [item["id"] for item in driver.items("give-back")] == [4]  # type: ignore[index]
+
+
+def test_nodes_that_cannot_fail_are_no_reason(tmp_path: Path) -> None:
+    """A disabled node passes its items through; it has no error port."""
+    text = SAGA.replace("extra: {type: set,", "extra: {type: set, disabled: true,")
+    (tmp_path / "order.avsc").write_text(ORDER)
+    driver = TopologyDriver(compiled(text, tmp_path), nodes=registry())
+    driver.feed("orders", ORDERS)
+    assert [item["id"] for item in driver.items("pay-back")] == [4, 14, 114]  # type: ignore[index]
