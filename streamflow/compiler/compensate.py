@@ -16,6 +16,7 @@ from typing import Literal
 
 from streamflow.compiler.codes import COMPENSATION, NOT_INSTALLED
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
+from streamflow.compiler.partition import staying
 from streamflow.model.policies import OnError
 from streamflow.nodes.compensating import FailAgain
 from streamflow.sdk.expression import Expression
@@ -92,9 +93,8 @@ class _Compensating:
                 )
         if self.failing:
             first = self.before.nodes[next(iter(self.failing))]
-            stay = {"partition_by": "expression", "partition": Expression("meta.partition", first.place)}
             together = self._made(first, ALL, "merge", {"mode": "append"})
-            undo = self._made(first, UNDO, "repartition", stay)
+            undo = self._made(first, UNDO, "repartition", staying(first.place))
             if together is None or undo is None:
                 return self.before
             last += [together, undo]

@@ -14,9 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamflow.compiler.codes import STAGE_CYCLE, TOPIC_READ_TWICE
-from streamflow.compiler.graph import ERROR_PORT, Graph, TypedGraph
+from streamflow.compiler.graph import Edge, Graph, TypedGraph
 from streamflow.sdk.places import Diagnostic
-from streamflow.topology.failures import ONWARD_PORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +75,11 @@ def entry(node: str) -> str:
     return _ENTRY + node
 
 
+def start_of(graph: Graph, edge: Edge) -> str:
+    """Where the rows of an edge begin in `components`."""
+    return entry(edge.source) if graph.enters(edge) else edge.source
+
+
 def _in_order(graph: Graph, ids: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n for n in graph.order if n in ids)
 
@@ -97,9 +101,7 @@ def components(graph: Graph) -> list[set[str]]:
     for edge in graph.edges:
         if graph.nodes[edge.target].node.is_global():
             continue  # rows go to those who look into it, beside the stages
-        start = graph.nodes[edge.source]
-        leaves = edge.port not in (ERROR_PORT, ONWARD_PORT) and (start.is_trigger or start.repartitions)
-        parent[root(entry(edge.source) if leaves else edge.source)] = root(edge.target)
+        parent[root(start_of(graph, edge))] = root(edge.target)
     found: dict[str, set[str]] = {}
     for member in list(parent):
         found.setdefault(root(member), set()).add(member)

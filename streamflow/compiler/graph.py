@@ -129,6 +129,11 @@ class Graph:
     def out_of(self, node: str) -> tuple[Edge, ...]:
         return self._out_of[node]
 
+    def enters(self, edge: Edge) -> bool:
+        """Whether rows come to the end of an edge through a topic."""
+        start = self.nodes[edge.source]
+        return edge.port not in (ERROR_PORT, ONWARD_PORT) and (start.is_trigger or start.repartitions)
+
     def back_to(self, loop: str) -> tuple[Edge, ...]:
         """Edges that lead back to a loop."""
         return tuple(e for e in self.loops if e.target == loop)

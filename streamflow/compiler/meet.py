@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from streamflow.compiler.fuse import components, entry
-from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
-from streamflow.sdk.expression import Expression
+from streamflow.compiler.fuse import components, entry, start_of
+from streamflow.compiler.graph import Edge, Graph, GraphNode
+from streamflow.compiler.partition import staying
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.registry import NodeRegistry
-from streamflow.topology.failures import ONWARD_PORT, put_in
+from streamflow.topology.failures import put_in
 
 
 def meet(graph: Graph, registry: NodeRegistry) -> Graph:
@@ -25,8 +25,8 @@ def meet(graph: Graph, registry: NodeRegistry) -> Graph:
     levels = _levels(graph)
     early: list[Edge] = []
     for component in _reading_themselves(graph):
-        inside = [e for e in graph.edges if {_start(graph, e), e.target} <= component]
-        found = [e for e in inside if levels[e.target] > levels[e.source] + _leaves_stage(graph, e)]
+        inside = [e for e in graph.edges if {start_of(graph, e), e.target} <= component]
+        found = [e for e in inside if levels[e.target] > levels[e.source] + graph.enters(e)]
         if not any(_needs_all(graph, e.target) for e in found):
             early += found
     if kind is None or not early:
@@ -34,9 +34,7 @@ def meet(graph: Graph, registry: NodeRegistry) -> Graph:
     nodes, edges = dict(graph.nodes), [e for e in graph.edges if e not in early]
     for edge in early:
         place = edge.place if edge.place.line else graph.nodes[edge.source].place
-        stay = Expression("meta.partition", place)
-        values = {"partition_by": "expression", "partition": stay}
-        raw = RawParams(values=values, places={("partition",): place}, place=place)
+        raw = RawParams(values=staying(place), places={("partition",): place}, place=place)
         made, findings = build(kind, raw)
         assert made is not None, findings
         between = f"{edge.target}.{edge.source}.{edge.port}".replace("~", "-")
@@ -48,22 +46,11 @@ def meet(graph: Graph, registry: NodeRegistry) -> Graph:
 
 
 def _levels(graph: Graph) -> Mapping[str, int]:
-    """How many topics of the workflow's own the rows of a node may have passed."""
+    """How many topics the rows of a node may have passed."""
     found: dict[str, int] = {}
     for node in graph.order:
-        found[node] = max((found[e.source] + _leaves_stage(graph, e) for e in graph.into(node)), default=0)
+        found[node] = max((found[e.source] + graph.enters(e) for e in graph.into(node)), default=0)
     return found
-
-
-def _start(graph: Graph, edge: Edge) -> str:
-    """Where rows of an edge begin within a stage."""
-    from_topic = _leaves_stage(graph, edge) or graph.nodes[edge.source].is_trigger
-    return entry(edge.source) if from_topic else edge.source
-
-
-def _leaves_stage(graph: Graph, edge: Edge) -> bool:
-    start = graph.nodes[edge.source]
-    return edge.port not in (ERROR_PORT, ONWARD_PORT) and start.repartitions
 
 
 def _reading_themselves(graph: Graph) -> list[set[str]]:

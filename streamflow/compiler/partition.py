@@ -9,6 +9,7 @@ equally many partitions is checked when a worker begins.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from streamflow.compiler.codes import COPARTITION, NO_KEY, NOT_INSTALLED, SPREAD_KEYS
@@ -16,7 +17,7 @@ from streamflow.compiler.graph import Edge, Graph, GraphNode
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Port, Repartitions
 from streamflow.sdk.params import RawParams, build
-from streamflow.sdk.places import Diagnostic
+from streamflow.sdk.places import Diagnostic, Place
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.failures import put_in
 
@@ -226,6 +227,11 @@ def _spread_keys(node: GraphNode, port: Port, key: Expression, spread: GraphNode
         mend=f"Set `key: {key.text}` on {spread.id!r} and leave its `partition_by` out, or remove it: "
         f"{node.id!r} gets a repartition by itself.",
     )
+
+
+def staying(place: Place) -> Mapping[str, object]:
+    """Parameters of a repartition that leaves rows in their partitions."""
+    return {"partition_by": "expression", "partition": Expression("meta.partition", place)}
 
 
 def _repartition(

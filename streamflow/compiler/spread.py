@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
-from streamflow.compiler.graph import ERROR_PORT, Edge, Graph
+from streamflow.compiler.graph import Graph
 from streamflow.model.policies import Extent
 from streamflow.sdk.node import Repartitions
-from streamflow.topology.failures import ONWARD_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,9 @@ class Spreads:
         found: dict[str, frozenset[str]] = {}
         for node_id in self._graph.order:
             arriving = self._graph.into(node_id)
-            found[node_id] = frozenset().union(*({e.source} if self._enters(e) else found[e.source] for e in arriving))
+            found[node_id] = frozenset().union(
+                *({e.source} if self._graph.enters(e) else found[e.source] for e in arriving)
+            )
         return found
 
     @cached_property
@@ -78,7 +79,7 @@ class Spreads:
         stages: dict[str, list[str]] = {n: [n] for n in self._graph.nodes}
         fed: dict[str, str] = {}
         for edge in self._graph.edges:
-            joined = fed.setdefault(edge.source, edge.target) if self._enters(edge) else edge.source
+            joined = fed.setdefault(edge.source, edge.target) if self._graph.enters(edge) else edge.source
             one, other = stages[joined], stages[edge.target]
             if one is not other:
                 one.extend(other)
@@ -88,11 +89,6 @@ class Spreads:
             if id(members) not in found:
                 found[id(members)] = frozenset().union(*(self._entries[n] for n in members))
         return {n: found[id(members)] for n, members in stages.items()}
-
-    def _enters(self, edge: Edge) -> bool:
-        """Whether rows come to the end of an edge through a topic."""
-        start = self._graph.nodes[edge.source]
-        return edge.port not in (ERROR_PORT, ONWARD_PORT) and (start.is_trigger or start.repartitions)
 
 
 def triggers(graph: Graph, node_id: str) -> frozenset[str]:
