@@ -214,12 +214,12 @@ class Fleet:
         )
 
     def _failed(self, task: TaskId, driver: Driver, error: BaseException) -> None:
+        self._count(driver.task)
         # The process that had a task before may not be done with its folder.
         waits = LogUnavailable if self._on_lost is None else (LogUnavailable, StateBusy)
         if isinstance(error, waits) and not self._closing:
             self._again(task, driver, str(error))  # nobody is to blame in this process
             return
-        self._count(driver.task)
         if self._drivers.get(task) is driver:
             del self._drivers[task]
         self.error = self.error or error
@@ -235,6 +235,7 @@ class Fleet:
         if driver.state != "lost":
             if not self._closing and driver.task.halted is None:
                 # Nobody asked it to end: something in it was cancelled. Its rows wait for a task that goes on.
+                self._count(driver.task)
                 self._again(task, driver, "it ended by itself")
             return
         if self._on_lost is None and self.error is None:
@@ -249,7 +250,6 @@ class Fleet:
 
     def _again(self, task: TaskId, driver: Driver, why: str) -> None:
         """Take a task over again, later and later; not one that was dropped meanwhile."""
-        self._count(driver.task)
         if self._drivers.get(task) is not driver:
             return
         del self._drivers[task]
@@ -284,7 +284,7 @@ class Fleet:
         for task, driver in stuck:
             if driver.state == "starting":
                 self._again(task, driver, "it does not begin")
-                driver.abandon()
+                driver.abandon()  # counted when it has ended
 
     def _count(self, task: AnyTask) -> None:
         self._gone.add(_totals(task))
