@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _WORDS: Final = {
     "rows_in": "in", "rows_out": "out", "filtered": "filtered", "absorbed": "into state", "emitted": "out of state",
     "continued": "dropped after an error", "to_error_port": "by port error", "dead_lettered": "dead-lettered",
+    "cancelled": "cancelled", "timed_out": "timed out",
 }  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def lines_of(one: ExecutionDetail) -> Iterator[str]:
 
 
 def _counts(node: NodeDetail) -> str:
-    parts = [f"{rows:,} {_WORDS[c]}" for c, rows in node.rows.items() if rows]
+    parts = [f"{rows:,} {_WORDS[c]}" for c, rows in node.rows.items() if rows and c in _WORDS]
     if node.began_ms:
         parts.append(f"+{node.began_ms:,} ms")
     return ", ".join(parts)

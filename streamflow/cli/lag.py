@@ -32,13 +32,14 @@ def lag(file: FileArgument, log: LogOption = DEFAULT_LOG, json: JsonOption = Fal
 
 async def _lag(file: FileArgument, address: str, as_json: bool) -> None:
     from streamflow.model.positions import TopicPartition
+    from streamflow.runtime.control import copies
 
     _, topology = compile_file(file)
     rows: list[tuple[str, str, int, int, int, int]] = []
     async with existing_log(address) as log:
         existing = await log.topics()
         for stage in topology.stages:
-            for entry in (*stage.inputs, *(table.input for table in stage.tables)):
+            for entry in (*stage.inputs, *(table.input for table in copies(stage))):
                 if entry.source or entry.topic not in existing:
                     continue
                 parts = [TopicPartition(entry.topic, p) for p in range(existing[entry.topic].partitions)]

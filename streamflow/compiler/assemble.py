@@ -95,6 +95,7 @@ class _Assembler:
             ledger=names.ledger_topic(self.workflow, group.id),
             journal=names.journal_topic(self.workflow, group.id),
             executions=names.executions_topic(self.workflow) if tracked != "none" else "",
+            control=names.control_topic(self.workflow) if tracked != "none" else "",
             tracked=tracked,
             samples=self.policies.samples if tracked != "none" else 0,
             redact=self.policies.redact if tracked != "none" else (),

@@ -19,6 +19,7 @@ from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
+from streamflow.operators.control import CONTROL
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import EXECUTION
@@ -217,6 +218,17 @@ class _Namer:
             ),
             None,
         )
+        self.add(
+            TopicPlan(
+                name=names.control_topic(self.workflow),
+                kind="control",
+                codec=CodecSpec(format="avro", framing="raw", schema=CONTROL, name=CONTROL.name),
+                why="Orders to executions, such as `executions cancel` gives them (schemas/control.avsc).",
+                partitions=1,  # each task reads all of it, in one order
+                config=KEPT,
+            ),
+            None,
+        )
 
     def _trigger(self, trigger: GraphNode) -> TopicPlan:
         return TopicPlan(
@@ -294,6 +306,7 @@ def _spell(topic: TopicPlan) -> str:
         "sink": "a topic that is written",
         "dead_letter": "the dead letter topic",
         "executions": "the topic of executions",
+        "control": "the topic of orders to executions",
         "trigger": "a trigger's own topic",
         "repartition": "a repartition topic",
     }

@@ -36,6 +36,10 @@ def executions_topic(workflow: str) -> str:
     return f"{workflow}.executions"
 
 
+def control_topic(workflow: str) -> str:
+    return f"{workflow}.control"
+
+
 def item_record(workflow: str, node: str) -> str:
     """Full name of the Avro record on an internal topic, such as `big_orders.priced.Item`."""
     return ".".join(avro_name(part) for part in (workflow, *node.split("."), "Item"))

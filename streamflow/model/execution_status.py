@@ -5,17 +5,18 @@
        ├───────────┴────────────┤
        ▼                        ▼
     completed      failed, cancelled, timed_out
-       │
-       └─ woken ─▶ running, waiting, failed
+       │              │
+       └──────────────┴─ woken ─▶ running, waiting, failed
 
 pending    its trigger item is on its topic, and no task has committed it
 running    rows of it are on their way to another stage, or its end has not come to all tasks
 waiting    rows of it wait in a node, and nothing has failed
 completed  nothing of it is left anywhere, and no failure was left to dead letters
 failed     a row of it failed and nobody took it; so it stays, whatever becomes of its other rows
-cancelled, timed_out   ended from outside, or by a limit of time
+cancelled, timed_out   nothing of it is left anywhere, nothing failed for good, and rows of it ended because
+           it was cancelled, or because its time was over
 
-An execution whose rows are all gone is *woken* when a node that had taken a row of it into state gives it back: an
+An execution that is `completed`, `cancelled` or `timed_out` is *woken* when a node that had taken a row of it into state gives it back: an
 outer join a row without a match, a debounce the last row of a burst. Nothing else leads out of a final status.
 """
 
@@ -26,7 +27,9 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 ExecutionStatus = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "timed_out"]
-NodeStatus = Literal["pending", "running", "completed", "failed", "skipped", "waiting"]
+NodeStatus = Literal[
+    "pending", "running", "completed", "failed", "skipped", "waiting", "cancelled", "timed_out"
+]
 
 EXECUTION_STATUSES: Final[tuple[ExecutionStatus, ...]] = get_args(ExecutionStatus)
 NODE_STATUSES: Final[tuple[NodeStatus, ...]] = get_args(NodeStatus)
@@ -45,7 +48,11 @@ LEGAL: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]]] = MappingProx
     }
 )
 WHEN_WOKEN: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]]] = MappingProxyType(
-    {"completed": frozenset(("running", "waiting", "failed"))}
+    {
+        "completed": frozenset(("running", "waiting", "failed", "cancelled", "timed_out")),
+        "cancelled": frozenset(("running", "waiting", "failed")),
+        "timed_out": frozenset(("running", "waiting", "failed", "cancelled")),
+    }
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamflow.nodes.aggregate import AggregateNode
 from streamflow.nodes.batch import BatchNode
 from streamflow.nodes.compensating import FailAgain
+from streamflow.nodes.control import Control
 from streamflow.nodes.debounce import Debounce
 from streamflow.nodes.dedupe import Dedupe
 from streamflow.nodes.error_trigger import ErrorTrigger
@@ -94,6 +95,7 @@ BUILTIN: tuple[type[Node], ...] = (
 
 # What the compiler makes of others.
 PARTS: tuple[type[Node], ...] = (
+    Control,
     FailAgain,
     ForeignRows,
     ForeignMatches,

@@ -16,7 +16,7 @@ from streamflow.sdk.state import StateStore
 
 ITEM, SIGNAL = b"i", b"s"
 ANYONE: Final = bytes(16)  # the execution of a signal that is for all of them
-_LISTS, _TIMES = b"k", b"t"
+_LISTS, _AFTER_LISTS, _TIMES = b"k", b"l", b"t"
 _HEAD: Final = 1 + 8 + 16
 
 
@@ -46,6 +46,11 @@ class SignalLists:
         """What is kept of these distinct keys."""
         found = store.get_many([_LISTS + key for key in keys])
         return {k: [] if e is None else [_kept(v) for v in split(e)] for k, e in zip(keys, found, strict=True)}
+
+    def all(self, store: StateStore) -> dict[bytes, list[Kept]]:
+        """What is kept of every key."""
+        entries = store.scan(_LISTS, _AFTER_LISTS)
+        return {name[len(_LISTS) :]: [_kept(v) for v in split(entry)] for name, entry in entries}
 
     def keep(
         self,

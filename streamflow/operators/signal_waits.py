@@ -25,9 +25,9 @@ from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept, Signal
 from streamflow.operators.signal_rules import Answer, Came, Rules, settle
 from streamflow.operators.signals import HEARD, UNCLAIMED
 from streamflow.operators.typed_json import typed_items
-from streamflow.operators.waiting import DUE, STORE, due_ms, timed, waiting_rows, woken
+from streamflow.operators.waiting import DUE, STORE, due_ms, over_among, timed, waiting_rows, woken
 from streamflow.sdk.expression import Projection
-from streamflow.sdk.operator import Context, Result
+from streamflow.sdk.operator import Context, EndedExecutions, Result
 from streamflow.sdk.state import StateStore
 
 KEY_VALUE: Final = "key"
@@ -102,6 +102,21 @@ class SignalWaitOperator:
                 outputs["timeout"] = rows
                 emitted += len(late)
         return Result(outputs=outputs, failed=failed, emitted=emitted)
+
+    def release(self, executions: EndedExecutions, ctx: Context) -> Result:
+        """Items of executions that end. All that is kept is looked through."""
+        store = ctx.store(STORE)
+        lists = self._lists.all(store)
+        items = [(key, one) for key, kept in lists.items() for one in kept if one.kind == ITEM]
+        over = over_among(self._items, [one.data for _, one in items], self.schema, executions, ctx.watermark_ms)
+        if over is None:
+            return Result()
+        gone = {id(items[number][1]) for number in over.numbers}
+        touched = {items[number][0] for number in over.numbers}
+        before = {key: times_of(lists[key]) for key in touched}
+        after = {key: [(one, one.data) for one in lists[key] if id(one) not in gone] for key in touched}
+        self._lists.keep(store, before, after)
+        return Result(ended=over.rows)
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Each item that waits, with its time-out, and each early signal, with the time until which it is kept."""

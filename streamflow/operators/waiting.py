@@ -20,12 +20,14 @@ from streamflow.operators.execution_rows import PART_BYTES_MAX
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.window_rows import TIME_MS_MAX
 from streamflow.sdk.expression import Projection
-from streamflow.sdk.operator import Context, Result
+from streamflow.sdk.operator import Context, EndedExecutions, Result
 from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
 
 STORE: Final = "waiting"
 DUE: Final = "due"  # the expression of the projection
-_ROWS, _COUNT = b"r", b"#"
+_ROWS, _AFTER_ROWS, _COUNT = b"r", b"s", b"#"
+_NUMBER: Final = "@number"
+_LOOK_ROWS_MAX: Final = 8_192  # rows that are decoded at once
 
 
 @dataclass(slots=True)
@@ -68,6 +70,30 @@ class WaitOperator:
         rows = woken(self._rows.decode(values), ctx.watermark_ms)
         return Result(outputs={"out": Batch(rows, self.schema)}, emitted=rows.height)
 
+    def release(self, executions: EndedExecutions, ctx: Context) -> Result:
+        """Rows of executions that end. All that waits is looked through; nothing else is written."""
+        store = ctx.store(STORE)
+        names: list[bytes] = []
+        sizes: list[int] = []
+        values: list[bytes] = []
+        for name, entry in store.scan(_ROWS, _AFTER_ROWS):
+            own = split(entry)
+            names.append(name)
+            sizes.append(len(own))
+            values += own
+        over = over_among(self._rows, values, self.schema, executions, ctx.watermark_ms)
+        if over is None:
+            return Result()
+        at, gone = 0, over.numbers
+        for name, size in zip(names, sizes, strict=True):
+            left = [values[i] for i in range(at, at + size) if i not in gone]
+            if not left:
+                store.delete(name)
+            elif len(left) < size:
+                store.put(name, b"".join(map(framed, left)))
+            at += size
+        return Result(ended=over.rows)
+
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Each item that waits, with the time at which it goes on."""
         due: list[int] = []
@@ -89,6 +115,34 @@ class WaitOperator:
         store.put_many(names, parts)
         store.put(_COUNT, (number + len(due)).to_bytes(8, "big"))
         self._alarms.put(store, min(due))
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Rows that end, and which of those looked through they were."""
+
+    rows: Batch
+    numbers: frozenset[int]
+
+
+def over_among(
+    kept: KeptRows, values: Sequence[bytes], schema: Schema, executions: EndedExecutions, watermark_ms: int
+) -> Over | None:
+    """Those of the kept rows whose execution ends, as rows out of state; None: there are none."""
+    found: list[Batch] = []
+    numbers: set[int] = set()
+    for first in range(0, len(values), _LOOK_ROWS_MAX):
+        frame = kept.decode(values[first : first + _LOOK_ROWS_MAX])
+        if EXECUTION not in frame.columns:
+            continue
+        _, over = executions.apart(Batch(frame.with_row_index(_NUMBER, first), schema))
+        if over is not None:
+            numbers.update(over.frame[_NUMBER].to_list())
+            found.append(over.with_frame(over.frame.drop(_NUMBER)))
+    if not found:
+        return None
+    rows = pl.concat([batch.frame for batch in found], how="diagonal")
+    return Over(Batch(woken(rows, watermark_ms), schema), frozenset(numbers))
 
 
 def due_ms(values: pl.Series, from_ms: int) -> pl.Series:

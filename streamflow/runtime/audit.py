@@ -78,6 +78,8 @@ class StageTotals:
     absorbed: int = 0
     emitted: int = 0
     failed: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
     dead_letters: int = 0
     rows_to_topics: dict[str, int] = field(default_factory=dict)
 
@@ -103,6 +105,7 @@ class AuditReport:
                 f"stage {s.stage}: {s.commits} commits, {s.records} records in ({s.rows} rows, {s.markers} markers), "
                 f"{to or '0 to topics'}, {s.filtered} filtered, {s.absorbed} absorbed, {s.emitted} emitted, "
                 f"{s.failed} failed, {s.dead_letters} dead letters"
+                + "".join(f", {n} {word}" for n, word in ((s.cancelled, "cancelled"), (s.timed_out, "timed out")) if n)
             )
         lines += [str(finding) for finding in self.findings]
         if self.findings_count > len(self.findings):
@@ -159,6 +162,8 @@ class _Audit:
             totals.absorbed += node.absorbed
             totals.emitted += node.emitted
             totals.failed += node.dead_lettered + node.to_error_port + node.continued
+            totals.cancelled += node.cancelled
+            totals.timed_out += node.timed_out
         for sink in entry.sinks:
             self._written[sink.at] += sink.rows + sink.markers
             totals.rows_to_topics[sink.at.topic] = totals.rows_to_topics.get(sink.at.topic, 0) + sink.rows
@@ -282,7 +287,7 @@ def _node(n: NodeCounts, *, may_have_children: bool) -> Iterator[tuple[str, str,
     if n.ports and sum(n.ports.values()) != n.rows_out + failed:
         yield "ports", f"{n.rows_out} rows out", f"{sum(n.ports.values()) - failed} by port"
     counts = (n.rows_in, n.forwarded, n.filtered, n.absorbed, n.waiting, n.dead_lettered, n.to_error_port, n.continued)
-    if min(*counts, n.rows_out, n.emitted, n.failed_from_state, n.children) < 0:
+    if min(*counts, n.cancelled, n.timed_out, n.rows_out, n.emitted, n.failed_from_state, n.children) < 0:
         yield "negative", "no count below zero", "one"
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.sdk.operator import NO_ROW
 
-Fate = Literal["continued", "to_error_port", "dead_lettered"]
+Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "received", "sent", "begun",
+    "cancelled", "timed_out", "failed_from_state", "received", "sent", "begun",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -176,6 +176,8 @@ class Counting:
         into, out = self._sum(ran.inputs), self._sum(ran.outputs)
         if ran.inputs:
             self._add(ran.node, "rows_in", into)
+        elif ran.failed is not None:
+            self._add(ran.node, "failed_from_state", self._sum([ran.failed]))
         if ran.outputs:
             self._add(ran.node, "rows_out", out)
             if ran.node in self._sinks:

@@ -14,6 +14,7 @@ from streamflow.topology.plan import Topology
 
 COUNTERS: Final = (
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
+    "cancelled", "timed_out", "failed_from_state",
 )  # fmt: skip
 
 
@@ -87,12 +88,18 @@ def _nodes(
                 continue
             yield NodeDetail(node, kind, stage, "skipped" if stand["settled"] else "pending", wires=wires)
             continue
-        held = row["kept"] and waits and row["absorbed"] > row["emitted"]
-        status: NodeStatus = "failed" if row["failed"] else "waiting" if held else "completed"
+        held = row["kept"] and waits and row["absorbed"] > row["emitted"] + row["failed_from_state"]
+        status: NodeStatus = _status(row, held=held)
         yield NodeDetail(
             node, kind, stage, status, {c: row[c] for c in COUNTERS},
             row["began"] - stand["began_ms"], row["last"] - stand["began_ms"], wires,
         )  # fmt: skip
+
+
+def _status(row: Mapping[str, Any], *, held: bool) -> NodeStatus:
+    if row["failed"] or held:
+        return "failed" if row["failed"] else "waiting"
+    return "cancelled" if row["cancelled"] else "timed_out" if row["timed_out"] else "completed"
 
 
 @dataclass(frozen=True, slots=True)

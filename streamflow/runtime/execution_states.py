@@ -24,7 +24,7 @@ from streamflow.topology.plan import StagePlan, Topology
 _DECODER = decoder(SPEC, reserved=())
 _KEYS: Final = ("execution", "stage", "partition")
 _ERROR: Final = ("error_code", "error_message", "error_node")
-_SUMS: Final = ("begun", "waiting", "kept", "failed")
+_SUMS: Final = ("begun", "waiting", "kept", "failed", "cancelled", "timed_out")
 _STAGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
     "execution": pl.String(), "stage": pl.String(), "partition": pl.Int32(), "trigger": pl.String(),
     **dict.fromkeys(_SUMS, pl.Int64()), "records": pl.Int64(), "bounded": pl.Boolean(), "ended": pl.Boolean(),
@@ -189,6 +189,8 @@ def statuses(states: States, reach: Reach) -> pl.DataFrame:
     settled = pl.lit(True) if reach.partial else ~pl.col("moving") & ~open_end & ~waits
     status = (
         pl.when(pl.col("failed") > 0).then(pl.lit("failed"))
+        .when(settled & (pl.col("cancelled") > 0)).then(pl.lit("cancelled"))
+        .when(settled & (pl.col("timed_out") > 0)).then(pl.lit("timed_out"))
         .when(settled).then(pl.lit("completed"))
         .when(waits).then(pl.lit("waiting"))
         .otherwise(pl.lit("running"))

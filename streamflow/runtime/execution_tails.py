@@ -35,6 +35,7 @@ _DTYPES: Final = frame_schema(EXECUTION)
 _FEW: Final = 48
 _NODE_COUNTERS: Final[tuple[Counter, ...]] = (
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
+    "cancelled", "timed_out", "failed_from_state",
 )  # fmt: skip
 _EDGE_COUNTERS: Final[tuple[Counter, ...]] = ("received", "sent")
 
@@ -102,25 +103,31 @@ class Tails:
                     "begun": total("begun"),
                     "received": total("received"),
                     "sent": total("sent"),
-                    "waiting": total("absorbed", self._waits) - total("emitted", self._waits),
+                    "waiting": total("absorbed", self._waits)
+                    - total("emitted", self._waits)
+                    - total("failed_from_state", self._waits),
                     "kept": total("absorbed", self._keeps),
                     "failed": total("dead_lettered"),
+                    "cancelled": total("cancelled"),
+                    "timed_out": total("timed_out"),
                     "woken": bool(counts.woken[i]),
                     "ended": ended,
                     "tasks": int(counts.tasks[i]),
                     "edges": [
                         {"topic": t, **{c: places[t].get(c, 0) for c in _EDGE_COUNTERS}} for t in topics if t in places
                     ],
-                    "nodes": [self._node(n, places[n], ended=ended) for n in self._nodes if n in places],
+                    "nodes": [self._node(n, places[n], over=ended) for n in self._nodes if n in places],
                 }
             )
         return every
 
-    def _node(self, node: str, rows: Mapping[str, int], *, ended: bool) -> dict[str, Any]:
+    def _node(self, node: str, rows: Mapping[str, int], *, over: bool) -> dict[str, Any]:
         counted: dict[str, int] = {c: rows.get(c, 0) for c in _NODE_COUNTERS}
-        kept = node in self._keeps and not ended and counted["absorbed"] > 0
-        waits = kept or (node in self._waits and counted["absorbed"] > counted["emitted"])
-        status = "failed" if counted["dead_lettered"] else "waiting" if waits else "completed"
+        kept = node in self._keeps and not over and counted["absorbed"] > 0
+        left = counted["absorbed"] - counted["emitted"] - counted["failed_from_state"]
+        waits = kept or (node in self._waits and left > 0)
+        ended = "cancelled" if counted["cancelled"] else "timed_out" if counted["timed_out"] else "completed"
+        status = "failed" if counted["dead_lettered"] else "waiting" if waits else ended
         return {"node": node, "status": status, **counted}
 
     def _columns(self, counts: Counts) -> pl.DataFrame:
@@ -136,6 +143,7 @@ class Tails:
         for node, begun in by_trigger.items():
             trigger = trigger.zip_with(pl.Series(begun == 0), pl.Series([node]))
         waiting = total("absorbed", self._waits) - total("emitted", self._waits)
+        waiting = waiting - total("failed_from_state", self._waits)
         return pl.DataFrame(
             [
                 trigger.alias("trigger"),
@@ -145,6 +153,8 @@ class Tails:
                 pl.Series("waiting", waiting),
                 pl.Series("kept", total("absorbed", self._keeps)),
                 pl.Series("failed", total("dead_lettered")),
+                pl.Series("cancelled", total("cancelled")),
+                pl.Series("timed_out", total("timed_out")),
                 pl.Series("woken", counts.woken),
                 pl.Series("ended", tasks > 0),
                 pl.Series("tasks", tasks.astype(np.int32)),
@@ -163,8 +173,13 @@ class Tails:
         table: dict[str, NDArray[np.int64]] = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
         wait = np.array([i in self._waits for i in self._nodes])
         keep = np.array([i in self._keeps for i in self._nodes])
-        left = (wait & (table["absorbed"] > table["emitted"])) | (keep & (table["absorbed"] > 0) & ~ended[:, None])
-        status = np.where(table["dead_lettered"] > 0, "failed", np.where(left, "waiting", "completed"))
+        waits = wait & (table["absorbed"] > table["emitted"] + table["failed_from_state"])
+        left = waits | (keep & (table["absorbed"] > 0) & ~ended[:, None])
+        status = np.select(
+            [table["dead_lettered"] > 0, left, table["cancelled"] > 0, table["timed_out"] > 0],
+            ["failed", "waiting", "cancelled", "timed_out"],
+            "completed",
+        )
         return _lists("nodes", "node", self._nodes, table, n, {"status": status})
 
 

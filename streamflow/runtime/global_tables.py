@@ -50,6 +50,7 @@ class GlobalTables:
         """Begin all copies anew. What a disk still holds of them is of no use: topics may have lost rows since."""
         for table in self._tables:
             table.state.discard("")
+            table.forget_orders()
             table.take_counts()
         self._counts.clear()
 

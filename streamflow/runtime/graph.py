@@ -16,6 +16,7 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PASSED
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
+from streamflow.runtime.control import AtNode, Endings
 from streamflow.runtime.error_items import error_items
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.execution_counts import Fate
@@ -26,7 +27,18 @@ from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
-from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed, Waits
+from streamflow.sdk.operator import (
+    CANCELLED,
+    Commits,
+    Context,
+    EndsExecutions,
+    Holds,
+    Operator,
+    Result,
+    StepTimes,
+    Timed,
+    Waits,
+)
 from streamflow.sdk.state import TransactionalStore
 from streamflow.topology.failures import ONWARD_PORT, PARKING_FULL
 from streamflow.topology.plan import NodePlan, StagePlan
@@ -48,6 +60,8 @@ class NodeCounts:
     dead_lettered: int = 0
     to_error_port: int = 0
     continued: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
     ports: dict[str, int] = field(default_factory=dict)  # rows out by port, `error` included
 
 
@@ -98,6 +112,8 @@ class Graph:
         self._behind, self._kept = behind or {}, kept or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
         self._waits: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
+        lasting = {n.id for n in stage.nodes if n.lasting}
+        self._holds = {i: o for i, o in operators.items() if isinstance(o, Holds) and i not in lasting}
         self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._passing = {
@@ -107,6 +123,7 @@ class Graph:
         self._in_portions = worth_it(stage)
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
         self.watch: Watch | None = None  # where executions leave records
+        self.endings: Endings | None = None  # the same: which of them are to end
         self._within = within_loops(stage.nodes)
         self._leaving = {loop: leaving(loop, stage.nodes) for loop in self._within if loop}
         self.counts = self._no_counts()
@@ -149,11 +166,15 @@ class Graph:
 
     def due_ms(self) -> int | None:
         """The earliest wall time at which an operator has something to do; None: none waits."""
+        if self.endings is not None and self.endings.fresh:
+            return 0
         due = (operator.due_ms(self._contexts[node]) for node, operator in self._waits.items())
         return min((ms for ms in due if ms is not None), default=None)
 
     def wake(self) -> StepOutput:
-        """Operators for which it is time, by the clock of their contexts, act."""
+        """Operators for which it is time, by the clock of their contexts, act; and what is held of executions that are
+        to end is given up.
+        """
         return self._push({}, StepOutput(), wakes=True)
 
     def behind_ms(self, node: str) -> int:
@@ -179,10 +200,19 @@ class Graph:
             if node in self._gone:
                 self._count_entering(self.counts[node], entered)
             step.ports.update(entered)
+        ending = self.endings if self.endings is not None and self.endings.some else None
+        orders = ending.take_fresh() if ending is not None and wakes else {}
         for plan in self._within[""]:
-            inputs = self._gather(plan, step)
+            inputs, over = self._gather(plan, step), None
+            if inputs and rows and ending is not None and plan.id in ending.first:
+                inputs, over = self._apart(plan, inputs, ending)
             if inputs:
                 self._run_or_repeat(plan, inputs, step, times)
+            for batch in over or ():
+                self._end(plan, batch, step)
+            if orders and plan.id in self._holds:
+                released = self._holds[plan.id].release(AtNode(orders, plan.id), self._contexts[plan.id])
+                self._end_held(plan, released, step)
             if wakes and plan.id in self._waits:
                 self._wake(plan, step)
             if plan.id in self._timed:
@@ -203,12 +233,53 @@ class Graph:
         operator, ctx = self._waits[plan.id], self._contexts[plan.id]
         due_ms = operator.due_ms(ctx)
         if due_ms is not None and due_ms <= ctx.now_ms:
-            self._from_state(plan, operator.wake(ctx), step)
+            result = operator.wake(ctx)
+            self._from_state(plan, result, step)
+            self._end_held(plan, result, step)
 
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
         operator = self._operators[plan.id]
         assert isinstance(operator, Timed)
         self._from_state(plan, operator.advance(times, self._contexts[plan.id]), step)
+
+    @staticmethod
+    def _apart(plan: NodePlan, inputs: dict[str, Batch], ending: Endings) -> tuple[dict[str, Batch], list[Batch]]:
+        """What came to a node: by port the rows that it is given, and those whose execution ends."""
+        given: dict[str, Batch] = {}
+        over: list[Batch] = []
+        for port, batch in inputs.items():
+            going, ends = ending.apart(plan.id, batch)
+            if len(going):
+                given[port] = going
+            if ends is not None:
+                over.append(ends)
+        return given, over
+
+    def _end(self, plan: NodePlan, rows: Batch, step: _Step) -> None:
+        """Rows end where they came to a node."""
+        self.counts[plan.id].rows_in += len(rows)
+        if self.watch:
+            self.watch.ran(plan, {"in": rows}, Result(failed=rows))
+        self._ended(plan, rows, step)
+
+    def _end_held(self, plan: NodePlan, result: Result, step: _Step) -> None:
+        """Rows end that a node held."""
+        if result.ended is None or not len(result.ended):
+            return
+        self.counts[plan.id].failed_from_state += len(result.ended)
+        if self.watch:
+            self.watch.ran(plan, {}, Result(failed=result.ended))
+        self._ended(plan, result.ended, step)
+
+    def _ended(self, plan: NodePlan, rows: Batch, step: _Step) -> None:
+        """The fate of rows whose execution was cancelled, or has had its time."""
+        rows = rows.with_frame(rows.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
+        counts, codes = self.counts[plan.id], rows.frame[ERROR_CODE]
+        for fate, own in (("cancelled", codes == CANCELLED), ("timed_out", codes != CANCELLED)):
+            if not (n := int(own.sum())):
+                continue
+            setattr(counts, fate, getattr(counts, fate) + n)
+            self._watch_failed(plan, rows.where(own), cast("Fate", fate))
 
     def _from_state(self, plan: NodePlan, result: Result, step: _Step) -> None:
         """What came out without rows going in."""

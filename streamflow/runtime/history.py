@@ -17,7 +17,7 @@ from streamflow.runtime.execution_tails import Moment
 from streamflow.runtime.executions import Watch
 from streamflow.runtime.graph import Graph
 from streamflow.runtime.seed import Seeder
-from streamflow.runtime.stepped import Places, Stepped
+from streamflow.runtime.stepped import Places, Stepped, ids_of
 from streamflow.sdk.log import TopicInfo
 from streamflow.topology.plan import InputPlan, StagePlan, Topology
 
@@ -77,7 +77,4 @@ class History:
         self.watch.lost(plan.node, fate, pl.DataFrame(told, schema=schema, orient="row"))
 
     def _ids(self, rows: Ints, arrived: Sequence[Arrived], places: Places) -> pl.Series:
-        """The executions of rows of the step, by `@row`."""
-        inputs, offsets = places.by_row()
-        sources = pl.Series([f"{self.seeders[one.at].source}:" for one in arrived], dtype=pl.String)
-        return sources.gather(inputs[rows]) + pl.Series(offsets[rows]).cast(pl.String)
+        return ids_of(rows, [self.seeders[one.at].source for one in arrived], places)

@@ -3,6 +3,7 @@
 Each row that enters a node has one fate; rows leave a node as children of rows that came in, or out of state:
 
     rows_in + failed_from_state = forwarded + filtered + absorbed + waiting + dead_lettered + to_error_port + continued
+                                  + cancelled + timed_out
     rows_out = children + emitted
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Final
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.avro_values import AvroValue
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +50,11 @@ class NodeCounts:
     dead_lettered: int = 0
     to_error_port: int = 0
     continued: int = 0
+    cancelled: int = 0  # its execution was; such rows may leave by the error port as well, to be compensated
+    timed_out: int = 0  # its execution has had its time; the same
     rows_out: int = 0  # but for the error port
     emitted: int = 0  # rows out that came from state
-    failed_from_state: int = 0  # of the failed rows, those that had been absorbed before and failed as they came out
+    failed_from_state: int = 0  # of the rows that failed or ended, those that had been absorbed before
     ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -61,7 +64,7 @@ class NodeCounts:
     @property
     def fates(self) -> int:
         failed = self.dead_lettered + self.to_error_port + self.continued
-        return self.forwarded + self.filtered + self.absorbed + self.waiting + failed
+        return self.forwarded + self.filtered + self.absorbed + self.waiting + failed + self.cancelled + self.timed_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,7 @@ _SOURCE_COUNTS = ("node", "records", "rows", "markers", "dead_lettered", "contin
 _SINK_COUNTS = ("node", "rows", "markers", "dead_lettered")
 _NODE_COUNTS = (
     "node", "rows_in", "forwarded", "filtered", "absorbed", "waiting",
-    "dead_lettered", "to_error_port", "continued", "rows_out", "emitted", "failed_from_state",
+    "dead_lettered", "to_error_port", "continued", "cancelled", "timed_out", "rows_out", "emitted", "failed_from_state",
 )  # fmt: skip
 
 
@@ -156,7 +159,7 @@ _SOURCE = _record(
 _NODE = _record(
     "NodeCounts",
     "Rows of a node: rows_in + failed_from_state = forwarded + filtered + absorbed + waiting + dead_lettered + "
-    "to_error_port + continued; rows_out = children + emitted.",
+    "to_error_port + continued + cancelled + timed_out; rows_out = children + emitted.",
     [*_counts(_NODE_COUNTS), ("ports", {"type": "map", "values": "long"})],
 )
 _SINK = _record("SinkCounts", "Rows and markers written to a partition of a topic.", [*_PLACE, *_counts(_SINK_COUNTS)])

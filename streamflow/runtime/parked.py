@@ -11,7 +11,7 @@ A key is b"k" and the record's key; an item without one is a queue of its own, b
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -123,6 +123,30 @@ class ParkedItems:
         self._items -= len(items)
         self._bytes -= size
 
+    def items(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """(queue, number, item) of all that waits. Nothing may be changed meanwhile."""
+        for name, item in self._store.scan(b"r", b"s"):
+            queue, number = _read_item_name(name)
+            yield queue, number, item
+
+    def drop(self, gone: Mapping[bytes, Collection[int]], now_ms: int) -> None:
+        """Take items out of queues, by number. Where the first is gone the next is tried at once."""
+        for name, numbers in gone.items():
+            queue = self.queues[name]
+            before = range(queue.first, queue.next)
+            found = dict(zip(before, self.first(queue, len(queue)), strict=True))
+            left = [item for number, item in found.items() if number not in numbers]
+            head = queue.first in numbers
+            self._store.delete_many([_item_name(name, number) for number in before])
+            queue.first = queue.next - len(left)
+            self._store.put_many([_item_name(name, queue.first + i) for i in range(len(left))], left)
+            size = sum(len(found[number]) for number in numbers)
+            queue.size_bytes -= size
+            self._items -= len(numbers)
+            self._bytes -= size
+            self.settle(queue, now_ms if head else queue.due_ms, 0 if head else queue.tries)
+        self.write_totals()
+
     def settle(self, queue: Queue, due_ms: int, tries: int) -> None:
         """Write down what became of a queue: its first item has had so many tries, and is tried again at `due_ms`."""
         known = self.queues.get(queue.name)
@@ -149,6 +173,11 @@ def _item_name(queue: bytes, number: int) -> bytes:
     return b"r" + len(queue).to_bytes(4, "big") + queue + number.to_bytes(8, "big")
 
 
+def _read_item_name(name: bytes) -> tuple[bytes, int]:
+    """(queue, number)"""
+    return name[5:-8], int.from_bytes(name[-8:], "big")
+
+
 def waiting_items(entries: Sequence[tuple[bytes, bytes]]) -> tuple[list[bytes | None], list[int], list[bytes]]:
     """(record key of each item, how many of its queue are before it, items) of all entries of a store."""
     firsts = {key[1:]: _HEAD.unpack(value)[0] for key, value in entries if key.startswith(b"h")}
@@ -157,7 +186,7 @@ def waiting_items(entries: Sequence[tuple[bytes, bytes]]) -> tuple[list[bytes | 
     items: list[bytes] = []
     for key, value in entries:
         if key.startswith(b"r"):
-            name, number = key[5:-8], int.from_bytes(key[-8:], "big")
+            name, number = _read_item_name(key)
             keys.append(name[1:] if name.startswith(b"k") else None)
             behind.append(number - firsts[name])
             items.append(value)

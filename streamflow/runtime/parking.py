@@ -18,12 +18,13 @@ from streamflow.model.batch import KEY, POSITION, ROW, WM, Batch
 from streamflow.model.types import LONG, PAYLOAD, Schema
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
+from streamflow.operators.waiting import over_among
 from streamflow.runtime.careful import behind_each_other
 from streamflow.runtime.parked import ParkedItems, Queue, waiting_items
 from streamflow.runtime.retry_rule import RetryRule
 from streamflow.runtime.retrying import together
 from streamflow.runtime.withheld import Bools, Int64s, Tried, attempt
-from streamflow.sdk.operator import NO_ROW, Context, Operator, Result
+from streamflow.sdk.operator import NO_ROW, Context, EndedExecutions, Operator, Result
 from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO
 from streamflow.topology.failures import PARKED, PARKING_FULL
 
@@ -107,6 +108,22 @@ class Parking:
         parked.write_totals()
         done = together(parts, join_failed([part.failed for part in parts]))
         return Result(outputs=done.outputs, failed=done.failed, emitted=sum(map(len, done.outputs.values())))
+
+    def release(self, executions: EndedExecutions, ctx: Context) -> Result:
+        """Items of executions that end. All that waits is looked through."""
+        parked = self._items(ctx)
+        waiting = list(parked.items())
+        over = over_among(
+            self._rows, [item for _, _, item in waiting], self._schema, executions, ctx.watermark_ms
+        )
+        if over is None:
+            return Result()
+        gone: dict[bytes, set[int]] = {}
+        for place in over.numbers:
+            queue, number, _ = waiting[place]
+            gone.setdefault(queue, set()).add(number)
+        parked.drop(gone, ctx.now_ms)
+        return Result(ended=over.rows)
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """The items that wait, queue by queue, each with its place in its queue (`waits_behind`)."""

@@ -17,15 +17,18 @@ from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.context import StepClock
+from streamflow.runtime.control import NODE, Endings, copies
 from streamflow.runtime.deadletter import RECORD_BYTES_MAX
 from streamflow.runtime.emit import Emitted, Emitter, SinkRows, batch_bytes_max
+from streamflow.runtime.execution_counts import Ints
 from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.history import History
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.pieces import Piece, pieces_of
 from streamflow.runtime.seed import Seeder, Segment
-from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken
+from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken, ids_of
 from streamflow.runtime.task_clock import make_clock
+from streamflow.operators.control import ControlOperator
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.state.task_state import TaskState
@@ -68,7 +71,7 @@ class TaskProgram:
                 topology, copying(stage, table), partition=partition, tasks=tasks, topics=topics, nodes=nodes,
                 functions=functions, registry=registry, state_folder=state_folder, every_partition=True,
             )
-            for table in stage.tables
+            for table in copies(stage)
         }  # fmt: skip
         known = {**self.stores}
         for table in self.tables.values():
@@ -78,6 +81,11 @@ class TaskProgram:
             topology, stage, nodes, known, self.clock,
             partition=partition, functions=functions or {}, files_folder=files_folder, topic_partitions=written,
         )  # fmt: skip
+        self.endings: Endings | None = None
+        if stage.control:
+            control = self.tables[NODE].graph.operator(NODE)
+            assert isinstance(control, ControlOperator)
+            self.graph.endings = self.endings = Endings(stage, control.orders)
         self.seeders: dict[TopicPartition, Seeder] = {}
         self._decoders: dict[str, Decoder] = {}
         self.inputs: dict[TopicPartition, InputPlan] = {}
@@ -254,6 +262,8 @@ class TaskProgram:
         done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
         if self.history:
             self.history.begin()
+        if self.endings is not None and self.endings.some:
+            self.endings.begin(lambda rows: self._ids(rows, arrived, places), now_ms)
         for one in arrived:
             self._unseeded(one, done)
         marks: Sequence[pl.Series | None] = [None] * len(arrived)
@@ -290,6 +300,15 @@ class TaskProgram:
                 self.history.watch.ended(piece.ended, self._readers[piece.node])
             told = self.emitter.ends(piece.ended, self.clock.now_ms, tasks=self._readers[piece.node])
             self._written(told, done)
+
+    def forget_orders(self) -> None:
+        """The copy of a control topic is begun anew."""
+        for node in self.stage.nodes:
+            if isinstance(operator := self.graph.operator(node.id), ControlOperator):
+                operator.orders.clear()
+
+    def _ids(self, rows: Ints, arrived: Sequence[Arrived], places: Places) -> pl.Series:
+        return ids_of(rows, [self.seeders[one.at].source for one in arrived], places)
 
     def take_counts(self) -> dict[str, NodeCounts]:
         return self.graph.take_counts()

@@ -279,6 +279,8 @@ def _node(node: str, c: NodeCounts) -> LedgerNode:
         dead_lettered=c.dead_lettered,
         to_error_port=c.to_error_port,
         continued=c.continued,
+        cancelled=c.cancelled,
+        timed_out=c.timed_out,
         rows_out=c.rows_out,
         emitted=c.emitted,
         failed_from_state=c.failed_from_state,

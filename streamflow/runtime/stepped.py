@@ -117,3 +117,11 @@ class Places:
                 offsets[ranks], inputs[ranks] = one.frame[POSITION].to_numpy(), number
             self._found = inputs, offsets
         return self._found
+
+
+def ids_of(rows: NDArray[np.int64], sources: Sequence[str], places: Places) -> pl.Series:
+    """The executions of rows of a step, by `@row`, where each row that entered is one. `sources`: of its inputs."""
+    inputs, offsets = places.by_row()
+    return pl.Series([f"{s}:" for s in sources], dtype=pl.String).gather(inputs[rows]) + pl.Series(offsets[rows]).cast(
+        pl.String
+    )

@@ -14,6 +14,8 @@ from streamflow.sdk.state import StateStore
 
 # `@row` of rows that come out of state: no input record of this step stands for them; sorts after all that arrived.
 NO_ROW = 2**32 - 1
+# Codes of rows that end because their execution does; see `Result.ended`.
+CANCELLED, EXECUTION_TIMED_OUT = "cancelled", "execution_timed_out"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,7 +25,8 @@ class Result:
     `outputs`: port -> batch, in the order of arrival (`@row`, then `@path`). Reserved columns are carried through.
     `failed`: input rows that failed, with `@error_code` and `@error_message`; the runtime applies the error policy.
     `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of
-    state.
+    state. `ended`: rows out of state that go nowhere, as their execution was cancelled or has had its time, with
+    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT) and `@error_message`.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)
@@ -31,6 +34,7 @@ class Result:
     filtered: int = 0
     absorbed: int = 0
     emitted: int = 0
+    ended: Batch | None = None
 
 
 class Context(Protocol):
@@ -134,6 +138,28 @@ class Waits(Protocol):
         wakes it at the same place with the same clock. It may leave some of what is due for another call, which comes
         before any row. Its outputs are out of state (`emitted`), in order, with `@row`
         numbering them from 0 and `@wm` (where rows have it) being `ctx.watermark_ms`; so is what `failed`.
+        """
+        ...
+
+
+class EndedExecutions(Protocol):
+    """Executions that are to end now."""
+
+    def apart(self, rows: Batch) -> tuple[Batch, Batch | None]:
+        """(rows that go on, rows that end, as `Result.ended` has them). `rows` have column `@execution`."""
+        ...
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """An operator that keeps rows to give each of them back later, whatever wakes it: it gives them up when their
+    execution ends from outside.
+    """
+
+    def release(self, executions: EndedExecutions, ctx: Context) -> Result:
+        """Called between steps when executions have been ended since the last call, and once at start with all that are
+        known. Their rows go out of state as `ended`, numbered as `Waits.wake` does it; rows of others stay in their
+        order. Nothing else of the result is looked at. It may go through all that it holds.
         """
         ...
 

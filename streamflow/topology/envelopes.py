@@ -28,6 +28,7 @@ from streamflow.model.types import (
     map_of,
     record_of,
 )
+from streamflow.operators.control import CONTROL
 from streamflow.operators.signals import SIGNAL
 
 _JSON: Final = Type(kind="any")
@@ -125,6 +126,9 @@ _NODE_STEP: Final[Schema] = documented(
         ("continued", LONG, "Rows that failed and were dropped, as policy `continue` says."),
         ("to_error_port", LONG, "Rows that failed and left by port `error`."),
         ("dead_lettered", LONG, "Rows that failed and went to the dead letter topic."),
+        ("cancelled", LONG, "Rows that ended here, as their execution was cancelled."),
+        ("timed_out", LONG, "Rows that ended here, as their execution has had its time."),
+        ("failed_from_state", LONG, "Of the rows that failed or ended, those that had been absorbed before."),
     ],
 )
 
@@ -162,9 +166,11 @@ EXECUTION: Final[Schema] = documented(
         ("begun", LONG, "Items of that trigger."),
         ("received", LONG, "Rows that came from stages before."),
         ("sent", LONG, "Rows that went to stages behind."),
-        ("waiting", LONG, "Rows that began to wait in nodes, less those that came out again."),
+        ("waiting", LONG, "Rows that began to wait in nodes, less those that came out, failed or ended."),
         ("kept", LONG, "Rows that wait in nodes for the end of the execution."),
         ("failed", LONG, "Rows that failed and that nobody took: they are dead letters."),
+        ("cancelled", LONG, "Rows that ended as the execution was cancelled."),
+        ("timed_out", LONG, "Rows that ended as the execution has had its time."),
         ("woken", BOOL, "Whether rows of it came out of state."),
         ("bounded", BOOL, "Whether its end is announced: a run, a file or a request."),
         ("ended", BOOL, "Whether its end came to this task behind the rows of the step."),
@@ -193,6 +199,7 @@ FILES: Final = {
     "data_item.avsc": DATA_ITEM,
     "execution.avsc": EXECUTION,
     "signal.avsc": SIGNAL,
+    "control.avsc": CONTROL,
 }
 
 

@@ -20,7 +20,8 @@ from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
-    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"
+    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions",
+    "control",
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
@@ -96,6 +97,7 @@ class NodePlan:
     extent: Extent = "item"
     stores: tuple[str, ...] = ()
     loops: Mapping[str, Schema] = field(default_factory=dict)  # in whose bodies it is, innermost first
+    lasting: bool = False  # its rows go on when their execution is ended from outside
     table: str = ""  # the global table that it looks into: node id of one of the stage's `tables`
 
 
@@ -148,6 +150,7 @@ class StagePlan:
     ledger: str = ""
     journal: str = ""
     executions: str = ""  # only where `tracked` is not none
+    control: str = ""  # the same: orders to executions, which each task has all of
     tracked: Executions = "none"  # which executions leave a record
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that they do not show

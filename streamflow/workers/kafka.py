@@ -20,6 +20,7 @@ import structlog
 from streamflow.logs.kafka import KafkaLog
 from streamflow.logs.kafka.membership import Dealt, Membership
 from streamflow.model.positions import TopicPartition
+from streamflow.runtime.control import copies
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Log
 from streamflow.state.task_state import folder_of
@@ -111,7 +112,7 @@ class Shared:
         wanted = [TopicPartition(i.topic, partition) for i in stage.inputs if not i.source]
         wanted = [at for at in wanted if partition < self._partitions(at.topic)]
         width = self._fleet.width(stage) if self._fleet is not None else 1
-        for table in stage.tables:  # what this task counts
+        for table in copies(stage):  # what this task counts
             topic = table.input.topic
             wanted += [TopicPartition(topic, p) for p in range(partition, self._partitions(topic), width)]
         committed = await self._log.committed(stage.group(self._topology.workflow), wanted)

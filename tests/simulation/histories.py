@@ -12,7 +12,9 @@ from streamflow.sdk.log import Log
 from streamflow.topology.plan import Topology
 from tests.simulation.auditing import ledger
 
-_LEDGER = ("rows_in", "rows_out", "emitted", "continued", "to_error_port")
+_LEDGER = (
+    "rows_in", "rows_out", "emitted", "continued", "to_error_port", "cancelled", "timed_out", "failed_from_state",
+)  # fmt: skip
 
 
 async def records_of(log: Log, topology: Topology) -> pl.DataFrame:

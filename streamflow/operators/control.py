@@ -1,0 +1,149 @@
+"""Orders to executions, as they stand on a workflow's control topic, and what a task remembers of them.
+
+Each task has all of them. An order holds for rows that are anywhere in the workflow, and for those that come later; so
+it is remembered for a while: as long as rows can be on their way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import polars as pl
+
+from streamflow.model.batch import EXECUTION, Batch
+from streamflow.model.types import STRING, Field, Schema, Type, array_of
+from streamflow.operators.errors import fail
+from streamflow.sdk.operator import CANCELLED, Context, Result
+
+CANCEL: Final = "cancel"
+KEPT_MS: Final = 7 * 86_400_000  # an order is forgotten when it is older
+ORDERS_MAX: Final = 100_000  # executions with an order that a task remembers: the newest
+_TEXT_CHARS_MAX: Final = 200  # of a reason, and of who gave it
+
+CONTROL: Final[Schema] = Type(
+    kind="record",
+    name="streamflow.Control",
+    doc="An order to an execution: a record on topic <workflow>.control, with the execution's id as its key.",
+    fields=tuple(
+        Field(name=name, type=of, doc=doc, has_default=of.nullable)
+        for name, of, doc in (
+            ("execution", STRING, "Whose rows it is for."),
+            ("action", STRING, "What is to be done: cancel. Others are passed over."),
+            ("nodes", array_of(STRING).optional(), "Only rows at these nodes. Null: wherever they are."),
+            ("reason", STRING.optional(), "Why, for people."),
+            ("by", STRING.optional(), "Who gave it, for people."),
+            ("time", Type(kind="timestamp", unit="ms"), "When it was given. It holds for seven days."),
+        )
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A cancel. `nodes`: only there; empty: everywhere."""
+
+    text: str
+    at_ms: int
+    nodes: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Orders:
+    """The orders that a task remembers, by execution: at most ORDERS_MAX, none older than KEPT_MS.
+
+    `fresh`: executions whose order has not been carried out on rows that nodes hold.
+    """
+
+    by_execution: dict[str, Order] = field(default_factory=dict)
+    fresh: dict[str, None] = field(default_factory=dict)
+    changes: int = 0  # counts up with each change
+
+    def __bool__(self) -> bool:
+        return bool(self.by_execution)
+
+    def clear(self) -> None:
+        self.by_execution.clear()
+        self.fresh.clear()
+        self.changes += 1
+
+    def add(self, execution: str, order: Order) -> None:
+        """One more order; two to one execution hold together."""
+        before = self.by_execution.pop(execution, None)
+        if before is not None:
+            both = before.nodes | order.nodes if before.nodes and order.nodes else frozenset[str]()
+            order = Order(before.text, max(before.at_ms, order.at_ms), both)
+        self.by_execution[execution] = order
+        self.fresh[execution] = None
+        if len(self.by_execution) > ORDERS_MAX:
+            self._forget(next(iter(self.by_execution)))
+        self.changes += 1
+
+    def age(self, now_ms: int) -> None:
+        """Forget what is too old, by the clock that the journal keeps."""
+        while self.by_execution:
+            first = next(iter(self.by_execution))
+            if self.by_execution[first].at_ms >= now_ms - KEPT_MS:
+                return
+            self._forget(first)
+            self.changes += 1
+
+    def take_fresh(self) -> Mapping[str, Order]:
+        """Orders that are to be carried out on what nodes hold; they are handed out once."""
+        fresh, self.fresh = self.fresh, {}
+        return MappingProxyType({execution: self.by_execution[execution] for execution in fresh})
+
+    def _forget(self, execution: str) -> None:
+        del self.by_execution[execution]
+        self.fresh.pop(execution, None)
+
+
+@dataclass(slots=True)
+class ControlOperator:
+    """Takes orders in."""
+
+    orders: Orders = field(default_factory=Orders)
+
+    def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
+        batch, taken = inputs["in"], 0
+        for execution, order in _orders(batch.frame, ctx.now_ms):
+            taken += 1
+            if order.at_ms >= ctx.now_ms - KEPT_MS:
+                self.orders.add(execution, order)
+        self.orders.age(ctx.now_ms)
+        return Result(absorbed=taken, filtered=len(batch) - taken)
+
+
+def _orders(frame: pl.DataFrame, now_ms: int) -> Iterator[tuple[str, Order]]:
+    """What the records of a batch order, without those that this version does not know."""
+    rows = frame.select("execution", "action", "nodes", "reason", "by", pl.col("time").dt.epoch("ms")).iter_rows()
+    for execution, action, nodes, reason, by, time_ms in rows:
+        if action == CANCEL:
+            # Whoever gave it may have a clock that is ahead.
+            yield execution, Order(said(by, reason), min(time_ms, now_ms), frozenset(nodes or ()))
+
+
+def said(by: str | None, reason: str | None) -> str:
+    """A cancel in words."""
+    who = f"cancelled by {by[:_TEXT_CHARS_MAX]}" if by else "cancelled"
+    return f"{who}: {reason[:_TEXT_CHARS_MAX]}" if reason else who
+
+
+def cancelled(batch: Batch, orders: Mapping[str, Order], node: str) -> tuple[Batch, Batch | None]:
+    """(rows that go on, rows whose execution has an order that holds at the node, as `Result.ended` has them).
+
+    `batch` has column `@execution`.
+    """
+    return apart(batch, batch.frame[EXECUTION], orders, node)
+
+
+def apart(batch: Batch, ids: pl.Series, orders: Mapping[str, Order], node: str) -> tuple[Batch, Batch | None]:
+    """The same, by ids of their executions."""
+    texts = [None if (o := orders.get(i)) is None or (o.nodes and node not in o.nodes) else o.text for i in ids]
+    text = pl.Series(texts, dtype=pl.String)
+    if text.null_count() == len(text):
+        return batch, None
+    ends = text.is_not_null()
+    return batch.where(~ends), fail(batch.where(ends), CANCELLED, text.filter(ends))

@@ -1,0 +1,96 @@
+"""A workflow's control topic in a task: its copy, and which rows end because of an order to their execution.
+
+The copy is read as those of global tables are (`table_reader.py`), so the journal tells before which step an order was
+known. Rows that enter a stage end at the first nodes that they come to; rows that nodes hold are given up when the task
+is woken next, which it is at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from streamflow.codecs import CodecSpec
+from streamflow.model.batch import EXECUTION, ROW, Batch
+from streamflow.nodes.control import Control
+from streamflow.operators.control import CONTROL, Order, Orders, apart, cancelled
+from streamflow.runtime.execution_counts import Ids, Ints
+from streamflow.topology.plan import InputPlan, NodePlan, StagePlan, TablePlan, Wire
+
+READ: Final = "control.read"  # no user can write such ids
+NODE: Final = "control"
+
+
+def copies(stage: StagePlan) -> tuple[TablePlan, ...]:
+    """What each task of a stage has the whole of: global tables, and the control topic."""
+    return (*stage.tables, _control(stage.control)) if stage.control else stage.tables
+
+
+def _control(topic: str) -> TablePlan:
+    return TablePlan(
+        input=InputPlan(
+            node=READ,
+            topic=topic,
+            schema=CONTROL,
+            codec=CodecSpec(format="avro", framing="raw", schema=CONTROL, name=CONTROL.name),
+        ),
+        node=NodePlan(id=NODE, kind=Control.spec.kind, inputs={"in": CONTROL}, wires={"in": (Wire(node=READ),)}),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AtNode:
+    """`sdk.operator.EndedExecutions` of a node."""
+
+    orders: Mapping[str, Order]
+    node: str
+
+    def apart(self, rows: Batch) -> tuple[Batch, Batch | None]:
+        return cancelled(rows, self.orders, self.node)
+
+
+class Endings:
+    """Which rows end, in one task."""
+
+    def __init__(self, stage: StagePlan, orders: Orders) -> None:
+        entries = {i.node for i in stage.inputs}
+        fed = {n.id for n in stage.nodes for wires in n.wires.values() for w in wires if w.node in entries}
+        lasting = {n.id for n in stage.nodes if n.lasting}
+        self.first = frozenset(fed - lasting)  # nodes that rows come to first
+        self._orders = orders
+        self._ids: Ids = _nobody
+
+    def begin(self, ids: Ids, now_ms: int) -> None:
+        """A step begins. `ids`: the executions of its rows, where they do not say."""
+        self._ids = ids
+        self._orders.age(now_ms)
+
+    @property
+    def some(self) -> bool:
+        """Whether any execution has an order."""
+        return bool(self._orders)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there are orders of which the nodes that hold rows have not heard."""
+        return bool(self._orders.fresh)
+
+    def take_fresh(self) -> Mapping[str, Order]:
+        return self._orders.take_fresh()
+
+    def apart(self, node: str, batch: Batch) -> tuple[Batch, Batch | None]:
+        """(rows that go on, rows that end, with their errors) of what entered the stage and comes to a node."""
+        known = self._orders.by_execution
+        if EXECUTION in batch.frame.columns:
+            return apart(batch, batch.frame[EXECUTION], known, node)
+        rows = batch.frame[ROW].to_numpy().astype(np.int64)
+        return apart(batch, self._ids(rows), known, node)
+
+
+def _nobody(rows: Ints) -> pl.Series:
+    return pl.Series([None] * len(rows), dtype=pl.String)
+

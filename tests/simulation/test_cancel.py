@@ -1,0 +1,123 @@
+"""Executions that are cancelled: their rows end where they are, and the others never notice.
+
+Method: tasks driven by hand on a clock that the test sets; then the whole is replayed from its journals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamflow.runtime.cancels import Cancel, write_cancels
+from streamflow.sdk.log import Log, TopicSpec
+from tests.simulation.auditing import audited
+from tests.simulation.histories import agree_with_ledger, records_of, stand
+from tests.simulation.running import compiled, values
+from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched, replays, send_at
+
+STAGES = """
+workflow: cancels
+nodes:
+  start: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  pause: {type: wait, for: 10s}
+  move: {type: repartition, key: string(n % 3)}
+  longer: {type: wait, for: 10s}
+  out: {type: publish, topic: out, format: json}
+connections: [start -> pause -> move -> longer -> out]
+policies: {executions: all, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+class Ground:
+    """A workflow all of whose tasks are worked in turn."""
+
+    def __init__(self, bench: Bench, *, restart: bool = False) -> None:
+        self.bench, self.log, self.restart = bench, bench.log, restart
+
+    async def begin(self) -> None:
+        await self.log.create_topic(TopicSpec(name="in", partitions=2))
+
+    async def items(self, *numbers: int) -> None:
+        for p in range(2):
+            await send_at(self.log, "in", p, [(n, n) for n in numbers if n % 2 == p], batch=3)
+
+    async def ids(self) -> dict[int, str]:
+        """Executions by the number of their item, where numbers go up from 0 in turn."""
+        of = (await self.log.topics())["in"].incarnation
+        return {n: f"in#{of}/{n % 2}:{n // 2}" for n in range(200)}
+
+    async def cancel(self, *numbers: int, **more: object) -> None:
+        ids = await self.ids()
+        producer = await self.log.producer("cancel")
+        cancels = [Cancel(execution=ids[n], **more) for n in numbers]  # type: ignore[arg-type]
+        await write_cancels(self.log, producer, self.bench.topology, cancels, now_ms=self.bench.now_ms)
+        await producer.close()
+
+    async def at(self, now_ms: int, *stages: str) -> None:
+        """Work all tasks of these stages; none: of all."""
+        self.bench.now_ms = now_ms
+        for stage in self.bench.topology.stages:
+            for p in range(2) if not stages or stage.id in stages else ():
+                if self.restart or (stage.id, p) not in self.bench.tasks:
+                    await self.bench.start(stage.id, p)
+                await self.bench.work(stage.id, p)
+
+    async def statuses(self) -> dict[str, str]:
+        found = stand(await records_of(self.log, self.bench.topology), self.bench.topology)
+        return dict(found.select("execution", "status").iter_rows())
+
+    async def standing(self, *numbers: int) -> list[str]:
+        ids, found = await self.ids(), await self.statuses()
+        return [found[ids[n]] for n in numbers]
+
+
+async def out(log: Log, topic: str = "out") -> list[int]:
+    return sorted(row["n"] for row in await values(log, topic))
+
+
+async def proven(ground: Ground, tmp_path: Path) -> None:
+    report = await audited(ground.log, ground.bench.topology)
+    assert report.ok, report.text()
+    records = await records_of(ground.log, ground.bench.topology)
+    await agree_with_ledger(ground.log, ground.bench.topology, records)
+    await replays(ground.bench.topology, ground.log, tmp_path)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_rows_end_where_they_are(restart: bool, tmp_path: Path) -> None:
+    """Pending, held, between stages and held behind them; the rest goes on as ever."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(STAGES, tmp_path, nodes=NODES)
+    first, second = (stage.id for stage in topology.stages)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench, restart=restart)
+        await ground.begin()
+        await ground.items(*range(12))
+        await ground.at(1_000)
+        assert await ground.standing(0, 1) == ["waiting", "waiting"]
+        await ground.cancel(0, 1, reason="not wanted", by="kim")
+        await ground.at(1_001)
+        assert await ground.standing(0, 1, 2) == ["cancelled", "cancelled", "waiting"]
+        await ground.at(11_000, first)
+        assert await ground.standing(2, 3) == ["running", "running"]
+        await ground.cancel(2, 3)
+        await ground.at(11_001, second)
+        assert await ground.standing(2, 3, 4) == ["cancelled", "cancelled", "waiting"]
+        await ground.cancel(4, 4, 0)
+        await ground.at(11_002)
+        assert await ground.standing(0, 4, 5) == ["cancelled", "cancelled", "waiting"]
+        await ground.cancel(13)  # whose item comes later
+        await ground.items(12, 13)
+        await ground.at(11_003)
+        assert await ground.standing(12, 13) == ["waiting", "cancelled"]
+        await ground.at(21_004)
+        await ground.at(31_010)
+        assert await out(bench.log) == list(range(5, 13))
+        await ground.cancel(5)  # too late
+        await ground.at(31_011)
+        assert await ground.standing(5, 6, 12) == ["completed"] * 3
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
