@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamflow.cli.lines import when
 from streamflow.cli.output import counted, one_line
+from streamflow.sdk.operator import ENDING_CODES
 
 if TYPE_CHECKING:
     from streamflow.runtime.execution_detail import ExecutionDetail, NodeDetail
@@ -26,7 +27,7 @@ def lines_of(one: ExecutionDetail) -> Iterator[str]:
     begun = f" by trigger {stand['trigger']}" if stand["trigger"] else ""
     yield f"began {when(stand['began_ms'])}{begun}, last step {lasted:,} ms later, {counted(stand['records'], 'step')}"
     if stand["error_code"] is not None:
-        yield one_line(f"error in {stand['error_node']}: {stand['error_code']}: {stand['error_message']}")
+        yield one_line(_said(stand))
     if one.partial:
         yield "(executions: errors; steps in which nothing failed left no record)"
     yield ""
@@ -39,6 +40,12 @@ def lines_of(one: ExecutionDetail) -> Iterator[str]:
         yield ""
         for sample in one.samples:
             yield one_line(f"{sample['node']}.{sample['port']}: {sample['item']}")
+
+
+def _said(stand: Any) -> str:
+    """The first error, or why the execution ended."""
+    node, code, message = (stand[f"error_{name}"] for name in ("node", "code", "message"))
+    return f"ended in {node}: {message}" if code in ENDING_CODES else f"error in {node}: {code}: {message}"
 
 
 def _counts(node: NodeDetail) -> str:

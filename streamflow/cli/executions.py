@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamflow.cli.cancel import cancel
 from streamflow.cli.common import (
     DEFAULT_LOG,
     FileArgument,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
 executions = typer.Typer(help="Executions: what one trigger item each has caused.", no_args_is_help=True)
+executions.command()(cancel)
 _MESSAGE_CHARS = 60
 
 
@@ -57,7 +59,7 @@ async def _list(file: Path, address: str, status: str, since_ms: int | None, mos
     from streamflow.runtime.execution_log import Newest, executions_topic
     from streamflow.runtime.execution_states import Reach
 
-    topology = _tracked(file)
+    topology = tracked(file)
     newest = Newest(Reach.of(topology), status=status, since_ms=since_ms, most=most)
     async with existing_log(address) as log:
         topic = executions_topic(topology)
@@ -102,7 +104,7 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
     from streamflow.runtime.execution_detail import detail
     from streamflow.runtime.execution_log import is_pending, records_of
 
-    topology = _tracked(file)
+    topology = tracked(file)
     async with existing_log(address) as log:
         records = await records_of(log, topology, execution)
         pending = records is None and await is_pending(log, topology, execution)
@@ -123,7 +125,7 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
         print("\n".join(lines_of(found)))
 
 
-def _tracked(file: Path) -> Topology:
+def tracked(file: Path) -> Topology:
     """The compiled workflow. Leaves with 1 if its executions leave no records."""
     _, topology = compile_file(file)
     if all(stage.tracked == "none" for stage in topology.stages):

@@ -27,9 +27,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 ExecutionStatus = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "timed_out"]
-NodeStatus = Literal[
-    "pending", "running", "completed", "failed", "skipped", "waiting", "cancelled", "timed_out"
-]
+NodeStatus = Literal["pending", "running", "completed", "failed", "skipped", "waiting", "cancelled", "timed_out"]
 
 EXECUTION_STATUSES: Final[tuple[ExecutionStatus, ...]] = get_args(ExecutionStatus)
 NODE_STATUSES: Final[tuple[NodeStatus, ...]] = get_args(NodeStatus)

@@ -93,4 +93,3 @@ class Endings:
 
 def _nobody(rows: Ints) -> pl.Series:
     return pl.Series([None] * len(rows), dtype=pl.String)
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import polars as pl
 
@@ -41,6 +41,25 @@ async def records_of(log: Log, topology: Topology, execution: str) -> pl.DataFra
                 found.append(rows)
         position = batches[-1].last_offset + 1
     return pl.concat(found) if found else None
+
+
+async def standing(log: Log, topology: Topology, executions: Sequence[str]) -> dict[str, str]:
+    """How some executions stand; those without records are left out. Reads their partitions once."""
+    topic = executions_topic(topology)
+    info = (await log.topics()).get(topic)
+    if info is None:
+        return {}
+    reach, found = Reach.of(topology), dict[str, str]()
+    ids = pl.Series(executions, dtype=pl.String)
+    places = partition_for(ids.cast(pl.Binary), info.partitions)
+    for partition in sorted(set(places.tolist())):
+        mine, states = ids.filter(pl.Series(places == partition)), States.none()
+        async for page in _pages(log, TopicPartition(topic, partition)):
+            rows = page.filter(pl.col("execution").is_in(mine.implode()))
+            if rows.height:
+                states = fold(states, rows, reach)
+        found |= dict(statuses(states, reach).select("execution", "status").iter_rows())
+    return found
 
 
 class Newest:
@@ -109,19 +128,32 @@ async def _pages(log: Log, at: TopicPartition) -> AsyncIterator[pl.DataFrame]:
 
 async def is_pending(log: Log, topology: Topology, execution: str) -> bool:
     """Whether an id is the place of a trigger item that no task has committed yet."""
+    place = await _place(log, topology, execution)
+    if place is None:
+        return False
+    stage, at, offset = place
+    start, end = await log.offsets(at)
+    known = (await log.committed(stage.group(topology.workflow), [at])).get(at)
+    return (start if known is None else known.offset) <= offset < end
+
+
+async def is_trigger_item(log: Log, topology: Topology, execution: str) -> bool:
+    """Whether an id is the place of a trigger item that is on its topic, or was."""
+    place = await _place(log, topology, execution)
+    return place is not None and place[2] < (await log.offsets(place[1]))[1]
+
+
+async def _place(log: Log, topology: Topology, execution: str) -> tuple[StagePlan, TopicPartition, int] | None:
+    """Where an id says that its trigger item stands, and the stage that takes it; None: it names no such place."""
     source, _, offset = execution.rpartition(":")
     named, _, partition = source.rpartition("/")
     topic, _, incarnation = named.rpartition("#")
     info = (await log.topics()).get(topic)
     if info is None or info.incarnation != incarnation or not (offset.isdecimal() and partition.isdecimal()):
-        return False
+        return None
     at = TopicPartition(topic, int(partition))
     stage = _reader(topology, topic)
-    if stage is None or at.partition >= info.partitions:
-        return False
-    start, end = await log.offsets(at)
-    known = (await log.committed(stage.group(topology.workflow), [at])).get(at)
-    return (start if known is None else known.offset) <= int(offset) < end
+    return None if stage is None or at.partition >= info.partitions else (stage, at, int(offset))
 
 
 def _reader(topology: Topology, topic: str) -> StagePlan | None:

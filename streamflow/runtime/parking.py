@@ -113,9 +113,7 @@ class Parking:
         """Items of executions that end. All that waits is looked through."""
         parked = self._items(ctx)
         waiting = list(parked.items())
-        over = over_among(
-            self._rows, [item for _, _, item in waiting], self._schema, executions, ctx.watermark_ms
-        )
+        over = over_among(self._rows, [item for _, _, item in waiting], self._schema, executions, ctx.watermark_ms)
         if over is None:
             return Result()
         gone: dict[bytes, set[int]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from streamflow.sdk.state import StateStore
 # `@row` of rows that come out of state: no input record of this step stands for them; sorts after all that arrived.
 NO_ROW = 2**32 - 1
 # Codes of rows that end because their execution does; see `Result.ended`.
-CANCELLED, EXECUTION_TIMED_OUT = "cancelled", "execution_timed_out"
+CANCELLED: Final = "cancelled"
+EXECUTION_TIMED_OUT: Final = "execution_timed_out"
+ENDING_CODES: Final = frozenset((CANCELLED, EXECUTION_TIMED_OUT))
 
 
 @dataclass(slots=True, kw_only=True)

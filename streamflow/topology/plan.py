@@ -20,7 +20,15 @@ from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
-    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions",
+    "source",
+    "sink",
+    "trigger",
+    "repartition",
+    "changelog",
+    "dead_letter",
+    "ledger",
+    "journal",
+    "executions",
     "control",
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]

@@ -26,6 +26,15 @@ class Tale:
     tasks: int
     records: list[dict[str, object]] = field(default_factory=list)
     failed: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
+
+    @property
+    def end(self) -> str:
+        """How it stands when nothing is left."""
+        if self.failed or self.cancelled:
+            return "failed" if self.failed else "cancelled"
+        return "timed_out" if self.timed_out else "completed"
 
     def tell(self) -> None:
         """Rows start in stage 0; each stage passes what it gets to later stages, in parts, by several tasks."""
@@ -41,11 +50,15 @@ class Tale:
         self, stage: int, task: int, *, waiting: dict[tuple[int, int], int], begun: int = 0, received: int = 0
     ) -> None:
         edges = [{"topic": f"to-{stage}", "received": received, "sent": 0}] if received else []
-        failed = 0
+        failed = cancelled = timed_out = 0
         for _ in range(begun + received):
             fate = self.draw.random()
             if fate < 0.1:
                 failed += 1
+            elif fate > 0.96:
+                cancelled += 1
+            elif fate > 0.92:
+                timed_out += 1
             elif fate < 0.8:
                 for to in range(stage + 1, self.stages):
                     if self.draw.random() < 0.6:
@@ -53,11 +66,13 @@ class Tale:
                         waiting[place] = waiting.get(place, 0) + 1
                         edges.append({"topic": f"to-{to}", "received": 0, "sent": 1})
         self.failed += failed
+        self.cancelled += cancelled
+        self.timed_out += timed_out
         self.records.append(
             {
                 "execution": "e", "stage": f"s{stage}", "partition": task, "trigger": "start" if begun else "",
                 "begun": begun, "received": received, "sent": sum(e["sent"] for e in edges), "failed": failed,
-                "edges": edges, "at": len(self.records),
+                "cancelled": cancelled, "timed_out": timed_out, "edges": edges, "at": len(self.records),
             }
         )  # fmt: skip
 
@@ -65,7 +80,7 @@ class Tale:
 def frame(records: list[dict[str, object]]) -> pl.DataFrame:
     """The records with everything that they do not say at nothing."""
     usual: dict[str, object] = {
-        "samples": [], "topic": "t", "topic_partition": 0, "offset": 0, "waiting": 0, "kept": 0, "woken": False,
+        "samples": [], "topic": "t", "topic_partition": 0, "offset": 0, "waiting": 0, "kept": 0, "cancelled": 0, "timed_out": 0, "woken": False,
         "bounded": False, "ended": False, "tasks": 0, "nodes": [],
         **dict.fromkeys(("error_code", "error_message", "error_node")),
     }  # fmt: skip
@@ -102,7 +117,7 @@ def test_any_order_of_stages_gives_the_same_final_state(seed: int, stages: int, 
     for record in shuffled:
         states = states.plus(States.of(frame([record])))
     assert state_of(states) == expected
-    assert expected[:3] == ("failed" if tale.failed else "completed", True, len(tale.records))
+    assert expected[:3] == (tale.end, True, len(tale.records))
 
 
 @settings(max_examples=60, deadline=None)
@@ -117,7 +132,7 @@ def test_no_order_of_events_makes_an_illegal_transition_or_a_status_too_early(
         status, settled, *_ = state_of(states)
         assert settled == (at == len(tale.records) - 1)
         failed = any(record["failed"] for record in tale.records[: at + 1])
-        assert status == ("failed" if failed else "completed" if settled else "running")
+        assert status == ("failed" if failed else tale.end if settled else "running")
 
 
 def test_only_what_came_later_may_end_it() -> None:

@@ -21,8 +21,10 @@ def test_what_is_open_may_end_in_every_way(status: ExecutionStatus) -> None:
 
 
 @pytest.mark.parametrize("status", FINAL)
-def test_only_a_completed_execution_is_woken(status: ExecutionStatus) -> None:
+def test_an_execution_that_failed_is_not_woken(status: ExecutionStatus) -> None:
     assert not LEGAL[status]
     woken = {other for other in EXECUTION_STATUSES if other != status and legal(status, other, woken=True)}
-    assert woken == ({"running", "waiting", "failed"} if status == "completed" else set())
-    assert set(WHEN_WOKEN) == {"completed"}
+    goes_on = {"running", "waiting", "failed"}
+    ends = {"completed": {"cancelled", "timed_out"}, "timed_out": {"cancelled"}, "cancelled": set()}
+    assert woken == (set() if status == "failed" else goes_on | ends[status])
+    assert set(WHEN_WOKEN) == {"completed", "cancelled", "timed_out"}
