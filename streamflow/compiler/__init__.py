@@ -6,6 +6,7 @@ loops        bodies of loops can be run within a step
 expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
 partition    repartitions before keyed ports that need them
+endings      rows of executions that are ended are led to compensations
 meet         topics for branches that meet behind a repartition of one of them
 extents      how far an execution reaches at each node; whole-set nodes checked
 typecheck    schemas of all wires, types of all expressions
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from streamflow.compiler.assemble import assemble
 from streamflow.compiler.codes import CODES
+from streamflow.compiler.endings import endings
 from streamflow.compiler.envelope import envelope
 from streamflow.compiler.expand import expand
 from streamflow.compiler.extents import extents
@@ -58,6 +60,8 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     graph, found = refer_to_global_tables(expand(graph))
     findings += found
     graph, found = partition(graph, registry)
+    findings += found
+    graph, found = endings(graph, document.policies, document.place)
     findings += found
     graph = meet(graph, registry)
     reach, found = extents(graph)

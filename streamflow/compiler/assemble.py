@@ -193,6 +193,7 @@ class _Assembler:
             extent=types.extent,
             stores=tuple(s.name for s in self._stores(node_id)),
             loops=types.loops,
+            lasting=node.lasting,
             table=self.typed.graph.references.get(node_id, ""),
         )
 

@@ -25,6 +25,7 @@ GLOBAL_TABLE = "SF238"
 PASSES_ON = "SF239"
 RETRIES = "SF240"
 COMPENSATION = "SF241"
+ENDINGS = "SF247"
 LOOP_BODY = "SF242"
 LOOP_SCHEMA = "SF243"
 SUB_FLOW = "SF244"
@@ -55,5 +56,6 @@ CODES: dict[str, str] = {
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
     LOOP_BODY: "A loop needs a body that can be run within a step, and that rows enter through it alone.",
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
+    ENDINGS: "Executions can be ended, and what they did undone, where account is kept of them and of their steps.",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
 }

@@ -13,10 +13,11 @@ from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, Store, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Place
-from streamflow.topology.failures import ONWARD_PORT, guard_stores
+from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT, guard_stores
 
 _PATH = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 ERROR_PORT = "error"
+FAILED_PORTS = (ERROR_PORT, ONWARD_PORT, ENDED_PORT)  # by which items leave as they came in
 BODY_PORT, DONE_PORT = "body", "done"  # of a loop
 RECORDS_PORT = "records"  # what a publish or repartition node hands to its sink
 
@@ -33,6 +34,7 @@ class GraphNode:
     says_retry: bool = False  # itself, not only the policies of the workflow
     retry_when: Expression | None = None  # the condition of its retries, with its place
     policy_place: Place = field(default_factory=Place)  # of what it says of errors
+    lasting: bool = False  # its rows go on when their execution is ended from outside
     inside: str = ""  # what ids have before those that were written: `priced.` in sub-flow `priced`
 
     @property
@@ -132,7 +134,7 @@ class Graph:
     def enters(self, edge: Edge) -> bool:
         """Whether rows come to the end of an edge through a topic."""
         start = self.nodes[edge.source]
-        return edge.port not in (ERROR_PORT, ONWARD_PORT) and (start.is_trigger or start.repartitions)
+        return edge.port not in FAILED_PORTS and (start.is_trigger or start.repartitions)
 
     def back_to(self, loop: str) -> tuple[Edge, ...]:
         """Edges that lead back to a loop."""
@@ -234,7 +236,7 @@ class NodeTypes:
         """What `nodes.<id>` means for this node: port `out`, or the first."""
         if "out" in self.outputs:
             return self.outputs["out"]
-        return next((s for p, s in self.outputs.items() if p not in (ERROR_PORT, ONWARD_PORT, RECORDS_PORT)), None)
+        return next((s for p, s in self.outputs.items() if p not in (*FAILED_PORTS, RECORDS_PORT)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,11 +22,11 @@ from streamflow.topology.failures import put_in
 def meet(graph: Graph, registry: NodeRegistry) -> Graph:
     """The graph without stages that would have to read what they write, as far as that can be helped."""
     kind = registry.get("repartition")
-    levels = _levels(graph)
+    level = levels(graph)
     early: list[Edge] = []
     for component in _reading_themselves(graph):
         inside = [e for e in graph.edges if {start_of(graph, e), e.target} <= component]
-        found = [e for e in inside if levels[e.target] > levels[e.source] + graph.enters(e)]
+        found = [e for e in inside if level[e.target] > level[e.source] + graph.enters(e)]
         if not any(_needs_all(graph, e.target) for e in found):
             early += found
     if kind is None or not early:
@@ -45,7 +45,7 @@ def meet(graph: Graph, registry: NodeRegistry) -> Graph:
     return replace(graph, nodes=nodes, edges=tuple(edges))
 
 
-def _levels(graph: Graph) -> Mapping[str, int]:
+def levels(graph: Graph) -> Mapping[str, int]:
     """How many topics the rows of a node may have passed."""
     found: dict[str, int] = {}
     for node in graph.order:

@@ -24,7 +24,7 @@ from streamflow.model.types import ANY, Schema, Type
 from streamflow.sdk.node import ReadsTopic, Repeats, Schemas, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import error_schema
-from streamflow.topology.failures import ONWARD_PORT
+from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT
 
 _TIME_KINDS = frozenset({"timestamp", "local", "date", "int", "long", "any"})
 
@@ -112,6 +112,8 @@ class _Checker:
             return
         if failing is not None and any(e.port == ERROR_PORT for e in self.graph.out_of(node.id)):
             outputs[ERROR_PORT] = error_schema(failing)
+        if any(e.port == ENDED_PORT for e in self.graph.out_of(node.id)):
+            outputs[ENDED_PORT] = error_schema(failing or ANY)
         if passing is not None and any(e.port == ONWARD_PORT for e in self.graph.out_of(node.id)):
             outputs[ONWARD_PORT] = passing
         if node.repartitions and "out" in outputs:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, NodeTypes
+from streamflow.compiler.graph import FAILED_PORTS, Edge, Graph, NodeTypes
 from streamflow.model.types import Schema
-from streamflow.topology.failures import ONWARD_PORT
 
 
 def visible_nodes(graph: Graph, node_id: str, types: Mapping[str, NodeTypes]) -> Mapping[str, Schema]:
@@ -37,7 +36,7 @@ def _along(graph: Graph, edge: Edge, types: Mapping[str, NodeTypes]) -> Mapping[
     made = source.primary()  # of a loop what it sends round, also behind its end
     node = graph.nodes[edge.source]
     keys_only = edge.port == "gone" and (node.is_trigger or node.repartitions)  # there is no item
-    if edge.port not in (ERROR_PORT, ONWARD_PORT) and not keys_only and made is not None and node.is_written:
+    if edge.port not in FAILED_PORTS and not keys_only and made is not None and node.is_written:
         before[edge.source] = made
     return before
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 Guarantee = Literal["exactly_once", "at_least_once"]
 Executions = Literal["none", "errors", "all"]  # which executions leave a record
 OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]
+OnCancel = Literal["compensate", "drop"]
 Backoff = Literal["fixed", "linear", "exponential", "random"]
 RetryMode = Literal["block", "park"]
 LONGEST_MS: Final = 10 * 365 * 86_400_000  # no wait is longer, whatever its backoff makes of it

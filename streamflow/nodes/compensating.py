@@ -12,7 +12,7 @@ import polars as pl
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, Batch
 from streamflow.model.types import PAYLOAD, Schema
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas
-from streamflow.sdk.operator import Context, Operator, Result
+from streamflow.sdk.operator import ENDING_CODES, Context, Operator, Result
 
 _MEMBERS = {"code": ERROR_CODE, "message": ERROR_MESSAGE, "node": ERROR_NODE}
 
@@ -35,7 +35,10 @@ class FailAgainOperator:
                 {column: [e[name] for e in errors] for name, column in _MEMBERS.items()},
                 schema=dict.fromkeys(_MEMBERS.values(), pl.String()),
             )
-        return Result(failed=batch.with_frame(batch.frame.with_columns(said.get_columns())))
+        # What ended with its execution has had its fate where it ended.
+        fails = ~said[ERROR_CODE].is_in(list(ENDING_CODES))
+        failed = batch.with_frame(batch.frame.with_columns(said.get_columns())).where(fails)
+        return Result(failed=failed, filtered=len(batch) - len(failed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ class SignalWait(WaitBase):
     spec: ClassVar = NodeSpec(
         kind="wait.signal",
         category="control",
+        holds=True,
         inputs=(Port(name="in", keyed=True), Port(name="signals", keyed=True, aside=True)),
         outputs=(Port(name="out"), Port(name="timeout"), Port(name="unclaimed")),
         stores=(Store(name=STORE, help="Items that wait, and signals that came early."),),

@@ -41,6 +41,7 @@ class Wait(WaitBase):
             Port(name="timeout", help="With `timeout`: items that no signal has come for."),
         ),
         stores=(Store(name=STORE, help="Items that wait, and signals that came early."),),
+        holds=True,
         icon="hourglass",
         example='approved: {type: wait, signal: approval, key: "order", timeout: 1h}',
     )

@@ -20,7 +20,7 @@ from streamflow.operators.typed_json import typed_items
 from streamflow.operators.values import json_bytes, to_items
 from streamflow.operators.whole_set import WholeSet
 from streamflow.sdk.errors import ItemError
-from streamflow.sdk.operator import Context, Result
+from streamflow.sdk.operator import ENDING_CODES, Context, Result
 
 EXCEPTION, BAD_RESULT = "exception", "bad_result"
 _MESSAGE_MAX = 500
@@ -193,7 +193,8 @@ def conform(returned: pl.DataFrame, schema: Schema) -> pl.DataFrame:
 def code_of(error: Exception, what: str = "function") -> tuple[str, str]:
     """Code and message of what a user's code raised; `what` names it."""
     if isinstance(error, ItemError):
-        return (error.item_code, f"{what}: {error.message}")
+        code = EXCEPTION if error.item_code in ENDING_CODES else error.item_code  # those are no failures
+        return (code, f"{what}: {error.message}")
     return (EXCEPTION, f"{what}: {_said(error)}")
 
 

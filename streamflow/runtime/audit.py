@@ -25,7 +25,7 @@ import orjson
 
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.ledger import LedgerRecord, NodeCounts
-from streamflow.topology.failures import ONWARD_PORT
+from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT
 from streamflow.topology.plan import StagePlan
 
 FINDINGS_MAX = 1_000  # kept in a report; the rest is only counted
@@ -283,7 +283,7 @@ def _node(n: NodeCounts, *, may_have_children: bool) -> Iterator[tuple[str, str,
         )
     if (n.children and not n.forwarded) or (n.forwarded and not n.children and may_have_children):
         yield "children", f"children of {n.forwarded} forwarded rows", f"{n.children}"
-    failed = n.ports.get("error", 0) + n.ports.get(ONWARD_PORT, 0)
+    failed = sum(n.ports.get(port, 0) for port in ("error", ONWARD_PORT, ENDED_PORT))
     if n.ports and sum(n.ports.values()) != n.rows_out + failed:
         yield "ports", f"{n.rows_out} rows out", f"{sum(n.ports.values()) - failed} by port"
     counts = (n.rows_in, n.forwarded, n.filtered, n.absorbed, n.waiting, n.dead_lettered, n.to_error_port, n.continued)

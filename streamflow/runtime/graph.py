@@ -40,7 +40,7 @@ from streamflow.sdk.operator import (
     Waits,
 )
 from streamflow.sdk.state import TransactionalStore
-from streamflow.topology.failures import ONWARD_PORT, PARKING_FULL
+from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT, PARKING_FULL
 from streamflow.topology.plan import NodePlan, StagePlan
 
 _WIRE = "@wire"
@@ -116,6 +116,7 @@ class Graph:
         self._holds = {i: o for i, o in operators.items() if isinstance(o, Holds) and i not in lasting}
         self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
+        self._undone = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == ENDED_PORT}
         self._passing = {
             n.id: Passing(n.id, n.outputs[ONWARD_PORT], n.errors.value) for n in stage.nodes if ONWARD_PORT in n.outputs
         }
@@ -280,6 +281,12 @@ class Graph:
                 continue
             setattr(counts, fate, getattr(counts, fate) + n)
             self._watch_failed(plan, rows.where(own), cast("Fate", fate))
+        if plan.id in self._undone:
+            counts.ports[ENDED_PORT] = counts.ports.get(ENDED_PORT, 0) + len(rows)
+            items = error_items(rows)
+            if (earlier := step.ports.get((plan.id, ENDED_PORT))) is not None:
+                items = merge_wires([(0, earlier), (1, items)], items.schema)
+            step.ports[plan.id, ENDED_PORT] = items
 
     def _from_state(self, plan: NodePlan, result: Result, step: _Step) -> None:
         """What came out without rows going in."""
@@ -443,7 +450,7 @@ class Graph:
         if self._tap is None:
             return
         for (node, port), batch in step.ports.items():
-            if node == plan.id and port not in ("error", ONWARD_PORT):
+            if node == plan.id and port not in ("error", ONWARD_PORT, ENDED_PORT):
                 self._tap(node, port, Batch(batch.frame, batch.schema))
 
     def _fail(self, plan: NodePlan, failed: Batch, step: _Step, *, append: bool) -> None:

@@ -80,6 +80,7 @@ class NodeSpec:
     whole_set_mend: str = ""  # what to set so that it acts on an endless stream, such as "`scope: stream`"
     one_to_one: bool = False  # every input row gives exactly one output row or fails (checked by the accounting)
     needs: tuple[str, ...] = ()  # reserved columns that its operator reads
+    holds: bool = False  # its operator is `sdk.operator.Holds`
     mixed: bool = False  # takes items of any schemas: where they fit no common one, all are untyped
     icon: str = ""
     example: str = ""  # YAML of one node, shown in the reference and checked

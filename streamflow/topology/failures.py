@@ -9,6 +9,7 @@ from streamflow.model.policies import ErrorPolicy, RetryPolicy
 from streamflow.sdk.node import Store
 
 ONWARD_PORT: Final = "error.pass"  # beside `out`, wired to the same: failed items that pass on; no node has such a port
+ENDED_PORT: Final = "error.ended"  # rows whose execution was ended, on their way to compensations; the same
 PARKED: Final = "parked"
 PARKING_FULL: Final = "parking_full"  # code of items that could not be put aside: dead letters, unless all stops
 BREAKER: Final = "breaker"

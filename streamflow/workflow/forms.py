@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Executions, Guarantee, RetryPolicy, RunPolicy, StateBackend
+from streamflow.model.policies import Executions, Guarantee, OnCancel, RetryPolicy, RunPolicy, StateBackend
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
@@ -50,6 +50,11 @@ class PoliciesForm:
     executions_kept_ms: int = param(
         default=0, ge=0, help="How long records of executions are kept, by the clock of their tasks; 0 keeps them."
     )
+    on_cancel: OnCancel | None = param(
+        default=None,
+        help="What becomes of the steps that an execution has passed which is cancelled: `compensate` undoes them as "
+        "for items that fail, `drop` leaves them. Left out: they are undone where items that fail are.",
+    )
     samples: int = param(
         default=0, ge=0, le=100, help="How many items of each port a record of an execution shows, of each step."
     )
@@ -79,6 +84,7 @@ class PoliciesForm:
             run=run,
             executions=self.executions,
             executions_kept_ms=self.executions_kept_ms,
+            on_cancel=self.on_cancel,
             samples=self.samples,
             redact=self.redact,
             partitions=self.partitions,

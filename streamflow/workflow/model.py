@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnError, RetryPolicy, RunPolicy
+from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnCancel, OnError, RetryPolicy, RunPolicy
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -88,6 +88,7 @@ class WorkflowPolicies:
     run: RunPolicy = field(default_factory=RunPolicy)
     executions: Executions = "none"  # which executions leave a record
     executions_kept_ms: int = 0  # how long such a record is kept; 0: always
+    on_cancel: OnCancel | None = None  # whether steps of executions that are ended are undone; None: where they can be
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
     partitions: int = 4  # of user topics that have to be created

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamflow.runtime.cancels import Cancel, write_cancels
+from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
 from tests.simulation.auditing import audited
 from tests.simulation.histories import agree_with_ledger, records_of, stand
@@ -118,6 +119,79 @@ def test_rows_end_where_they_are(restart: bool, tmp_path: Path) -> None:
         await ground.cancel(5)  # too late
         await ground.at(31_011)
         assert await ground.standing(5, 6, 12) == ["completed"] * 3
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+SAGA = """
+workflow: shop
+nodes:
+  orders: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  reserve: {type: set, fields: {reserved: true, wrapped: false}, compensate: release}
+  paid: {type: wait, signal: payment, timeout: 600s}
+  gift: {type: if, when: n % 2 == 0}
+  wrap: {type: set, fields: {wrapped: true}, compensate: unwrap}
+  moved: {type: repartition, key: string(n % 3)}
+  ship: {type: set, fields: {shipped: 100 // (n % 7)}}
+  shipped: {type: publish, topic: shipped, format: json}
+  release: {type: set, fields: {why: error.code, at: error.node, undid: '"reserve"'}}
+  unwrap: {type: set, fields: {why: error.code, at: error.node, undid: '"wrap"'}}
+  undone: {type: publish, topic: undone, format: json}
+connections:
+  - orders -> reserve -> paid -> gift
+  - gift.true -> wrap -> moved
+  - gift.false -> moved
+  - moved -> ship -> shipped
+  - "[unwrap, release] -> undone"
+policies: {on_error: compensate, executions: all, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+@pytest.mark.parametrize("on_cancel", ["", ", on_cancel: drop"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_done_is_undone(restart: bool, on_cancel: str, tmp_path: Path) -> None:
+    """Steps that a cancelled execution has passed are undone, the last one first; those of others are not."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(SAGA.replace("partitions: 2}", f"partitions: 2{on_cancel}}}"), tmp_path, nodes=NODES)
+    before = [s.id for s in topology.stages if not {"ship", "release"} & {n.id for n in s.nodes}]
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=restart), bench.log
+        await ground.begin()
+        await ground.items(*range(12))
+        await ground.cancel(11)
+        await ground.at(1_000)
+        ids = await ground.ids()
+        assert await ground.standing(0, 11) == ["waiting", "cancelled"]
+        await ground.cancel(0, 1)
+        await ground.at(1_001)
+        await ground.at(1_002)
+        assert await ground.standing(0, 1, 2) == ["cancelled", "cancelled", "waiting"]
+        signals = await signals_topic(topology, log)
+        producer = await log.producer("signals")
+        paid = [Signal(name="payment", key=ids[n]) for n in range(8)]
+        await write_signals(log, producer, signals, paid, now_ms=bench.now_ms)
+        await producer.close()
+        await ground.at(1_003, *before)
+        assert await ground.standing(2, 3, 8) == ["running", "running", "waiting"]
+        await ground.cancel(2, 3)  # on their way to be shipped
+        await ground.at(1_004)
+        await ground.at(1_005)
+        assert await ground.standing(2, 3, 4, 7, 8) == ["cancelled"] * 2 + ["completed", "failed", "waiting"]
+        assert await out(log, "shipped") == [4, 5, 6]
+        undone = [(row["n"], row["undid"], row["why"], row["at"]) for row in await values(log, "undone")]
+        expected = [
+            (0, "reserve", "cancelled", "paid"),
+            (1, "reserve", "cancelled", "paid"),
+            (2, "reserve", "cancelled", "ship"),
+            (2, "wrap", "cancelled", "ship"),
+            (3, "reserve", "cancelled", "ship"),
+        ]
+        failed = [(7, "reserve", "division_by_zero", "ship")]
+        assert sorted(undone) == sorted(failed if on_cancel else expected + failed)
+        twice = [what for n, what, *_ in undone if n == 2]
+        assert twice == ([] if on_cancel else ["wrap", "reserve"])
         await proven(ground, tmp_path)
 
     benched(tmp_path, topology, work)
