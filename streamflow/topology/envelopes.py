@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from streamflow.codecs.avrotypes import schema_to_avro
+from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER, documented
 from streamflow.model.execution_status import NODE_STATUSES
 from streamflow.model.types import (
@@ -165,6 +166,7 @@ EXECUTION: Final[Schema] = documented(
         ("waiting", LONG, "Rows that began to wait in nodes, less those that came out again."),
         ("kept", LONG, "Rows that wait in nodes for the end of the execution."),
         ("failed", LONG, "Rows that failed and that nobody took: they are dead letters."),
+        ("resumed", LONG, "Dead letters of it that were given again."),
         ("woken", BOOL, "Whether rows of it came out of state."),
         ("bounded", BOOL, "Whether its end is announced: a run, a file or a request."),
         ("ended", BOOL, "Whether its end came to this task behind the rows of the step."),
@@ -193,6 +195,7 @@ FILES: Final = {
     "data_item.avsc": DATA_ITEM,
     "execution.avsc": EXECUTION,
     "signal.avsc": SIGNAL,
+    "again.avsc": AGAIN,
 }
 
 

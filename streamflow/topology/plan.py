@@ -20,7 +20,7 @@ from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
-    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"
+    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions", "again"
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
@@ -151,6 +151,7 @@ class StagePlan:
     tracked: Executions = "none"  # which executions leave a record
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that they do not show
+    again: str = ""  # topic of items that are given again; only where executions can be recovered
 
     @property
     def timed(self) -> bool:
