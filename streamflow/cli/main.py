@@ -13,7 +13,6 @@ from streamflow.cli.audit import audit
 from streamflow.cli.check import check
 from streamflow.cli.dlq import dlq
 from streamflow.cli.doctor import doctor
-from streamflow.cli.executions import executions
 from streamflow.cli.import_ import import_app
 from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
@@ -22,6 +21,7 @@ from streamflow.cli.memory import keep_memory
 from streamflow.cli.nodes import nodes
 from streamflow.cli.output import told_errors
 from streamflow.cli.plan import plan
+from streamflow.cli.recovery import executions
 from streamflow.cli.reset import reset
 from streamflow.cli.run import run
 from streamflow.cli.send import send

@@ -100,7 +100,7 @@ def keep(rows: Batch, kept: Mapping[str, Type]) -> list[Entered]:
     if rows.schema.kind == "record":
         frame = rows.frame.select([f.name for f in own], **{n: pl.col(c) for n, c in named.items()})
     else:
-        frame = rows.frame.select(pl.col(PAYLOAD).cast(pl.Binary).alias("item"), **{n: c for n, c in named.items()})
+        frame = rows.frame.select(pl.col(PAYLOAD).cast(pl.Binary).alias("item"), **named)
     text = json.dumps(codec.avro, separators=(",", ":"))
     return [Entered(value, text) for value in codec.encode(frame)]
 

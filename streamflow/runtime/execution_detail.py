@@ -88,7 +88,9 @@ def _nodes(
             yield NodeDetail(node, kind, stage, "skipped" if stand["settled"] else "pending", wires=wires)
             continue
         held = row["kept"] and waits and row["absorbed"] > row["emitted"]
-        status: NodeStatus = "failed" if row["failed"] else "waiting" if held else "completed"
+        status: NodeStatus = (
+            "failed" if row["failed"] and stand["status"] == "failed" else "waiting" if held else "completed"
+        )
         yield NodeDetail(
             node, kind, stage, status, {c: row[c] for c in COUNTERS},
             row["began"] - stand["began_ms"], row["last"] - stand["began_ms"], wires,

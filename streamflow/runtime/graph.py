@@ -74,7 +74,7 @@ class _Step:
 
     ports: dict[tuple[str, str], Batch] = field(default_factory=dict)  # (node, port) -> rows
     out: StepOutput = field(default_factory=StepOutput)
-    entering: dict[tuple[str, str], Batch] = field(default_factory=dict)  # (node, input port) -> rows by no wire
+    given: dict[tuple[str, str], Batch] = field(default_factory=dict)  # (node, input port) -> rows by no wire
 
 
 class Graph:
@@ -151,7 +151,7 @@ class Graph:
     def enter(self, node: str, port: str, rows: Batch) -> StepOutput:
         """Rows that are given again enter a node, past what is wired to it. Not one in the body of a loop."""
         step = StepOutput()
-        return self._push({}, step, NO_TIMES, entering={(node, port): rows})
+        return self._push({}, step, NO_TIMES, given={(node, port): rows})
 
     def advance(self) -> StepOutput:
         """Event time may have gone on without rows: operators that waited for it act."""
@@ -179,12 +179,12 @@ class Graph:
         *,
         end_ms: int | None = None,
         wakes: bool = False,
-        entering: Mapping[tuple[str, str], Batch] | None = None,
+        given: Mapping[tuple[str, str], Batch] | None = None,
     ) -> StepOutput:
         """`times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
-        the contexts say. `wakes`: see `wake`. `entering`: see `enter`.
+        the contexts say. `wakes`: see `wake`. `given`: see `enter`.
         """
-        step = _Step(out=out, entering=dict(entering or {}))
+        step = _Step(out=out, given=dict(given or {}))
         for node, batch in rows.items():
             entered = entering(node, batch, self._gone.get(node))
             if node in self._gone:
@@ -262,7 +262,7 @@ class Graph:
                 for index, wire in enumerate(wires)
                 if (rows := step.ports.get((wire.node, wire.port))) is not None and len(rows)
             ]
-            if step.entering and (again := step.entering.pop((plan.id, port), None)) is not None:
+            if step.given and (again := step.given.pop((plan.id, port), None)) is not None:
                 arrived.append((len(wires), again))
             if arrived:
                 inputs[port] = self._with_kept(plan, merge_wires(arrived, plan.inputs[port]))

@@ -369,7 +369,9 @@ class TaskProgram:
             self._stop(Stop(arrived.at, offset, text, (arrived.rank(offset), 0)), done)
 
     def absorb(self, out: StepOutput, places: Places, done: Stepped, *, ended_at: Stop | None = None) -> None:
-        """What the graph gave becomes part of the step. `ended_at`: the marker that made rows come out of state, if it was one."""
+        """What the graph gave becomes part of the step. `ended_at`: the marker that made rows come out of state, if it
+        was one.
+        """
 
         def stop(row: int, text: str) -> None:
             if ended_at is not None:

@@ -137,7 +137,7 @@ class Task:
         )  # fmt: skip
         self._tables = self._reader.tables
         self._again = AgainReader(
-            program.again, self._inputs, compute=self._in_thread, before=self._commit_pending, done=self._add,
+            program.again, self._inputs, compute=self._in_thread, before=self._commit_pending, done=self._given_again,
             step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
@@ -341,6 +341,10 @@ class Task:
     async def _commit_pending(self) -> None:
         if self._pending.steps:
             await self.commit()
+
+    def _given_again(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
+        self._reader.tell()
+        self._add(done, now_ms, read)
 
     async def _halt(self, why: Stopped) -> None:
         """Nothing of the last step counts, and no more is done."""

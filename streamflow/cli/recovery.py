@@ -1,0 +1,207 @@
+"""`streamflow executions retry | resume`: what failed goes on, from its trigger or from where it failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from streamflow.cli.common import (
+    DEFAULT_LOG,
+    FileArgument,
+    JsonOption,
+    LogOption,
+    compile_file,
+    existing_log,
+    run_async,
+)
+from streamflow.cli.executions import executions
+from streamflow.cli.output import counted, fail, print_json
+
+if TYPE_CHECKING:
+    from streamflow.cli.recover import Recover, Written
+    from streamflow.topology.plan import Topology
+
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids, as `executions list` shows them.")]
+AllOption = Annotated[bool, typer.Option("--all-failed", help="All that have a dead letter nobody has dealt with.")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+@executions.command()
+def retry(
+    file: FileArgument,
+    ids: IdsArgument = None,
+    log: LogOption = DEFAULT_LOG,
+    all_failed: AllOption = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what was retried before.")] = False,
+    dry_run: DryOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give the trigger item of executions to the workflow once more, as executions of their own.
+
+    Only this workflow sees the items. One that was retried is not retried again by the same call, however often made.
+    """
+    run_async(_retry(file, _wanted(ids, all_failed), log, again, dry_run, json))
+
+
+async def _retry(file: Path, ids: list[str] | None, address: str, again: bool, dry_run: bool, as_json: bool) -> None:
+    from streamflow.cli.recover import Recover
+
+    topology = recoverable(file)
+    async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
+        before = work.retried
+        if ids is None:
+            found = [letter.execution async for letter in work.letters() if letter.execution is not None]
+            ids = [e for e in dict.fromkeys(found) if again or e not in before]
+        wanted = []
+        for execution in dict.fromkeys(ids):
+            if execution in before and not again:
+                mend = "Retry that one, or give --again."
+                work.refuse(execution, f"it was retried before, as {before[execution]}.", mend)
+                continue
+            found_record = await work.trigger_record(execution)
+            if found_record is not None:
+                _, _, partition, record = found_record
+                if (task := work.task_of(execution, partition)) is not None:
+                    wanted.append((task, record))
+        done = await written(work, wanted)
+    _tell(topology, work, done, "retried", dry_run=dry_run, as_json=as_json)
+
+
+@executions.command()
+def resume(
+    file: FileArgument,
+    ids: IdsArgument = None,
+    log: LogOption = DEFAULT_LOG,
+    all_failed: AllOption = False,
+    node: Annotated[str | None, typer.Option(metavar="ID", help="Only what failed in this node.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=EXPR", help="Change a field of the items before they go on."),
+    ] = None,
+    dry_run: DryOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Let failed executions go on: their dead letters enter the node in which they failed, as they were there.
+
+    Each dead letter is given once, however often this is called. The file may be another version of the workflow by
+    now, in which the node does not fail.
+    """
+    run_async(_resume(file, _wanted(ids, all_failed), log, node, _assigned(set_ or []), dry_run, json))
+
+
+async def _resume(
+    file: Path,
+    ids: list[str] | None,
+    address: str,
+    node: str | None,
+    fields: dict[str, str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from streamflow.cli.recover import Recover
+    from streamflow.cli.resuming import changed, find_node, resumption, why_not
+    from streamflow.nodes import registry
+
+    topology = recoverable(file)
+    chosen = None if ids is None else set(ids)
+    wanted, seen = [], set[str]()
+    async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
+        undone = work.compensated
+        async for letter in work.letters():
+            execution = letter.execution
+            if execution is None or (chosen is not None and execution not in chosen) or node not in (None, letter.node):
+                continue
+            seen.add(execution)
+            if execution in undone:
+                work.refuse(execution, "its steps were undone by `executions compensate`.", "Retry it instead.")
+                continue
+            why, mend = why_not(topology, letter, registry())
+            if why:
+                work.refuse(execution, why, mend)
+                continue
+            found = find_node(topology, letter.node)
+            assert found is not None
+            entered, why = changed(topology, letter, found[1], fields)
+            if entered is None:
+                work.refuse(execution, f"{why}.")
+            elif (task := work.task_of(execution, letter.task)) is not None:
+                wanted.append((task, resumption(topology, letter, entered, *found)))
+        for execution in sorted((chosen or set()) - seen):
+            where = f" of node {node!r}" if node else ""
+            work.refuse(
+                execution,
+                f"it has no dead letter{where} that was not given again already.",
+                "`executions show` tells how it stands.",
+            )
+        done = await written(work, wanted)
+    _tell(topology, work, done, "resumed", dry_run=dry_run, as_json=as_json)
+
+
+def _wanted(ids: list[str] | None, all_failed: bool) -> list[str] | None:
+    """The ids asked for; None for all that failed. Leaves with 2 where the call says neither, or both."""
+    if bool(ids) == all_failed:
+        fail("say which executions: their ids, or --all-failed.", code=2)
+    return None if all_failed else ids
+
+
+def _assigned(given: list[str]) -> dict[str, str]:
+    """Fields and expressions of `--set`."""
+    made = {}
+    for text in given:
+        name, equals, expression = text.partition("=")
+        if not equals or not name.strip() or not expression.strip():
+            fail(f"--set {text!r}: write it as FIELD=EXPRESSION.", code=2)
+        made[name.strip()] = expression.strip()
+    return made
+
+
+def recoverable(file: Path) -> Topology:
+    """The compiled workflow. Leaves with 1 if its executions cannot be recovered."""
+    _, topology = compile_file(file)
+    if not any(stage.again for stage in topology.stages):
+        fail(
+            f"executions of {topology.workflow!r} cannot be recovered.",
+            mend="Write `recovery: commands` below `policies:`, and run it; what failed before can only be redriven.",
+        )
+    return topology
+
+
+async def written(work: Recover, wanted: list) -> Written:  # type: ignore[type-arg]
+    """What `Recover.write` gives; leaves with 1 when another call has taken over."""
+    from streamflow.sdk.errors import Fenced
+
+    try:
+        return await work.write(wanted)
+    except Fenced:
+        _taken_over(work)
+
+
+def _taken_over(work: Recover) -> NoReturn:
+    mend = "What this one had written is written; call it again for the rest."
+    fail(f"another command that recovers executions of {work.topology.workflow!r} has taken over.", mend=mend)
+
+
+def _tell(topology: Topology, work: Recover, done: Written, word: str, *, dry_run: bool, as_json: bool) -> None:
+    given = [
+        {"execution": r.execution, "node": r.node}
+        | ({"letter": r.letter} if r.letter >= 0 else {})
+        | ({"as": done.became[r.execution]} if r.execution in done.became else {})
+        for r in done.given
+    ]
+    if as_json:
+        refused = [{"execution": r.execution, "why": r.why, "mend": r.mend} for r in work.refused]
+        print_json({"workflow": topology.workflow, "written": not dry_run, word: given, "refused": refused})
+    else:
+        for one in given:
+            became = f" as {one['as']}" if "as" in one else f" at {one['node']}"
+            print(f"{one['execution']} {'would be ' if dry_run else ''}{word}{became}")
+        for r in work.refused:
+            print(f"{r.execution}: {r.why}{f' {r.mend}' if r.mend else ''}")
+        print(
+            f"{counted(len(given), 'item')} {'would be ' if dry_run else ''}{word}"
+            + (f", {len(work.refused)} refused" if work.refused else "")
+        )
+    if work.refused:
+        raise typer.Exit(1)
