@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from streamflow.codecs.records import Record
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.log import Log, Producer, TopicInfo
-    from streamflow.topology.plan import InputPlan, StagePlan, Topology
+    from streamflow.topology.plan import StagePlan, Topology
 
 _TOGETHER: Final = 500  # records of one transaction
 _ON_LETTERS: Final = frozenset(("resume", "rollback"))  # what a dead letter ends by
@@ -149,8 +149,8 @@ class Recover:
         )
         return None
 
-    async def trigger_record(self, execution: str) -> tuple[StagePlan, InputPlan, int, Again] | None:
-        """Where the trigger item of an execution stands, as the retry of it; None (and refused) where there is none."""
+    async def trigger_record(self, execution: str) -> tuple[int, Again] | None:
+        """The task that takes the trigger item of an execution, and the retry; None (and refused): there is none."""
         place = position_of(execution)
         if place is None:
             self.refuse(
@@ -190,11 +190,9 @@ class Recover:
             action="retry", stage=stage.id, node=entry.node, execution=execution, timestamp_ms=record.timestamp_ms,
             topic=topic, partition=partition, offset=offset, key=record.key, value=record.value, headers=headers,
         )  # fmt: skip
-        return stage, entry, partition, again
+        return partition, again
 
-    def _retried_before(
-        self, execution: str, partition: int, offset: int
-    ) -> tuple[StagePlan, InputPlan, int, Again] | None:
+    def _retried_before(self, execution: str, partition: int, offset: int) -> tuple[int, Again] | None:
         """An execution that is a retry itself is retried from the same item."""
         before = next((r for p, r in self.given if p == partition and r.position == offset), None)
         if before is None or before.action != "retry":
@@ -203,8 +201,7 @@ class Recover:
         for stage in self.topology.stages:
             for entry in stage.inputs:
                 if entry.node == before.node and stage.again:
-                    again = _as_retry_of(execution, before, stage)
-                    return stage, entry, partition, again
+                    return partition, _as_retry_of(execution, before, stage)
         self.refuse(execution, f"there is no trigger {before.node!r} any more.")
         return None
 
@@ -217,6 +214,25 @@ class Recover:
         except OffsetOutOfRange:
             return None
         return next((r for batch in batches for r in records(batch) if r.offset == offset), None)
+
+
+async def retries(work: Recover, ids: Sequence[str] | None, *, again: bool = False) -> list[tuple[int, Again]]:
+    """Retries of executions; None: of all that have dead letters. `again`: also of those that were retried before."""
+    before = work.retried
+    if ids is None:
+        found = [letter.execution async for letter in work.letters() if letter.execution is not None]
+        ids = [e for e in dict.fromkeys(found) if again or e not in before]
+    wanted = []
+    for execution in dict.fromkeys(ids):
+        if execution in before and not again:
+            why = f"it was retried before, as {before[execution]}."
+            work.refuse(execution, why, "Retry that one, or give --again.")
+            continue
+        if (found_record := await work.trigger_record(execution)) is not None:
+            partition, record = found_record
+            if (task := work.task_of(execution, partition)) is not None:
+                wanted.append((task, record))
+    return wanted
 
 
 def _as_retry_of(execution: str, before: Again, stage: StagePlan) -> Again:

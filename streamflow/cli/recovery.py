@@ -46,25 +46,11 @@ def retry(
 
 
 async def _retry(file: Path, ids: list[str] | None, address: str, again: bool, dry_run: bool, as_json: bool) -> None:
-    from streamflow.cli.recover import Recover
+    from streamflow.cli.recover import Recover, retries
 
     topology = recoverable(file)
     async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
-        before = work.retried
-        if ids is None:
-            found = [letter.execution async for letter in work.letters() if letter.execution is not None]
-            ids = [e for e in dict.fromkeys(found) if again or e not in before]
-        wanted = []
-        for execution in dict.fromkeys(ids):
-            if execution in before and not again:
-                mend = "Retry that one, or give --again."
-                work.refuse(execution, f"it was retried before, as {before[execution]}.", mend)
-                continue
-            found_record = await work.trigger_record(execution)
-            if found_record is not None:
-                _, _, partition, record = found_record
-                if (task := work.task_of(execution, partition)) is not None:
-                    wanted.append((task, record))
+        wanted = await retries(work, ids, again=again)
         done = await written(work, wanted)
     _tell(topology, work, done, "retried", dry_run=dry_run, as_json=as_json)
 
@@ -101,40 +87,12 @@ async def _resume(
     as_json: bool,
 ) -> None:
     from streamflow.cli.recover import Recover
-    from streamflow.cli.resuming import changed, find_node, resumption, why_not
+    from streamflow.cli.resuming import resumptions
     from streamflow.nodes import registry
 
     topology = recoverable(file)
-    chosen = None if ids is None else set(ids)
-    wanted, seen = [], set[str]()
     async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
-        undone = work.compensated
-        async for letter in work.letters():
-            execution = letter.execution
-            if execution is None or (chosen is not None and execution not in chosen) or node not in (None, letter.node):
-                continue
-            seen.add(execution)
-            if execution in undone:
-                work.refuse(execution, "its steps were undone by `executions compensate`.", "Retry it instead.")
-                continue
-            why, mend = why_not(topology, letter, registry())
-            if why:
-                work.refuse(execution, why, mend)
-                continue
-            found = find_node(topology, letter.node)
-            assert found is not None
-            entered, why = changed(topology, letter, found[1], fields)
-            if entered is None:
-                work.refuse(execution, f"{why}.")
-            elif (task := work.task_of(execution, letter.task)) is not None:
-                wanted.append((task, resumption(topology, letter, entered, *found)))
-        for execution in sorted((chosen or set()) - seen):
-            where = f" of node {node!r}" if node else ""
-            work.refuse(
-                execution,
-                f"it has no dead letter{where} that was not given again already.",
-                "`executions show` tells how it stands.",
-            )
+        wanted = await resumptions(work, ids, registry(), node=node, fields=fields)
         done = await written(work, wanted)
     _tell(topology, work, done, "resumed", dry_run=dry_run, as_json=as_json)
 

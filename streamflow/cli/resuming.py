@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from streamflow.cli.output import fail
+from streamflow.compiler.compensate import UNDO
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import EXECUTION
 from streamflow.model.types import ANY, PAYLOAD
@@ -19,9 +21,48 @@ from streamflow.sdk.errors import CodecError
 from streamflow.sdk.expression import Expression, Scope
 
 if TYPE_CHECKING:
+    from streamflow.cli.recover import Recover
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.registry import NodeRegistry
     from streamflow.topology.plan import NodePlan, StagePlan, Topology
+
+
+async def resumptions(
+    work: Recover,
+    ids: Sequence[str] | None,
+    nodes: NodeRegistry,
+    *,
+    node: str | None = None,
+    fields: Mapping[str, str] = MappingProxyType({}),
+) -> list[tuple[int, Again]]:
+    """What is to be given again of executions; None: of all. `node`: only what failed there. `fields`: of `--set`."""
+    topology, undone = work.topology, work.compensated
+    chosen = None if ids is None else set(ids)
+    wanted, seen = [], set[str]()
+    async for letter in work.letters():
+        execution = letter.execution
+        if execution is None or (chosen is not None and execution not in chosen) or node not in (None, letter.node):
+            continue
+        seen.add(execution)
+        if execution in undone:
+            work.refuse(execution, "its steps were undone by `executions compensate`.", "Retry it instead.")
+            continue
+        why, mend = why_not(topology, letter, nodes)
+        if why:
+            work.refuse(execution, why, mend)
+            continue
+        found = find_node(topology, letter.node)
+        assert found is not None
+        entered, why = changed(topology, letter, found[1], fields)
+        if entered is None:
+            work.refuse(execution, f"{why}.")
+        elif (task := work.task_of(execution, letter.task)) is not None:
+            wanted.append((task, resumption(letter, entered, *found)))
+    for execution in sorted((chosen or set()) - seen):
+        where = f" of node {node!r}" if node else ""
+        why = f"it has no dead letter{where} that was not given again already."
+        work.refuse(execution, why, "`executions show` tells how it stands.")
+    return wanted
 
 
 def find_node(topology: Topology, node_id: str) -> tuple[StagePlan, NodePlan] | None:
@@ -34,6 +75,8 @@ def why_not(topology: Topology, letter: DeadLetter, nodes: NodeRegistry) -> tupl
     retry = "`executions retry` begins anew with its trigger item."
     if any(i.node == letter.node for s in topology.stages for i in s.inputs):
         return f"it failed at trigger {letter.node!r}, where nothing of it was done yet.", retry
+    if letter.stage.startswith(UNDO):
+        return "its steps were undone when it failed.", retry
     found = find_node(topology, letter.node)
     if found is None:
         return f"there is no node {letter.node!r} any more, in which it failed.", retry
@@ -82,7 +125,7 @@ def acting_on_executions(topology: Topology, node_id: str, nodes: NodeRegistry) 
     return ""
 
 
-def resumption(topology: Topology, letter: DeadLetter, entered: Entered, stage: StagePlan, node: NodePlan) -> Again:
+def resumption(letter: DeadLetter, entered: Entered, stage: StagePlan, node: NodePlan) -> Again:
     """The record by which the item of a letter enters its node again."""
     assert letter.execution is not None
     whole = not letter.cut and letter.item is None
