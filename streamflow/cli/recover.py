@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streamflow.sdk.log import Log, Producer, TopicInfo
     from streamflow.topology.plan import StagePlan, Topology
 
-_TOGETHER: Final = 500  # records of one transaction
+_TOGETHER: Final = 200  # records of one transaction
 _ON_LETTERS: Final = frozenset(("resume", "rollback"))  # what a dead letter ends by
 
 

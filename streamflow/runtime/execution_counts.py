@@ -17,7 +17,7 @@ from streamflow.sdk.operator import NO_ROW
 Fate = Literal["continued", "to_error_port", "dead_lettered"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "received", "sent", "begun", "resumed",
+    "received", "sent", "begun", "resumed", "given_up",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -192,6 +192,8 @@ class Counting:
             stayed = into if ran.failed is None else into - self._sum([ran.failed])
             left = stayed - self._forwarded(ran, stayed, out)
             self._add(ran.node, "absorbed" if ran.absorbed else "filtered", left)
+        if ran.failed is not None and not ran.inputs:  # it had waited, and waits no more
+            self._add(ran.node, "given_up", self._sum([ran.failed]))
         if ran.emitted:
             emitted = self._emitted(ran, out)
             self._add(ran.node, "emitted", emitted)

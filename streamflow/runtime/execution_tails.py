@@ -94,6 +94,7 @@ class Tails:
             def total(counter: str, of: frozenset[str] | None = None, places: Any = places) -> int:
                 return sum(c.get(counter, 0) for place, c in places.items() if of is None or place in of)
 
+            left = total("emitted", self._waits) + total("given_up", self._waits)
             begun = [place for place, c in places.items() if c.get("begun")]
             every.append(
                 {
@@ -102,7 +103,7 @@ class Tails:
                     "begun": total("begun"),
                     "received": total("received"),
                     "sent": total("sent"),
-                    "waiting": total("absorbed", self._waits) - total("emitted", self._waits),
+                    "waiting": total("absorbed", self._waits) - left,
                     "kept": total("absorbed", self._keeps),
                     "failed": total("dead_lettered"),
                     "resumed": total("resumed"),
@@ -136,7 +137,8 @@ class Tails:
         trigger = pl.Series("trigger", [""], dtype=pl.String).new_from_index(0, n)
         for node, begun in by_trigger.items():
             trigger = trigger.zip_with(pl.Series(begun == 0), pl.Series([node]))
-        waiting = total("absorbed", self._waits) - total("emitted", self._waits)
+        left = total("emitted", self._waits) + total("given_up", self._waits)
+        waiting = total("absorbed", self._waits) - left
         return pl.DataFrame(
             [
                 trigger.alias("trigger"),
