@@ -10,6 +10,7 @@ from streamflow.cli.output import counted, one_line
 from streamflow.sdk.operator import ENDING_CODES
 
 if TYPE_CHECKING:
+    from streamflow.runtime.again_log import Links
     from streamflow.runtime.execution_detail import ExecutionDetail, NodeDetail
 
 _WORDS: Final = {
@@ -118,3 +119,25 @@ def stand_facts(stand: Any) -> dict[str, Any]:
         "steps_told": stand["records"],
         "error": None if stand["error_code"] is None else error,
     }
+
+
+def link_facts(links: Links, execution: str) -> dict[str, Any]:
+    """What an execution has to do with others, and what commands did with it; only what there is."""
+    made: dict[str, Any] = {}
+    if (of := links.retry_of.get(execution)) is not None:
+        made["retry_of"] = of
+    if retries := links.retried_as.get(execution):
+        made["retried_as"] = retries
+    if execution in links.compensated:
+        made["compensated"] = True
+    return made
+
+
+def print_links(told: dict[str, Any]) -> None:
+    """The same as text."""
+    if "retry_of" in told:
+        print(f"\nretry of {told['retry_of']}")
+    for one in told.get("retried_as", ()):
+        print(f"\nretried as {one}")
+    if told.get("compensated"):
+        print("\ncompensated by a command")

@@ -18,6 +18,7 @@ from streamflow.cli.common import (
     run_async,
 )
 from streamflow.cli.output import counted, fail, one_line, print_json, table
+from streamflow.cli.recovery import resume, retry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
 executions = typer.Typer(help="Executions: what one trigger item each has caused.", no_args_is_help=True)
-executions.command()(cancel)
+for command in (cancel, retry, resume):
+    executions.command()(command)
 _MESSAGE_CHARS = 60
 
 
@@ -56,12 +58,14 @@ def list_(
 async def _list(file: Path, address: str, status: str, since_ms: int | None, most: int, as_json: bool) -> None:
     from streamflow.cli.execution_tree import stand_facts
     from streamflow.cli.lines import when
+    from streamflow.runtime.again_log import links
     from streamflow.runtime.execution_log import Newest, executions_topic
     from streamflow.runtime.execution_states import Reach
 
     topology = tracked(file)
-    newest = Newest(Reach.of(topology), status=status, since_ms=since_ms, most=most)
     async with existing_log(address) as log:
+        resumed = (await links(log, topology)).resumed
+        newest = Newest(Reach.of(topology), status=status, since_ms=since_ms, most=most, resumed=resumed)
         topic = executions_topic(topology)
         if (info := (await log.topics()).get(topic)) is not None:
             await newest.read(log, topic, info.partitions)
@@ -100,7 +104,8 @@ def show(
 
 
 async def _show(file: Path, execution: str, address: str, as_json: bool) -> None:
-    from streamflow.cli.execution_tree import facts_of, lines_of
+    from streamflow.cli.execution_tree import facts_of, lines_of, link_facts, print_links
+    from streamflow.runtime.again_log import links
     from streamflow.runtime.execution_detail import detail
     from streamflow.runtime.execution_log import is_pending, records_of
 
@@ -108,21 +113,24 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
     async with existing_log(address) as log:
         records = await records_of(log, topology, execution)
         pending = records is None and await is_pending(log, topology, execution)
+        told = link_facts(await links(log, topology), execution)
     if records is None:
         if not pending:
             which = "with a failure " if any(s.tracked == "errors" for s in topology.stages) else ""
             mend = f"`executions list` shows ids; only executions {which}leave records, and as long as they are kept."
             fail(f"there is no execution {execution!r}.", mend=mend)
         if as_json:
-            print_json({"workflow": topology.workflow, "execution": execution, "status": "pending"})
+            print_json({"workflow": topology.workflow, "execution": execution, "status": "pending"} | told)
         else:
             print(f"{execution}  pending: no task has committed its item yet")
+            print_links(told)
         return
     found = detail(records, topology)
     if as_json:
-        print_json(facts_of(found, topology.workflow))
+        print_json(facts_of(found, topology.workflow) | told)
     else:
         print("\n".join(lines_of(found)))
+        print_links(told)
 
 
 def tracked(file: Path) -> Topology:

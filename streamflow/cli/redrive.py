@@ -2,7 +2,8 @@
 
 What was sent is remembered as committed positions of groups, in the transaction that sends: `<workflow>.redrive` for
 all dead letters up to a number, `<workflow>.redrive.<node>` for those of one node. A letter is done if either position
-is past it. The transactional id sees to it that of two redrives at once the later one takes over.
+is past it, or if it was given again to the node in which it failed (`executions resume`). The transactional id sees to
+it that of two redrives at once the later one takes over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from streamflow.cli.dlq import pages
 from streamflow.cli.output import fail
 from streamflow.codecs.records import Headers, Record, from_records, records
 from streamflow.model.positions import Committed, TopicPartition
+from streamflow.runtime.again_log import given_again
 from streamflow.sdk.errors import OffsetOutOfRange
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Redrive:
         try:
             everyone = await self._position(self._group)
             by_node: dict[str, int] = {}
+            again = {r.letter for _, r in await given_again(self._log, self._topology) if r.letter >= 0}
             begin = everyone if self._node is None else max(everyone, await self._position(self._of(self._node)))
             async for page in pages(self._log, self._topology, begin):
                 todo = []
@@ -50,7 +53,7 @@ class Redrive:
                         continue
                     if letter.node not in by_node:
                         by_node[letter.node] = await self._position(self._of(letter.node))
-                    if letter.position >= by_node[letter.node]:
+                    if letter.position >= by_node[letter.node] and letter.position not in again:
                         todo.append(letter)
                 await self._send(producer, todo, after=page[-1].position + 1 if page else begin)
         finally:

@@ -99,6 +99,7 @@ class _Assembler:
             tracked=tracked,
             samples=self.policies.samples if tracked != "none" else 0,
             redact=self.policies.redact if tracked != "none" else (),
+            again=names.again_topic(self.workflow) if self.policies.recovers and not group.source else "",
         )
 
     def _together(self, group: Group, inputs: Sequence[InputPlan]) -> tuple[str, ...]:

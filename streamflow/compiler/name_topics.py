@@ -17,6 +17,7 @@ from streamflow.compiler.codes import FEEDBACK, TOPIC_COLLISION, TOPIC_ENCODINGS
 from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
+from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
 from streamflow.operators.control import CONTROL
@@ -230,6 +231,20 @@ class _Namer:
             None,
         )
 
+    def again(self, policies: WorkflowPolicies) -> None:
+        """Where items are that are given again, if they can be."""
+        if policies.recovers:
+            self.add(
+                TopicPlan(
+                    name=names.again_topic(self.workflow),
+                    kind="again",
+                    codec=CodecSpec(format="avro", framing="raw", schema=AGAIN),
+                    why="Items that are given to the workflow again, by `executions retry` and its like.",
+                    config=KEPT,
+                ),
+                None,
+            )
+
     def _trigger(self, trigger: GraphNode) -> TopicPlan:
         return TopicPlan(
             name=names.trigger_topic(self.workflow, trigger.id),
@@ -297,6 +312,7 @@ def name_topics(
     namer.internal_topics()
     namer.bookkeeping()
     namer.history(policies)
+    namer.again(policies)
     return namer.topics, namer.findings
 
 
@@ -307,6 +323,7 @@ def _spell(topic: TopicPlan) -> str:
         "dead_letter": "the dead letter topic",
         "executions": "the topic of executions",
         "control": "the topic of orders to executions",
+        "again": "the topic of items that are given again",
         "trigger": "a trigger's own topic",
         "repartition": "a repartition topic",
     }

@@ -40,6 +40,10 @@ def control_topic(workflow: str) -> str:
     return f"{workflow}.control"
 
 
+def again_topic(workflow: str) -> str:
+    return f"{workflow}.again"
+
+
 def item_record(workflow: str, node: str) -> str:
     """Full name of the Avro record on an internal topic, such as `big_orders.priced.Item`."""
     return ".".join(avro_name(part) for part in (workflow, *node.split("."), "Item"))

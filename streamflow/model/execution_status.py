@@ -6,18 +6,20 @@
        ▼                        ▼
     completed      failed, cancelled, timed_out
        │              │
-       └──────────────┴─ woken ─▶ running, waiting, failed
+       └──────────────┴─ woken ─▶ running, waiting, failed       failed ── resumed ─▶ running, waiting, completed
 
 pending    its trigger item is on its topic, and no task has committed it
 running    rows of it are on their way to another stage, or its end has not come to all tasks
 waiting    rows of it wait in a node, and nothing has failed
 completed  nothing of it is left anywhere, and no failure was left to dead letters
-failed     a row of it failed and nobody took it; so it stays, whatever becomes of its other rows
+failed     a row of it failed and nobody took it; so it stays, whatever becomes of its other rows, until all such
+           rows are resumed
 cancelled, timed_out   nothing of it is left anywhere, nothing failed for good, and rows of it ended because
            it was cancelled, or because its time was over
 
-An execution that is `completed`, `cancelled` or `timed_out` is *woken* when a node that had taken a row of it into state gives it back: an
-outer join a row without a match, a debounce the last row of a burst. Nothing else leads out of a final status.
+An execution that is `completed`, `cancelled` or `timed_out` is *woken* when a node that had taken a row of it into
+state gives it back: an outer join a row without a match, a debounce the last row of a burst. One that failed is
+*resumed* when its dead letters are given to the workflow again. Nothing else leads out of a final status.
 """
 
 from __future__ import annotations
@@ -54,6 +56,13 @@ WHEN_WOKEN: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]]] = Mappin
 )
 
 
-def legal(before: ExecutionStatus, after: ExecutionStatus, *, woken: bool = False) -> bool:
+WHEN_RESUMED: Final[Mapping[ExecutionStatus, frozenset[ExecutionStatus]]] = MappingProxyType(
+    {"failed": frozenset(("running", "waiting", "completed", "cancelled", "timed_out"))}
+)
+
+
+def legal(before: ExecutionStatus, after: ExecutionStatus, *, woken: bool = False, resumed: bool = False) -> bool:
     """Whether an execution that stood at `before` may stand at `after`; to stay is always legal."""
-    return before == after or after in LEGAL[before] or (woken and after in WHEN_WOKEN.get(before, ()))
+    if before == after or after in LEGAL[before] or (woken and after in WHEN_WOKEN.get(before, ())):
+        return True
+    return resumed and after in WHEN_RESUMED.get(before, ())

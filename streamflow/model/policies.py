@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 Executions = Literal["none", "errors", "all"]  # which executions leave a record
+Recovery = Literal["none", "commands"]  # whether executions can be retried, resumed, compensated
 OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]
 OnCancel = Literal["compensate", "drop"]
 Backoff = Literal["fixed", "linear", "exponential", "random"]

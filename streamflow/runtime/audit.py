@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 
 import orjson
 
+from streamflow.model.again import AGAIN_NODE
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.ledger import LedgerRecord, NodeCounts
 from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT
@@ -300,11 +301,16 @@ def _wires(entry: LedgerRecord, plan: StagePlan) -> Iterator[Finding]:
     for n in entry.nodes:
         for port, rows in n.ports.items():
             out[n.node, port] += rows
+    again = counted[AGAIN_NODE].ports if AGAIN_NODE in counted else {}
+    inside = {node.id for node in plan.nodes}
+    for node_id, rows in again.items():  # items that were given again at a trigger; those at nodes are added below
+        if node_id not in inside and node_id not in counted:
+            out[node_id, "out"] += rows
     for node in plan.nodes:
         wires = [wire for wires in node.wires.values() for wire in wires]
         if any(w.node in counted and counted[w.node].rows_out and not counted[w.node].ports for w in wires):
             continue  # not counted by port
-        expected = sum(out[w.node, w.port] for w in wires)
+        expected = sum(out[w.node, w.port] for w in wires) + again.get(node.id, 0)
         found = counted[node.id].rows_in if node.id in counted else 0
         if wires and expected != found:
             yield Finding(

@@ -9,9 +9,10 @@ from typing import Any, Final
 import polars as pl
 
 from streamflow.codecs import CodecSpec, decoder, encoder
-from streamflow.model.batch import HEADERS_DTYPE, KEY, POSITION, TS
+from streamflow.model.batch import HEADERS, HEADERS_DTYPE, KEY, POSITION, TS
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import frame_schema
+from streamflow.runtime.entered import Entered
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.log import NewBatch, RecordBatch
 
@@ -20,9 +21,11 @@ MESSAGE_CHARS_MAX: Final = 4_000
 # Below Kafka's default for max.message.bytes, with room for what surrounds the value of a record that just fitted it.
 RECORD_BYTES_MAX: Final = 1_040_000
 CUT_SIZE: Final = 16 << 10  # of a key, value or item that has to be cut, in bytes or characters
+# Headers of a dead letter in workflows whose executions can be recovered: the item as it entered the node.
+_ENTERED, _ENTERED_SCHEMA, _TASK = "streamflow.entered", "streamflow.entered-schema", "streamflow.task"
 _CUT_NOTE: Final = " (cut to fit a record: "
 
-_ENCODER, _DECODER = encoder(SPEC), decoder(SPEC, reserved=())
+_ENCODER, _DECODER = encoder(SPEC), decoder(SPEC, reserved=(HEADERS,))
 _DTYPES: Final[Mapping[str, pl.DataType]] = frame_schema(DEAD_LETTER) | {"headers": HEADERS_DTYPE}
 
 
@@ -33,7 +36,8 @@ class DeadLetter:
     `topic`, `partition`, `offset`, `key`, `value`, `headers` are those of the record it came from; without one `topic`
     is empty and `item` holds the item as JSON. An item that had waited in state has both: its record lies there, and
     `value` and `headers` are not repeated. `timestamp_ms` is event time. `position`: offset of the dead letter
-    itself, once read from its topic.
+    itself, once read from its topic. `entered`, `task`: the item as it entered the node, and the partition of the
+    task; only in workflows whose executions can be recovered.
     """
 
     workflow: str
@@ -52,6 +56,8 @@ class DeadLetter:
     headers: tuple[tuple[str, bytes | None], ...] = ()
     item: str | None = None
     position: int = -1
+    entered: Entered | None = None
+    task: int = -1
 
     @property
     def cut(self) -> bool:
@@ -70,6 +76,10 @@ def encode_dead_letters(letters: Sequence[DeadLetter], *, size_bytes_max: int = 
     if not encoded.bad:
         return encoded.batches
     cut = list(letters)
+    if any(letters[bad.row].entered for bad in encoded.bad):  # what is only for recovery has to give way first
+        for bad in encoded.bad:
+            cut[bad.row] = replace(cut[bad.row], entered=None)
+        return encode_dead_letters(cut, size_bytes_max=size_bytes_max)
     for bad in encoded.bad:
         if bad.code != "too_large":
             raise CodecError(f"dead letter of node {letters[bad.row].node!r}: {bad.code}: {bad.message}")
@@ -113,7 +123,21 @@ def _frame(letters: Sequence[DeadLetter]) -> pl.DataFrame:
     frame = pl.DataFrame(columns)
     # A record's time may not be negative; an event time may, and stays so in the letter itself.
     times = frame["timestamp"].dt.epoch("ms").cast(pl.Int64).clip(lower_bound=0)
-    return frame.with_columns(pl.col("key").alias(KEY), times.alias(TS))
+    frame = frame.with_columns(pl.col("key").alias(KEY), times.alias(TS))
+    if all(letter.task < 0 for letter in letters):
+        return frame
+    values = [[{"key": k, "value": v} for k, v in _own_headers(letter)] for letter in letters]
+    return frame.with_columns(pl.Series(HEADERS, values, dtype=HEADERS_DTYPE))
+
+
+def _own_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
+    """Headers of the letter itself."""
+    if letter.task < 0:
+        return []
+    made = [(_TASK, str(letter.task).encode())]
+    if letter.entered is not None:
+        made += [(_ENTERED, letter.entered.value), (_ENTERED_SCHEMA, letter.entered.schema.encode())]
+    return made
 
 
 def _headers(letters: Sequence[DeadLetter]) -> pl.Series:
@@ -128,11 +152,17 @@ def _headers(letters: Sequence[DeadLetter]) -> pl.Series:
 
 def _letter(row: Mapping[str, Any]) -> DeadLetter:
     fields = {name: row[name] for name in _DTYPES if name not in ("timestamp", "headers")}
+    own = {h["key"]: h["value"] for h in row[HEADERS] or ()}
+    entered = None
+    if own.get(_ENTERED) is not None and own.get(_ENTERED_SCHEMA) is not None:
+        entered = Entered(own[_ENTERED], own[_ENTERED_SCHEMA].decode())
     return DeadLetter(
         **fields,
         timestamp_ms=row["timestamp"],
         headers=tuple((h["key"], h["value"]) for h in row["headers"]),
         position=row[POSITION],
+        entered=entered,
+        task=int(own.get(_TASK) or -1),
     )
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from streamflow.model.again import AGAIN_NODE
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.sdk.operator import NO_ROW
 
 Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "failed_from_state", "received", "sent", "begun",
+    "cancelled", "timed_out", "failed_from_state", "received", "sent", "begun", "resumed",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -64,6 +65,10 @@ class Noted:
     @property
     def failures(self) -> bool:
         return bool(self.failed or self.unwritten or self.lost)
+
+    @property
+    def given_again(self) -> bool:
+        return any(node == AGAIN_NODE for node, _ in self.entered)
 
     def __bool__(self) -> bool:
         return bool(self.entered or self.ran or self.ended or self.failures)
@@ -169,6 +174,9 @@ class Counting:
         if node in self._topics:
             self._add(self._topics[node], "received", rows)
             return
+        if node == AGAIN_NODE:
+            self._add(node, "resumed", rows)
+            return
         for counter in ("begun", "rows_in", "rows_out"):
             self._add(node, counter, rows)
 
@@ -248,6 +256,8 @@ class Counting:
         if self._noted.errors_only:
             picked = np.zeros(self._n, np.bool_)
             picked[errors["number"].to_numpy()] = True
+            if (resumed := self._rows.get((AGAIN_NODE, "resumed"))) is not None:
+                picked |= resumed > 0
         else:
             picked = tasks > 0
             for rows in self._rows.values():

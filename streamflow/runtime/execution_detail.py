@@ -89,16 +89,17 @@ def _nodes(
             yield NodeDetail(node, kind, stage, "skipped" if stand["settled"] else "pending", wires=wires)
             continue
         held = row["kept"] and waits and row["absorbed"] > row["emitted"] + row["failed_from_state"]
-        status: NodeStatus = _status(row, held=held)
+        failed = row["failed"] and stand["status"] == "failed"
+        status: NodeStatus = _status(row, failed=failed, held=held)
         yield NodeDetail(
             node, kind, stage, status, {c: row[c] for c in COUNTERS},
             row["began"] - stand["began_ms"], row["last"] - stand["began_ms"], wires,
         )  # fmt: skip
 
 
-def _status(row: Mapping[str, Any], *, held: bool) -> NodeStatus:
-    if row["failed"] or held:
-        return "failed" if row["failed"] else "waiting"
+def _status(row: Mapping[str, Any], *, failed: bool, held: bool) -> NodeStatus:
+    if failed or held:
+        return "failed" if failed else "waiting"
     return "cancelled" if row["cancelled"] else "timed_out" if row["timed_out"] else "completed"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import polars as pl
 
 from streamflow.codecs import decoder
 from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
+from streamflow.runtime.again_log import again_topic, read_again
+from streamflow.runtime.again_records import Again
 from streamflow.runtime.execution_states import Reach, States, decode_records, fold, statuses
 from streamflow.runtime.execution_tails import SPEC
 from streamflow.sdk.log import Log
@@ -67,8 +69,13 @@ class Newest:
     and how many are open, not on how long the topic is.
     """
 
-    def __init__(self, reach: Reach, *, status: str, since_ms: int | None, most: int) -> None:
-        """`status`: only those; "" takes all. `since_ms`: only those with a record since then."""
+    def __init__(
+        self, reach: Reach, *, status: str, since_ms: int | None, most: int, resumed: Collection[str] = ()
+    ) -> None:
+        """`status`: only those; "" takes all. `since_ms`: only those with a record since then. `resumed`: executions
+        that may go on after they failed: these are held as well.
+        """
+        self._resumed = pl.Series(list(resumed), dtype=pl.String)
         self._reach, self._status, self._since_ms, self._most = reach, status, since_ms, most
         self.totals: Counter[str] = Counter()  # of all executions by status; one that was woken counts once more
         self._done: list[pl.DataFrame] = []
@@ -97,6 +104,9 @@ class Newest:
     def _without_settled(self, states: States) -> States:
         """Only what is open yet."""
         stand = statuses(states, self._reach)
+        if len(self._resumed):
+            held = pl.col("execution").is_in(self._resumed.implode())
+            stand = stand.with_columns((pl.col("settled") & ~held).alias("settled"))
         settled = stand.filter("settled")
         if settled.height:
             self._take(settled)
@@ -153,7 +163,17 @@ async def _place(log: Log, topology: Topology, execution: str) -> tuple[StagePla
         return None
     at = TopicPartition(topic, int(partition))
     stage = _reader(topology, topic)
+    if topic == again_topic(topology):
+        record = await _retry_at(log, at, int(offset))
+        stage = None if record is None else next((s for s in topology.stages if s.id == record.stage), None)
     return None if stage is None or at.partition >= info.partitions else (stage, at, int(offset))
+
+
+async def _retry_at(log: Log, at: TopicPartition, offset: int) -> Again | None:
+    """The retry that stands at an offset."""
+    async for record in read_again(log, at, offset):
+        return record if record.position == offset and record.action == "retry" else None
+    return None
 
 
 def _reader(topology: Topology, topic: str) -> StagePlan | None:

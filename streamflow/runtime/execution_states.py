@@ -24,7 +24,7 @@ from streamflow.topology.plan import StagePlan, Topology
 _DECODER = decoder(SPEC, reserved=())
 _KEYS: Final = ("execution", "stage", "partition")
 _ERROR: Final = ("error_code", "error_message", "error_node")
-_SUMS: Final = ("begun", "waiting", "kept", "failed", "cancelled", "timed_out")
+_SUMS: Final = ("begun", "waiting", "kept", "failed", "resumed", "cancelled", "timed_out")
 _STAGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
     "execution": pl.String(), "stage": pl.String(), "partition": pl.Int32(), "trigger": pl.String(),
     **dict.fromkeys(_SUMS, pl.Int64()), "records": pl.Int64(), "bounded": pl.Boolean(), "ended": pl.Boolean(),
@@ -145,10 +145,14 @@ def fold(before: States, records: pl.DataFrame, reach: Reach) -> States:
 
 def _check(before: pl.DataFrame, after: pl.DataFrame, records: pl.DataFrame) -> None:
     woken = records.filter("woken")["execution"].unique()
+    resumed = records.filter(pl.col("resumed") > 0)["execution"].unique()
     both = before.select("execution", was="status").join(after.select("execution", "status"), on="execution")
-    both = both.with_columns(pl.col("execution").is_in(woken.implode()).alias("woken"))
-    for was, now, by_state in both.select("was", "status", "woken").unique().iter_rows():
-        if not legal(was, now, woken=by_state):
+    both = both.with_columns(
+        pl.col("execution").is_in(woken.implode()).alias("woken"),
+        pl.col("execution").is_in(resumed.implode()).alias("resumed"),
+    )
+    for was, now, by_state, again in both.select("was", "status", "woken", "resumed").unique().iter_rows():
+        if not legal(was, now, woken=by_state, resumed=again):
             one = both.filter((pl.col("was") == was) & (pl.col("status") == now))["execution"][0]
             raise IllegalTransition(
                 f"execution {one!r} was {was}, and more records of it say {now}.",
@@ -188,7 +192,7 @@ def statuses(states: States, reach: Reach) -> pl.DataFrame:
     waits = pl.col("waiting") > 0
     settled = pl.lit(True) if reach.partial else ~pl.col("moving") & ~open_end & ~waits
     status = (
-        pl.when(pl.col("failed") > 0).then(pl.lit("failed"))
+        pl.when(pl.col("failed") > pl.col("resumed")).then(pl.lit("failed"))
         .when(settled & (pl.col("cancelled") > 0)).then(pl.lit("cancelled"))
         .when(settled & (pl.col("timed_out") > 0)).then(pl.lit("timed_out"))
         .when(settled).then(pl.lit("completed"))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from streamflow.model.again import AGAIN_NODE
 from streamflow.model.batch import ERROR_NODE, EXECUTION, PATH, ROW, Batch
 from streamflow.runtime.execution_counts import Counting, Counts, Fate, Ids, Noted, Ran, Who
 from streamflow.runtime.execution_samples import sampled
@@ -48,6 +49,10 @@ class Watch:
         if self._samples:
             self._noted.samples += [(node, "out", self._who(b, ids=True), b) for node, b in some.items()]
 
+    def again(self, rows: Batch) -> None:
+        """Rows enter the stage at a node, given again."""
+        self._noted.entered.append((AGAIN_NODE, self._who(rows, ids=True)))
+
     def ran(self, plan: NodePlan, inputs: Mapping[str, Batch], result: Result) -> None:
         """A node was given rows, or gave rows out of its state (no `inputs`)."""
         outputs = tuple(self._who(batch) for batch in result.outputs.values() if len(batch))
@@ -82,7 +87,7 @@ class Watch:
         """
         noted = self._noted
         self.clear()
-        if not noted or (self._errors_only and not noted.failures):
+        if not noted or (self._errors_only and not noted.failures and not noted.given_again):
             return None
         counting = Counting(noted, ids if self.own else None, self._topics, self._sinks)
         counts = counting.counts()

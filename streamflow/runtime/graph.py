@@ -12,6 +12,7 @@ from typing import cast
 
 import polars as pl
 
+from streamflow.model.again import AGAIN_NODE
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PASSED, PATH, ROW, Batch, kept_columns
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
@@ -87,6 +88,7 @@ class _Step:
 
     ports: dict[tuple[str, str], Batch] = field(default_factory=dict)  # (node, port) -> rows
     out: StepOutput = field(default_factory=StepOutput)
+    given: dict[tuple[str, str], Batch] = field(default_factory=dict)  # (node, input port) -> rows by no wire
 
 
 class Graph:
@@ -136,7 +138,10 @@ class Graph:
 
     def _no_counts(self) -> dict[str, NodeCounts]:
         """Of all nodes, and of inputs whose rows enter by several ports."""
-        return {node: NodeCounts() for node in (*(n.id for n in self._stage.nodes), *self._gone)}
+        return {
+            node: NodeCounts()
+            for node in (*(n.id for n in self._stage.nodes), *self._gone, *([AGAIN_NODE] if self._stage.again else ()))
+        }
 
     def step(self, rows: Mapping[str, Batch]) -> StepOutput:
         """Push rows through the stage. `rows`: by the node whose output they enter as; `@row` orders all of them."""
@@ -160,6 +165,11 @@ class Graph:
         out.records = {sink: joined(batches) for sink, batches in out.records.items()}
         out.dead = joined(out.dead)
         return out
+
+    def enter(self, node: str, port: str, rows: Batch) -> StepOutput:
+        """Rows that are given again enter a node, past what is wired to it. Not one in the body of a loop."""
+        step = StepOutput()
+        return self._push({}, step, NO_TIMES, given={(node, port): rows})
 
     def advance(self) -> StepOutput:
         """Event time may have gone on without rows: operators that waited for it act."""
@@ -191,11 +201,12 @@ class Graph:
         *,
         end_ms: int | None = None,
         wakes: bool = False,
+        given: Mapping[tuple[str, str], Batch] | None = None,
     ) -> StepOutput:
         """`times`: of the rows, where a node waits for time. `end_ms`: event time behind the rows, where it is not what
-        the contexts say. `wakes`: see `wake`.
+        the contexts say. `wakes`: see `wake`. `given`: see `enter`.
         """
-        step = _Step(out=out)
+        step = _Step(out=out, given=dict(given or {}))
         for node, batch in rows.items():
             entered = entering(node, batch, self._gone.get(node))
             if node in self._gone:
@@ -329,6 +340,8 @@ class Graph:
                 for index, wire in enumerate(wires)
                 if (rows := step.ports.get((wire.node, wire.port))) is not None and len(rows)
             ]
+            if step.given and (again := step.given.pop((plan.id, port), None)) is not None:
+                arrived.append((len(wires), again))
             if arrived:
                 inputs[port] = self._with_kept(plan, merge_wires(arrived, plan.inputs[port]))
         return inputs

@@ -62,12 +62,14 @@ class History:
         for to, batches in self.writer.encode(counts, Moment(*places.here, now_ms)).items():
             done.writes.setdefault(to, []).extend(batches)
 
-    def unseeded(self, plan: InputPlan, arrived: Arrived) -> None:
-        """Records of a trigger that did not become rows are executions as well, where each item is one."""
+    def unseeded(self, plan: InputPlan, arrived: Arrived, source: str = "") -> None:
+        """Records of a trigger that did not become rows are executions as well, where each item is one. `source`: of
+        those, where it is not that of the input.
+        """
         failed = arrived.failed
         if plan.node not in self.watch.triggers or plan.extent != "item" or not (arrived.bad or failed):
             return
-        source = self.seeders[arrived.at].source
+        source = source or self.seeders[arrived.at].source
         told = [(f"{source}:{bad.offset}", bad.code, bad.message) for bad in arrived.bad]
         if failed is not None:
             rows = failed.frame.select(POSITION, ERROR_CODE, ERROR_MESSAGE).iter_rows()

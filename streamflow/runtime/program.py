@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from streamflow.codecs import CodecSpec, Decoder, decoder
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, POSITION, ROW, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
+from streamflow.operators.control import ControlOperator
+from streamflow.runtime.again import AgainInput
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
@@ -28,7 +31,6 @@ from streamflow.runtime.pieces import Piece, pieces_of
 from streamflow.runtime.seed import Seeder, Segment
 from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken, ids_of
 from streamflow.runtime.task_clock import make_clock
-from streamflow.operators.control import ControlOperator
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.state.task_state import TaskState
@@ -106,6 +108,9 @@ class TaskProgram:
                 _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal
             )
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
+        kinds = {t.name: t.kind for t in topology.topics}
+        # Triggers whose items are executions, which dead letters have to name where these can be recovered.
+        self._begin = {i.node for i in stage.inputs if i.extent == "item" and kinds.get(i.topic) != "repartition"}
         self._readers = {i.node: min(tasks, topics[i.topic].partitions) for i in self.inputs.values()}
         self.time = make_clock(stage, self.inputs, topology, topics)
         width = max((topics[i.topic].partitions for i in stage.inputs if i.topic), default=1)
@@ -124,6 +129,31 @@ class TaskProgram:
             if stage.executions in topics
             else None
         )
+        self.again = self._again(topology, stage, topics)
+
+    def _again(self, topology: Topology, stage: StagePlan, topics: Mapping[str, TopicInfo]) -> AgainInput | None:
+        """What takes in items that are given again, if this task may be given some."""
+        if stage.again not in topics or self.partition >= topics[stage.again].partitions:
+            return None
+        source = f"{stage.again}#{topics[stage.again].incarnation}/{self.partition}"
+        return AgainInput(topology, stage, self, TopicPartition(stage.again, self.partition), source)
+
+    @contextmanager
+    def given_again(self) -> Iterator[None]:
+        """Within it rows of a step name their executions themselves, whoever took their records."""
+        watch = self.history.watch if self.history else None
+        own = watch.own if watch else False
+        try:
+            if watch:
+                watch.own = False
+            yield
+        finally:
+            if watch:
+                watch.own = own
+
+    def decoder_of(self, node: str) -> Decoder:
+        """What reads the records of a trigger."""
+        return self._decoders[node]
 
     def restore(self, record: JournalRecord | None, known: Collection[TopicPartition]) -> None:
         """Go on from what a commit kept in its journal record; inputs that are not in `known` begin anew."""
@@ -201,7 +231,7 @@ class TaskProgram:
         if self.history:
             self.history.begin()
         places = Places((), here)
-        self._absorb(self.graph.advance(), places, done)
+        self.absorb(self.graph.advance(), places, done)
         if self.history:
             self.history.end((), places, now_ms, done)
         return done
@@ -226,7 +256,7 @@ class TaskProgram:
         done, places = Stepped(), Places((), here)
         if self.history:
             self.history.begin()
-        self._absorb(self.graph.wake(), places, done)
+        self.absorb(self.graph.wake(), places, done)
         if self.history:
             self.history.end((), places, now_ms, done)
         return done
@@ -289,13 +319,13 @@ class TaskProgram:
         elif (known := piece.watermark_ms()) is not None:
             self.clock.watermark_ms = known
         if piece.rows:
-            self._absorb(self.graph.step(piece.rows), places, done)
+            self.absorb(self.graph.step(piece.rows), places, done)
         elif last and self.time is not None:
-            self._absorb(self.graph.advance(), places, done)
+            self.absorb(self.graph.advance(), places, done)
         if piece.ended:
             at = next(taken.at for taken in done.taken if taken.node == piece.node)
             ended_at = Stop(at, piece.offset, "", (piece.rank, 0))
-            self._absorb(self.graph.end(piece.ended), places, done, ended_at=ended_at)
+            self.absorb(self.graph.end(piece.ended), places, done, ended_at=ended_at)
             if self.history:
                 self.history.watch.ended(piece.ended, self._readers[piece.node])
             told = self.emitter.ends(piece.ended, self.clock.now_ms, tasks=self._readers[piece.node])
@@ -315,15 +345,26 @@ class TaskProgram:
 
     def _unseeded(self, arrived: Arrived, done: Stepped) -> None:
         """What was taken of an input, and which records of it are no rows."""
-        plan, failed = self.inputs[arrived.at], arrived.failed
+        plan = self.inputs[arrived.at]
         if self.history:
             self.history.unseeded(plan, arrived)
         taken = Taken(
             node=plan.node, at=arrived.at, range=OffsetRange(arrived.first, arrived.end_offset),
             rows_in=arrived.records, markers=len(arrived.markers), batches=arrived.batches,
+            source=self.seeders[arrived.at].source if self.stage.again and plan.node in self._begin else "",
         )  # fmt: skip
-        number = len(done.taken)
         done.taken.append(taken)
+        self._lost(plan, arrived, taken, done)
+
+    def unseeded(self, plan: InputPlan, arrived: Arrived, taken: Taken, done: Stepped) -> None:
+        """The same of records that are given again: they are `taken` already."""
+        if self.history:
+            self.history.unseeded(plan, arrived, taken.source)
+        self._lost(plan, arrived, taken, done)
+
+    def _lost(self, plan: InputPlan, arrived: Arrived, taken: Taken, done: Stepped) -> None:
+        """Records that are no rows."""
+        failed, number = arrived.failed, done.taken.index(taken)
         lost = len(arrived.bad) + (0 if failed is None else len(failed))
         if plan.errors.on_error == "continue":
             taken.continued += lost
@@ -346,8 +387,10 @@ class TaskProgram:
             text = f"trigger {plan.node!r}: {code}: {message}"
             self._stop(Stop(arrived.at, offset, text, (arrived.rank(offset), 0)), done)
 
-    def _absorb(self, out: StepOutput, places: Places, done: Stepped, *, ended_at: Stop | None = None) -> None:
-        """`ended_at`: the marker that made rows come out of state, if it was one."""
+    def absorb(self, out: StepOutput, places: Places, done: Stepped, *, ended_at: Stop | None = None) -> None:
+        """What the graph gave becomes part of the step. `ended_at`: the marker that made rows come out of state, if it
+        was one.
+        """
 
         def stop(row: int, text: str) -> None:
             if ended_at is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -29,7 +29,8 @@ from streamflow.runtime.graph import NodeCounts
 from streamflow.runtime.journal import JournalRecord
 from streamflow.runtime.ledger import LedgerRecord, SinkCounts, SourceCounts
 from streamflow.runtime.ledger import NodeCounts as LedgerNode
-from streamflow.runtime.stepped import FailedRows, Stepped, Taken
+from streamflow.runtime.recoverable import recoverable
+from streamflow.runtime.stepped import FailedRows, Origin, Stepped, Taken
 from streamflow.sdk.log import NewBatch, RecordBatch
 from streamflow.topology.plan import StagePlan, Topology
 
@@ -60,9 +61,11 @@ def dead_letters(
     """
     letters: list[DeadLetter] = []
     for step in done:
-        letters += [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.bad]
+        undecodable = [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.bad]
+        letters += [replace(letter, task=partition) for letter in undecodable] if stage.again else undecodable
         for failed in step.dead:
-            letters += _failed(topology, stage, partition, failed, step.taken)
+            made = _failed(topology, stage, partition, failed, step.taken)
+            letters += recoverable(topology, stage, partition, failed.rows, made) if stage.again else made
     return _encoded(stage, letters, size_bytes_max)
 
 
@@ -88,20 +91,28 @@ def _encoded(stage: StagePlan, letters: Sequence[DeadLetter], size_bytes_max: in
 
 
 def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRecord) -> DeadLetter:
+    origin = _origin(taken, bad.offset)
     return DeadLetter(
         workflow=topology.workflow,
         stage=stage.id,
-        node=taken.node,
+        node=origin.node,
         code=bad.code,
         message=bad.message,
-        topic=taken.at.topic,
-        partition=taken.at.partition,
-        offset=bad.offset,
+        execution=f"{taken.source}:{bad.offset}" if taken.source else None,
+        topic=origin.topic,
+        partition=origin.partition,
+        offset=origin.offset,
         timestamp_ms=bad.timestamp_ms,
         key=bad.key,
         value=bad.value,
         headers=tuple(bad.headers),
     )
+
+
+def _origin(taken: Taken, offset: int) -> Origin:
+    """Where the record at an offset comes from."""
+    read = Origin(node=taken.node, topic=taken.at.topic, partition=taken.at.partition, offset=offset, known=True)
+    return taken.origins.get(offset, read)
 
 
 def _failed(
@@ -115,16 +126,25 @@ def _failed(
         for number, one in enumerate(taken)
     }
     nulls = [None] * n
-    executions = frame[EXECUTION].to_list() if EXECUTION in frame.columns else nulls
+    origins = [None if offset is None or not taken else _origin(taken[i], offset) for i, offset in places]
+    if EXECUTION in frame.columns:
+        executions = frame[EXECUTION].to_list()
+    else:
+        sources = [
+            taken[i].source if origin is not None else "" for (i, _), origin in zip(places, origins, strict=True)
+        ]
+        executions = [f"{source}:{o}" if source else None for source, (_, o) in zip(sources, places, strict=True)]
     keys = frame[KEY].to_list() if KEY in frame.columns else nulls
     times = frame[TS].to_list() if TS in frame.columns else nulls
-    items = _items(failed.rows, failed.offsets)
+    known = pl.Series([origin is not None and origin.known for origin in origins], dtype=pl.Boolean)
+    items = _items(failed.rows, failed.offsets.zip_with(known, pl.Series([None], dtype=pl.Int64)))
     lie = _lying(stage, frame)
     letters = []
     attempts = frame[ERROR_ATTEMPT].fill_null(1).to_list() if ERROR_ATTEMPT in frame.columns else [1] * n
     rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), offsets, inputs, strict=True)
     for i, ((node, code, message), offset, number) in enumerate(rows):
-        record = originals.get(number, {}).get(offset)
+        origin = origins[i]
+        record = originals.get(number, {}).get(offset) if origin is None or origin.known else None
         letters.append(
             DeadLetter(
                 workflow=topology.workflow,
@@ -133,9 +153,9 @@ def _failed(
                 code=code,
                 message=message,
                 execution=executions[i],
-                topic=taken[number].at.topic if record is not None else stage.inputs[0].topic if i in lie else "",
-                partition=taken[number].at.partition if record is not None else partition if i in lie else -1,
-                offset=record.offset if record is not None else lie.get(i, -1),
+                topic=origin.topic if origin is not None else stage.inputs[0].topic if i in lie else "",
+                partition=origin.partition if origin is not None else partition if i in lie else -1,
+                offset=origin.offset if origin is not None else lie.get(i, -1),
                 attempt=attempts[i],
                 timestamp_ms=record.timestamp_ms if record is not None else (times[i] or 0),
                 key=record.key if record is not None else keys[i],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,20 @@ class FailedRows:
     inputs: NDArray[np.int64]  # which of the step's inputs; anything where the offset is null
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where an item comes from that is given again: the node that it is given to, and its record, if there is one.
+
+    `known`: the record's bytes are those that were taken.
+    """
+
+    node: str
+    topic: str
+    partition: int
+    offset: int
+    known: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Taken:
     """What a step took of one input, and what became of it at once."""
@@ -40,6 +54,8 @@ class Taken:
     continued: int = 0  # the same under policy `continue`
     bad: list[BadRecord] = field(default_factory=list)  # records that did not decode
     batches: Sequence[RecordBatch] = ()  # where its records were read, as long as a dead letter may need them
+    source: str = ""  # what ids of executions begin with, where items are executions and dead letters have to name them
+    origins: Mapping[int, Origin] = field(default_factory=dict)  # by offset; of items that are given again
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.runtime.again import AgainReader
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
@@ -135,6 +136,10 @@ class Task:
             step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
         self._tables = self._reader.tables
+        self._again = AgainReader(
+            program.again, self._inputs, compute=self._in_thread, before=self._commit_pending, done=self._given_again,
+            step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
+        )  # fmt: skip
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
 
     @property
@@ -185,6 +190,7 @@ class Task:
                     mend="Restore the topic, or start the workflow from the beginning with `streamflow reset`.",
                 )
             self._committed[at] = Committed(self.positions[at], known.metadata if known else "")
+        await self._again.begin(self.group, self._log)
         if self._tables:
             await self._read_tables()
         self._going_back = False
@@ -309,6 +315,12 @@ class Task:
             self.halted = self._reader.stopped
             return False
         now_ms = self._clock_ms()
+        if self._stop_at is None:
+            again = await self._again.look(now_ms, idle=fetched is None)
+            if isinstance(again, Stopped):
+                await self._halt(again)
+                return False
+            moved = again or moved
         woke = await self._wake_all(now_ms)
         if woke and self._stop_at is not None:
             return True  # what was fetched is to be read again
@@ -325,6 +337,19 @@ class Task:
             if self.positions[where] >= offset:
                 self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
         return moved
+
+    async def _commit_pending(self) -> None:
+        if self._pending.steps:
+            await self.commit()
+
+    def _given_again(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
+        self._reader.tell()
+        self._add(done, now_ms, read)
+
+    async def _halt(self, why: Stopped) -> None:
+        """Nothing of the last step counts, and no more is done."""
+        await self._rewind()
+        self.halted = why
 
     def _due(self, *, idle: bool) -> bool:
         waited_ms = (time.monotonic() - self._pending.since_s) * 1000
@@ -518,7 +543,7 @@ class Task:
         # Those of silent inputs as well: Kafka lets each expire by itself, and a task that has lost some of its
         # positions would begin those inputs anew.
         offsets = {at: Committed(self.positions[at], link(journal.number)) for at in program.inputs}
-        offsets |= self._tables.offsets()
+        offsets |= {**self._tables.offsets(), **self._again.offsets()}
         transaction = Transaction(self._producer, self.group)
         await transaction.run(
             outputs=[before.writes, *(done.writes for done in pending.done), behind.writes],
@@ -583,6 +608,10 @@ class Task:
             first = steps[0]
             if first.at in self._tables:
                 await self._reader.replay(first, self._read_until)
+            elif first.at in self._again.positions:
+                self._again.positions[first.at] = first.range.first
+                batches = await self._read_until(first.at, first.range.first, first.range.end)
+                await self._again.take_in(batches, first.range.end, first.now_ms)
             elif first.woke:
                 await self._wake(first.now_ms)
             elif first.range.first == first.range.end:
@@ -605,7 +634,7 @@ class Task:
         """Records committed on the inputs that this task has not read."""
         behind = 0
         tables = {at: self._tables.positions[at] for at in self._tables.counting}  # the rest is that of other tasks
-        for at, position in (*self.positions.items(), *tables.items()):
+        for at, position in (*self.positions.items(), *tables.items(), *self._again.positions.items()):
             behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
 
@@ -614,7 +643,7 @@ class Task:
         if (due_ms := self._program.due_ms()) is not None and self.halted is None:
             timeout_ms = min(timeout_ms, max(0, due_ms - self._clock_ms()))
         ends = {at: self._buffers.end_offset(at, position) for at, position in self.positions.items()}
-        await self._inputs.wait({**ends, **self._tables.positions}, timeout_ms=timeout_ms)
+        await self._inputs.wait({**ends, **self._tables.positions, **self._again.positions}, timeout_ms=timeout_ms)
 
     async def _close_hooks(self) -> None:
         hooks = self._program.graph.hooks()

@@ -53,8 +53,10 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
         for name in (*(s.topic for s in stage.sinks), *sorted(own)):
             if name:
                 counts.setdefault(name, width)
+    # Each task reads the partition of its number.
+    widest = max((stage_width(stage, counts) for stage in topology.stages if stage.again), default=1)
     for topic in topology.topics:
-        counts.setdefault(topic.name, 1)
+        counts.setdefault(topic.name, widest if topic.kind == "again" else 1)
     return counts
 
 
@@ -114,7 +116,7 @@ async def _all_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:
 
 
 # What a topic of ours must not do: lose records that a restart, or a consumer that stands still, needs.
-_MUST_KEEP = {"trigger", "repartition", "changelog"}
+_MUST_KEEP = {"trigger", "repartition", "changelog", "again"}
 
 
 def _check_settings(topology: Topology, topics: Mapping[str, TopicInfo]) -> None:
@@ -149,7 +151,7 @@ def register_schemas(topology: Topology, registry: SchemaRegistry) -> None:
     """
     for topic in topology.topics:
         if (
-            topic.kind in ("sink", "trigger", "repartition", "dead_letter", "executions", "control")
+            topic.kind in ("sink", "trigger", "repartition", "dead_letter", "executions", "control", "again")
             and topic.codec.format == "avro"
         ):
             registry.register(f"{topic.name}-value", written_schema(topic))

@@ -80,6 +80,8 @@ def _stage(topology: Topology, stage: StagePlan, names: _SchemaNames) -> Iterato
     for store in stage.stores:
         yield f"  store  {store.name} of {store.node}, changelog {store.changelog}"
     yield f"  keeps  {', '.join(n for n in (stage.ledger, stage.journal) if n)}; failed items to {stage.dead_letter}"
+    if stage.again:
+        yield f"  takes  items again from {stage.again}"
 
 
 def _input(entry: InputPlan, names: _SchemaNames) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from streamflow.codecs.avrotypes import schema_to_avro
+from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER, documented
 from streamflow.model.execution_status import NODE_STATUSES
 from streamflow.model.types import (
@@ -169,6 +170,7 @@ EXECUTION: Final[Schema] = documented(
         ("waiting", LONG, "Rows that began to wait in nodes, less those that came out, failed or ended."),
         ("kept", LONG, "Rows that wait in nodes for the end of the execution."),
         ("failed", LONG, "Rows that failed and that nobody took: they are dead letters."),
+        ("resumed", LONG, "Dead letters of it that were given again."),
         ("cancelled", LONG, "Rows that ended as the execution was cancelled."),
         ("timed_out", LONG, "Rows that ended as the execution has had its time."),
         ("woken", BOOL, "Whether rows of it came out of state."),
@@ -200,6 +202,7 @@ FILES: Final = {
     "execution.avsc": EXECUTION,
     "signal.avsc": SIGNAL,
     "control.avsc": CONTROL,
+    "again.avsc": AGAIN,
 }
 
 

@@ -30,6 +30,7 @@ TopicKind = Literal[
     "journal",
     "executions",
     "control",
+    "again",
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
@@ -162,6 +163,7 @@ class StagePlan:
     tracked: Executions = "none"  # which executions leave a record
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that they do not show
+    again: str = ""  # topic of items that are given again; only where executions can be recovered
 
     @property
     def timed(self) -> bool:

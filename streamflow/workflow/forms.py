@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Executions, Guarantee, OnCancel, RetryPolicy, RunPolicy, StateBackend
+from streamflow.model.policies import Executions, Guarantee, OnCancel, Recovery, RetryPolicy, RunPolicy, StateBackend
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
@@ -61,6 +61,11 @@ class PoliciesForm:
     redact: tuple[str, ...] = param(
         default=(), help="Fields, however deep in an item, whose values samples do not show."
     )
+    recovery: Recovery = param(
+        default="none",
+        help="commands: executions can be retried, resumed and compensated by commands. What fails is kept with all "
+        "that it takes to go on from there.",
+    )
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
     def __post_init__(self) -> None:
@@ -87,6 +92,7 @@ class PoliciesForm:
             on_cancel=self.on_cancel,
             samples=self.samples,
             redact=self.redact,
+            recovery=self.recovery,
             partitions=self.partitions,
         )
 

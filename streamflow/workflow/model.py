@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnCancel, OnError, RetryPolicy, RunPolicy
+from streamflow.model.policies import (
+    BreakerPolicy,
+    ErrorPolicy,
+    Executions,
+    OnCancel,
+    OnError,
+    Recovery,
+    RetryPolicy,
+    RunPolicy,
+)
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -91,7 +100,13 @@ class WorkflowPolicies:
     on_cancel: OnCancel | None = None  # whether steps of executions that are ended are undone; None: where they can be
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
+    recovery: Recovery = "none"
     partitions: int = 4  # of user topics that have to be created
+
+    @property
+    def recovers(self) -> bool:
+        """Whether executions can be recovered: what fails is kept as it was, and can be given again."""
+        return self.recovery != "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

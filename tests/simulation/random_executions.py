@@ -6,7 +6,8 @@
 Method: a seed draws a graph of branches, splits, waits, loops, repartitions and nodes that fail under every policy, its
 items, the faults of the log, which task works next, how far, and when one is dropped and begun anew. When nothing is
 left to do and nothing waits for the clock, the ledger must balance, what the executions say must agree with it, each
-must be completed or failed, and those that dead letters name must be failed.
+must be completed or failed, and those that dead letters name must be failed. Where executions can be recovered, some of
+them are then retried and resumed, several times, and must come to such an end again; each dead letter is given once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pathlib import Path
 
 import polars as pl
 
+from streamflow.cli.recover import Recover, retries
+from streamflow.cli.resuming import resumptions
 from streamflow.compiler import compile_document
 from streamflow.compiler.codes import STAGE_CYCLE
 from streamflow.logs.embedded import EmbeddedLog
@@ -66,9 +69,11 @@ class Drawn:
     wires: list[str] = field(default_factory=list)
     ports: list[str] = field(default_factory=lambda: ["start"])
     compensates: bool = False
+    recovers: bool = False
 
     def text(self) -> str:
         on_error = "on_error: compensate, " if self.compensates else ""
+        on_error += "recovery: commands, " if self.recovers else ""
         policies = f"policies: {{{on_error}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
         body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
@@ -92,6 +97,7 @@ def draw(seed: int) -> Drawn:
     drawn = Drawn(random.Random(seed))
     choose = drawn.choose
     drawn.compensates = choose.random() < 0.3
+    drawn.recovers = random.Random(seed + 7).random() < 0.5
     for number in range(choose.randint(1, 8)):
         _node(drawn, number)
     for number, port in enumerate(dict.fromkeys(drawn.ports)):
@@ -160,6 +166,9 @@ class Outcome:
     faults: int
     crashes: int
     history: dict[str, object]
+    resumed: int = 0
+    retried: int = 0
+    refused: int = 0
 
 
 def play(seed: int, folder: Path) -> Outcome:
@@ -196,11 +205,50 @@ async def _play(seed: int, folder: Path) -> Outcome:
     with ThreadPoolExecutor(1) as executor:
         bench = Bench(topology, log, executor)
         crashes = await _drive(bench, topology, log, choose)
+        again = Recovered()
+        for _ in range(choose.randint(1, 4) if drawn.recovers else 0):
+            await _recover(topology, inner, choose, again)
+            crashes += await _drive(bench, topology, log, choose)
         await bench.close()
-    outcome = await _judge(topology, inner, len(items))
+    outcome = await _judge(topology, inner, len(items), again)
     await inner.close()
     outcome.faults, outcome.crashes = len(log.fired), crashes
     return outcome
+
+
+@dataclass
+class Recovered:
+    """What commands gave again: retries, and dead letters by number."""
+
+    retries: int = 0
+    letters: list[int] = field(default_factory=list)
+    refused: int = 0
+
+
+async def _recover(topology: Topology, log: EmbeddedLog, choose: random.Random, again: Recovered) -> None:
+    """Retry or resume some of what has failed; now and then a call takes over from one that stands still."""
+    await ensure_topics(topology, log)
+    async with Recover(log, topology, dry_run=False) as work:
+        if choose.random() < 0.3:
+            letters = [letter.execution async for letter in work.letters() if letter.execution]
+            chosen = choose.sample(sorted(set(letters)), min(2, len(set(letters))))
+            wanted = await retries(work, chosen, again=True)
+            again.retries += len(wanted)
+        else:
+            fields = {} if choose.random() < 0.3 else {"n": str(choose.randint(0, 11))}
+            wanted = await resumptions(work, None, registry(), fields=fields)
+            wanted = choose.sample(wanted, choose.randint(0, len(wanted)))
+            again.letters += [record.letter for _, record in wanted]
+        again.refused += len(work.refused)
+        if choose.random() < 0.2 and wanted:
+            async with Recover(log, topology, dry_run=False) as other:
+                await other.write(wanted)
+            try:
+                await work.write(wanted)
+            except Fenced:
+                return
+            raise AssertionError("two calls at once have written")
+        await work.write(wanted)
 
 
 async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: random.Random) -> int:
@@ -234,26 +282,31 @@ async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: rando
     raise AssertionError(f"no end after {ROUNDS_MAX} rounds")
 
 
-async def _judge(topology: Topology, log: EmbeddedLog, items: int) -> Outcome:
+async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recovered) -> Outcome:
     report = await audited(log, topology)
     assert report.ok, report.text()
     records = await records_of(log, topology)
     await agree_with_ledger(log, topology, records)
     stands = stand(records, topology)  # raises where a change of status is none
     assert stands["execution"].is_unique().all()
-    assert len(stands) == items, f"{len(stands)} executions of {items} items"
+    assert len(stands) == items + again.retries, f"{len(stands)} executions of {items} items, {again}"
     assert set(stands["status"]) <= {"completed", "failed"}, Counter(stands["status"])
     at = TopicPartition(f"{topology.workflow}.dead-letter", 0)
     letters = decode_dead_letters(await log.read(at, 0, size_bytes_max=1 << 24)) if (await log.offsets(at))[1] else []
+    assert len(set(again.letters)) == len(again.letters)
+    assert records["resumed"].sum() == len(again.letters)
+    outstanding = [letter for letter in letters if letter.position not in again.letters]
     failed = set(stands.filter(pl.col("status") == "failed")["execution"])
-    blamed = {letter.execution for letter in letters if letter.execution}
+    blamed = {letter.execution for letter in outstanding if letter.execution}
+    if topology.stages[0].again:
+        assert blamed == failed, f"{blamed ^ failed}"
     assert blamed <= failed, f"dead letters of executions that did not fail: {sorted(blamed - failed)[:3]}"
-    assert bool(failed) == bool(letters), f"{len(failed)} failed, {len(letters)} dead letters"
+    assert bool(failed) == bool(outstanding), f"{len(failed)} failed, {len(outstanding)} dead letters"
     nodes = records.select("execution", "nodes").explode("nodes").unnest("nodes").drop_nulls("node").drop("status")
     sums = nodes.group_by("execution", "node").sum()
     history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
     history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
-    return Outcome(len(stands), len(letters), 0, 0, history)
+    return Outcome(len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused)
 
 
 def _place(execution: str) -> str:
@@ -285,7 +338,7 @@ def main() -> int:
                 failures += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
                 continue
-        for name in ("executions", "dead", "faults", "crashes"):
+        for name in ("executions", "dead", "faults", "crashes", "resumed", "retried", "refused"):
             total[name] += getattr(outcome, name)
     seconds = round(time.monotonic() - begun, 1)
     print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))
