@@ -13,6 +13,7 @@ from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.foreign_join import ForeignMatches, ForeignResult, ForeignRows
 from streamflow.nodes.function import Code, Function
+from streamflow.nodes.gather import Gather, GatherSend
 from streamflow.nodes.global_lookup import GlobalLookup
 from streamflow.nodes.if_ import If
 from streamflow.nodes.join import Join
@@ -95,6 +96,8 @@ BUILTIN: tuple[type[Node], ...] = (
 # What the compiler makes of others.
 PARTS: tuple[type[Node], ...] = (
     FailAgain,
+    Gather,
+    GatherSend,
     ForeignRows,
     ForeignMatches,
     ForeignResult,
