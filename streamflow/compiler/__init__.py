@@ -7,6 +7,7 @@ expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
 partition    repartitions before keyed ports that need them
 endings      rows of executions that are ended are led to compensations
+gather       rows of an execution brought together before nodes that need all of them
 meet         topics for branches that meet behind a repartition of one of them
 extents      how far an execution reaches at each node; whole-set nodes checked
 typecheck    schemas of all wires, types of all expressions
@@ -28,6 +29,7 @@ from streamflow.compiler.envelope import envelope
 from streamflow.compiler.expand import expand
 from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
+from streamflow.compiler.gather import feeds, gather
 from streamflow.compiler.global_tables import refer_to_global_tables
 from streamflow.compiler.loops import check_loops
 from streamflow.compiler.meet import meet
@@ -63,6 +65,8 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     findings += found
     graph, found = endings(graph, document.policies, document.place)
     findings += found
+    graph, found = gather(graph, registry)
+    findings += [f for f in found if f not in findings]
     graph = meet(graph, registry)
     reach, found = extents(graph)
     findings += found
@@ -74,12 +78,15 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
         return None, in_order(with_users(findings, included.users))
     groups, found = fuse(typed)
     findings += found
-    envelopes = envelope(typed, groups, tracked=document.policies.executions != "none" or document.policies.recovers)
+    told = feeds(typed.graph, groups)
+    tracked = document.policies.executions != "none" or document.policies.recovers
+    envelopes = envelope(typed, groups, tracked=tracked, feeds=told)
     topics, found = name_topics(document.name, typed, groups, envelopes, policies=document.policies)
     findings = in_order(with_users([*findings, *found], included.users))
     if has_errors(findings):
         return None, findings
-    return assemble(document, typed, groups, envelopes, topics=topics, schemas=loader.loaded), findings
+    made = assemble(document, typed, groups, envelopes, topics=topics, schemas=loader.loaded, feeds=told)
+    return made, findings
 
 
 __all__ = ["CODES", "compile_document"]

@@ -13,9 +13,11 @@ from streamflow.compiler.name_topics import user_codec
 from streamflow.compiler.partition import lying_alike
 from streamflow.model.policies import Executions
 from streamflow.model.types import Schema
+from streamflow.nodes.gather import GatherSend
 from streamflow.sdk.node import Store
 from streamflow.sdk.params import to_json
 from streamflow.topology.plan import (
+    FeedPlan,
     InputPlan,
     NodePlan,
     PartitionBy,
@@ -39,9 +41,10 @@ def assemble(
     *,
     topics: Mapping[str, TopicPlan],
     schemas: Mapping[str, Schema],
+    feeds: Mapping[str, tuple[FeedPlan, ...]],
 ) -> Topology:
     """The topology of a workflow without errors."""
-    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies)
+    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies, feeds)
     return Topology(
         workflow=document.name,
         stages=tuple(maker.stage(g) for g in groups.stages),
@@ -63,6 +66,7 @@ class _Assembler:
     envelopes: Envelopes
     topics: Mapping[str, TopicPlan]
     policies: WorkflowPolicies
+    feeds: Mapping[str, tuple[FeedPlan, ...]]
 
     def stage(self, group: Group) -> StagePlan:
         if group.source:
@@ -73,8 +77,8 @@ class _Assembler:
         else:
             inputs = tuple(self._input(i) for i in group.inputs)
             nodes = tuple(self._node(n) for n in group.nodes)
-            # A trigger that gives its items another key breaks with the partitions of its topic.
-            rekeyed = any(i.key for i in inputs)
+            # A trigger that gives its items another key breaks with the partitions of its topic, as a gather does.
+            rekeyed = any(i.key or isinstance(self._graph_node(i.node).node, GatherSend) for i in inputs)
             sinks = tuple(s for n in group.nodes if (s := self._sink(n, rekeyed=rekeyed)) is not None)
         # What reads a source knows no executions yet: they begin where its items have a place on a topic.
         tracked: Executions = "none" if group.source else self.policies.executions
@@ -94,6 +98,7 @@ class _Assembler:
             dead_letter=names.dead_letter_topic(self.workflow),
             ledger=names.ledger_topic(self.workflow, group.id),
             journal=names.journal_topic(self.workflow, group.id),
+            feeds=tuple(replace(f, topic=self._internal_topic(f.node).name) for f in self.feeds[group.id]),
             executions=names.executions_topic(self.workflow) if tracked != "none" else "",
             control=names.control_topic(self.workflow) if tracked != "none" else "",
             tracked=tracked,

@@ -33,7 +33,7 @@ from streamflow.model.batch import (
     kept_column,
 )
 from streamflow.model.types import BOOL, BYTES, INT, LONG, PAYLOAD, STRING, Schema, Type
-from streamflow.topology.plan import EnvelopeField
+from streamflow.topology.plan import EnvelopeField, FeedPlan
 
 # Columns that an expression's `meta.<name>` is read from.
 META_COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -79,10 +79,21 @@ class _Demand:
     kept: set[tuple[str, str]] = field(default_factory=set)  # (node, field)
 
 
-def envelope(typed: TypedGraph, groups: Groups, *, tracked: bool = False) -> Envelopes:
-    """Follow what nodes read back to where it is made. `tracked`: executions leave records."""
+def envelope(
+    typed: TypedGraph,
+    groups: Groups,
+    *,
+    tracked: bool = False,
+    feeds: Mapping[str, Collection[FeedPlan]] | None = None,
+) -> Envelopes:
+    """Follow what nodes read back to where it is made. `tracked`: executions leave records. `feeds`: what stages tell
+    of them besides.
+    """
     graph = typed.graph
     demands = {n: _demand(typed, n) for n in graph.nodes}
+    for plan in (plan for plans in (feeds or {}).values() for plan in plans):
+        for node in (*plan.sent, *(hold.node for hold in plan.holds), *plan.parks):
+            demands[node].columns.add(EXECUTION)
     if tracked:
         _demand_executions(typed, groups, demands)
     carried: dict[str, tuple[EnvelopeField, ...]] = {}

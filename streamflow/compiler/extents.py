@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streamflow.compiler.codes import MIXED_EXTENTS, ONE_ROW_EXECUTION, SPREAD_EXECUTION
+from streamflow.compiler.gather import on_the_way
 from streamflow.compiler.graph import Graph, GraphNode
 from streamflow.compiler.spread import Spreads, several_rows, triggers
 from streamflow.model.batch import EXECUTION
@@ -63,12 +64,15 @@ def _check(graph: Graph, spreads: Spreads, node: GraphNode, reach: frozenset[Ext
         ]
     apart = spreads.before(node.id, min(reach))
     if apart is not None:
+        why, odd = apart.why, on_the_way(graph, node.id).obstacle if reach == {"item"} else ""
+        if odd:
+            kind = graph.nodes[odd].kind
+            why += f"; and {odd!r} ({kind}) keeps rows, so that nobody can know when the last of an execution has come"
         return [
             Diagnostic(
                 place=node.place,
                 code=SPREAD_EXECUTION,
-                message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution ({min(reach)}), but "
-                f"{apart.why}.",
+                message=f"node {node.id!r} ({node.kind}) acts on all rows of an execution ({min(reach)}), but {why}.",
                 mend=f"{apart.mend}{_or_stream(node)}.",
             )
         ]

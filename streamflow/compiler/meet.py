@@ -14,6 +14,7 @@ from dataclasses import replace
 from streamflow.compiler.fuse import components, entry, start_of
 from streamflow.compiler.graph import Edge, Graph, GraphNode
 from streamflow.compiler.partition import staying
+from streamflow.compiler.spread import gathers
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.failures import put_in
@@ -75,4 +76,11 @@ def _behind(reads: Mapping[int, set[int]], begin: int) -> set[int]:
 
 
 def _needs_all(graph: Graph, node: str) -> bool:
-    return any(graph.nodes[n].node.acts_on_executions() for n in (node, *graph.descendants(node)))
+    """Whether all rows of an execution have to be together behind a node, and are not gathered before."""
+    behind, front = {node}, [node]
+    while front:
+        here = front.pop()
+        if not gathers(graph, here):
+            front += {e.target for e in graph.out_of(here)} - behind
+            behind |= {e.target for e in graph.out_of(here)}
+    return any(graph.nodes[n].node.acts_on_executions() for n in behind)

@@ -20,6 +20,7 @@ from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
+from streamflow.nodes.gather import GatherSend
 from streamflow.operators.control import CONTROL
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
@@ -268,7 +269,7 @@ class _Namer:
             name=names.repartition_topic(self.workflow, node.id),
             kind="repartition",
             codec=self._item_codec(node.id, RECORDS_PORT),
-            why=f"Rows change partition{by} here: what belongs together meets in one task.",
+            why=_gathered(node) or f"Rows change partition{by} here: what belongs together meets in one task.",
             partitions=wanted,
             config=KEPT,
             envelope=self.envelopes.carried[node.id],
@@ -282,6 +283,12 @@ class _Namer:
         return CodecSpec(
             format="avro", framing="raw", schema=item_schema(schema, self.envelopes.carried.get(node, ()), name)
         )
+
+
+def _gathered(node: GraphNode) -> str:
+    """Why rows come together by execution."""
+    why = node.node.why if isinstance(node.node, GatherSend) else ""
+    return f"{why[:1].upper()}{why[1:]}: all of an execution meet in one task." if why else ""
 
 
 def user_codec(topic: TopicRead | TopicWrite, avro: str) -> CodecSpec:

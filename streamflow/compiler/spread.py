@@ -15,6 +15,7 @@ from itertools import combinations
 
 from streamflow.compiler.graph import Graph
 from streamflow.model.policies import Extent
+from streamflow.nodes.gather import Gather
 from streamflow.sdk.node import Repartitions
 
 
@@ -48,7 +49,7 @@ class Spreads:
 
     def before(self, node_id: str, extent: Extent) -> Spread | None:
         """The first thing that does so; None if the rows are together at the node."""
-        above = self._graph.ancestors(node_id)
+        above = since_gathered(self._graph, node_id)
         for here in (*(n for n in self._graph.order if n in above), node_id):
             # Whoever ends an execution that spans steps ends it in all of its stage.
             inputs = self._entries[here] if extent == "item" else self._stage_entries[here]
@@ -58,7 +59,7 @@ class Spreads:
                         f"they come by {one!r} and by {other!r}, which are two topics",
                         "Put it before the branches, or bring all rows through one repartition",
                     )
-            if here != node_id and (found := _apart(self._graph, here, extent)):
+            if here != node_id and (found := _apart(self._graph, here, node_id, extent)):
                 return found
         return None
 
@@ -91,16 +92,51 @@ class Spreads:
         return {n: found[id(members)] for n, members in stages.items()}
 
 
+def since_gathered(graph: Graph, node_id: str) -> frozenset[str]:
+    """Nodes whose rows can reach `node_id` without being gathered on the way, and those that gather them."""
+    found: set[str] = set()
+    front = [node_id]
+    while front:
+        for edge in graph.into(front.pop()):
+            if edge.source not in found:
+                found.add(edge.source)
+                if not gathers(graph, edge.source):
+                    front.append(edge.source)
+    return frozenset(found)
+
+
+def gathers(graph: Graph, node_id: str) -> bool:
+    """Whether rows of an execution leave a node all at once, however they came."""
+    node = graph.nodes[node_id].node
+    return isinstance(node, Gather) and not node.first
+
+
 def triggers(graph: Graph, node_id: str) -> frozenset[str]:
     """Triggers whose items reach a node, or itself."""
     above = graph.ancestors(node_id) | {node_id}
     return frozenset(n for n in above if not graph.into(n) and graph.nodes[n].node.starts_executions())
 
 
-def _apart(graph: Graph, node_id: str, extent: Extent) -> Spread | None:
-    """How the node itself takes rows of one execution apart."""
+def _around(graph: Graph, node_id: str, target: str) -> bool:
+    """Whether rows get to `target` past a node: then that may keep some of an execution, and others are there."""
+    seen, front = {node_id}, [target]
+    while front:
+        here = front.pop()
+        aside = {p.name for p in graph.nodes[here].node.input_ports() if p.aside}
+        for edge in graph.into(here):
+            if edge.source in seen or edge.target_port in aside:
+                continue
+            seen.add(edge.source)
+            if not graph.into(edge.source) or gathers(graph, edge.source):
+                return True
+            front.append(edge.source)
+    return False
+
+
+def _apart(graph: Graph, node_id: str, target: str, extent: Extent) -> Spread | None:
+    """How the node itself takes rows of one execution apart that are on their way to `target`."""
     node = graph.nodes[node_id].node
-    if extent == "item" and not several_rows(graph, node_id):
+    if extent == "item" and not several_rows(graph, node_id) and not _around(graph, node_id, target):
         return None
     before = f"Put it before {node_id!r}"
     if isinstance(node, Repartitions) and node.spread_over() != 1:

@@ -14,6 +14,7 @@ from streamflow.nodes.file import File
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.foreign_join import ForeignMatches, ForeignResult, ForeignRows
 from streamflow.nodes.function import Code, Function
+from streamflow.nodes.gather import Gather, GatherSend
 from streamflow.nodes.global_lookup import GlobalLookup
 from streamflow.nodes.if_ import If
 from streamflow.nodes.join import Join
@@ -97,6 +98,8 @@ BUILTIN: tuple[type[Node], ...] = (
 PARTS: tuple[type[Node], ...] = (
     Control,
     FailAgain,
+    Gather,
+    GatherSend,
     ForeignRows,
     ForeignMatches,
     ForeignResult,

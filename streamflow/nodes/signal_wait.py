@@ -107,6 +107,9 @@ class SignalWait(WaitBase):
     def output_ports(self) -> tuple[Port, ...]:
         return tuple(p for p in self.spec.outputs if p.name != "timeout" or self.timeout_ms is not None)
 
+    def held_ports(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        return ("in",), tuple(port.name for port in self.output_ports() if port.name != "unclaimed")
+
     def port_key(self, port: str) -> Expression | None:
         return Expression("key") if port == "signals" else self.key or EXECUTION_KEY
 

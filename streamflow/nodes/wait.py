@@ -49,6 +49,9 @@ class Wait(WaitBase):
     def output_ports(self) -> tuple[Port, ...]:
         return self.spec.outputs if self.timeout_ms is not None else self.spec.outputs[:1]
 
+    def held_ports(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        return ("in",), tuple(port.name for port in self.output_ports())
+
     def parts(self) -> Parts | None:
         return None if self.signal is None else signal_parts(self)
 

@@ -121,6 +121,9 @@ class Window(Node):
     def input_ports(self) -> tuple[Port, ...]:
         return self.spec.inputs if self.shape == "unbounded" else self.spec.inputs[:1]
 
+    def begins_executions(self, port: str) -> bool:
+        return port != "late"
+
     def makes_new_items(self) -> bool:
         return True
 

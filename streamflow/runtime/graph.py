@@ -13,7 +13,17 @@ from typing import cast
 import polars as pl
 
 from streamflow.model.again import AGAIN_NODE
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, PASSED, PATH, ROW, Batch, kept_columns
+from streamflow.model.batch import (
+    ERROR_CODE,
+    ERROR_MESSAGE,
+    ERROR_NODE,
+    EXECUTION,
+    PASSED,
+    PATH,
+    ROW,
+    Batch,
+    kept_columns,
+)
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.typed_json import untyped_items
 from streamflow.runtime.careful import carefully
@@ -22,6 +32,7 @@ from streamflow.runtime.error_items import error_items
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.execution_counts import Fate
 from streamflow.runtime.executions import Watch
+from streamflow.runtime.feeds import Feeds
 from streamflow.runtime.loops import BACK_PORT, Seen, in_order, leaving, outside, within_loops
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.passing import Passing
@@ -36,6 +47,7 @@ from streamflow.sdk.operator import (
     Holds,
     Operator,
     Result,
+    Settles,
     StepTimes,
     Timed,
     Waits,
@@ -127,6 +139,7 @@ class Graph:
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
         self.watch: Watch | None = None  # where executions leave records
         self.endings: Endings | None = None  # the same: which of them are to end
+        self.feeds = Feeds.of(stage)  # where rows are on the way to a gather
         self._within = within_loops(stage.nodes)
         self._leaving = {loop: leaving(loop, stage.nodes) for loop in self._within if loop}
         self.counts = self._no_counts()
@@ -152,6 +165,8 @@ class Graph:
         out = StepOutput()
         if self.watch:
             self.watch.entered(rows)
+        if self.feeds:
+            self.feeds.entered(rows)
         if self._timed:
             *before, (last, times) = pieces(rows, times_of(rows))
             for piece, seen in before:  # time began anew behind it
@@ -281,6 +296,9 @@ class Graph:
         self.counts[plan.id].failed_from_state += len(result.ended)
         if self.watch:
             self.watch.ran(plan, {}, Result(failed=result.ended))
+        if self.feeds:
+            left = ((-1, result.ended.frame[EXECUTION]),)
+            self.feeds.ran(plan, {}, Result(failed=result.ended, moved=left))
         self._ended(plan, result.ended, step)
 
     def _ended(self, plan: NodePlan, rows: Batch, step: _Step) -> None:
@@ -304,6 +322,8 @@ class Graph:
         self._account(plan, 0, result, 0)
         if self.watch:
             self.watch.ran(plan, {}, result)
+        if self.feeds:
+            self.feeds.ran(plan, {}, result)
         self.counts[plan.id].failed_from_state += 0 if result.failed is None else len(result.failed)
         self._place(plan, result, step, append=True)
 
@@ -317,6 +337,20 @@ class Graph:
             operator = self._operators[plan.id]
             if isinstance(operator, EndsExecutions):
                 self._from_state(plan, operator.end(execution, self._contexts[plan.id]), step)
+            if plan.id in self._timed:
+                self._show(plan, step)
+        return step.out
+
+    def settle(self, node: str, executions: Sequence[str], rows: Sequence[int]) -> StepOutput:
+        """Operators fed by rows of `node` are told how many more rows of executions are on their way to them."""
+        step = _Step()
+        for plan in self._within[""]:
+            inputs = self._gather(plan, step)
+            if inputs:
+                self._run_or_repeat(plan, inputs, step)
+            operator = self._operators[plan.id]
+            if isinstance(operator, Settles) and any(w.node == node for wires in plan.wires.values() for w in wires):
+                self._from_state(plan, operator.settle(executions, rows, self._contexts[plan.id]), step)
             if plan.id in self._timed:
                 self._show(plan, step)
         return step.out
@@ -401,6 +435,8 @@ class Graph:
         self._account(plan, rows_in, result, failed)
         if self.watch:
             self.watch.ran(plan, inputs, result)
+        if self.feeds:
+            self.feeds.ran(plan, inputs, result)
         self._place(plan, result, step, append=False)
         for more in out_of_state:
             self._from_state(plan, more, step)

@@ -8,13 +8,13 @@ What comes out late has the reserved columns that it came with, but for the wate
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from streamflow.model.batch import KEY, POSITION, ROW, WM, Batch
+from streamflow.model.batch import EXECUTION, KEY, POSITION, ROW, WM, Batch
 from streamflow.model.types import LONG, PAYLOAD, Schema
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
@@ -30,6 +30,7 @@ from streamflow.topology.failures import PARKED, PARKING_FULL
 
 WAKE_ROWS_MAX: Final = 8_192  # tried again in one step
 _PART_ROWS, _PART_GROWTH = 512, 8
+Moved = Sequence[tuple[int, pl.Series]]
 _RUN_MAX: Final = 1_024  # rows of one key that are tried together once those before them did not fail
 
 
@@ -84,10 +85,10 @@ class Parking:
         if waits is None:
             return batch, Result()
         behind = batch.where(waits)
-        full = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
+        full, moved = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
         parked.write_totals()
         absorbed = len(behind) - (0 if full is None else len(full))
-        return batch.where(~waits), Result(failed=full, absorbed=absorbed)
+        return batch.where(~waits), Result(failed=full, absorbed=absorbed, moved=moved)
 
     def due_ms(self, ctx: Context) -> int | None:
         return self._items(ctx).due_ms()
@@ -107,7 +108,8 @@ class Parking:
             return Result()
         parked.write_totals()
         done = together(parts, join_failed([part.failed for part in parts]))
-        return Result(outputs=done.outputs, failed=done.failed, emitted=sum(map(len, done.outputs.values())))
+        emitted = sum(map(len, done.outputs.values()))
+        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, moved=done.moved)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
         """Items of executions that end. All that waits is looked through."""
@@ -164,11 +166,12 @@ class Parking:
         mask = pl.Series(~done.keep)
         waiting = np.flatnonzero(~done.keep)
         heads = {int(np.searchsorted(waiting, row)): wait for row, wait in done.heads.items()}
-        full = self._park(batch.where(mask), [names[row] for row in waiting], heads, parked, ctx)
+        full, moved = self._park(batch.where(mask), [names[row] for row in waiting], heads, parked, ctx)
         parked.write_totals()
         going = tried.keeping(done.keep, done.failed)
         absorbed = len(waiting) - (0 if full is None else len(full))
-        return together([going, Result(failed=full, absorbed=absorbed)], join_failed([going.failed, full]))
+        put = Result(failed=full, absorbed=absorbed, moved=moved)
+        return together([going, put], join_failed([going.failed, full]))
 
     def _outcome(self, tried: Tried, names: list[bytes | None], before: Int64s, ctx: Context) -> _Outcome:
         """Which rows have a fate. `before`: how often each was tried earlier."""
@@ -199,7 +202,7 @@ class Parking:
 
     def _park(
         self, rows: Batch, keys: list[bytes | None], heads: Mapping[int, int], parked: ParkedItems, ctx: Context
-    ) -> Batch | None:
+    ) -> tuple[Batch | None, Moved]:
         """Put rows behind what waits of their keys. `heads`: rows that have failed, with their waits. What finds no
         room fails.
         """
@@ -219,14 +222,14 @@ class Parking:
         for name, queue in touched.items():
             parked.settle(queue, *begun.get(name, (queue.due_ms, queue.tries)))
         if not refused:
-            return None
+            return None, _moved(1, rows.frame)
         numbers = np.array(list(refused))
         mask = np.zeros(len(rows), np.bool_)
         mask[numbers] = True
         said = [f"it could not be put aside until what fails is well again: {why}." for why in refused.values()]
         full = fail(rows.where(pl.Series(mask)), PARKING_FULL, pl.Series(said))
         tries = pl.Series([1 if row in heads else 0 for row in refused])
-        return full.with_frame(self._rule.tried(full, tries).frame)
+        return full.with_frame(self._rule.tried(full, tries).frame), _moved(1, rows.frame.filter(~mask))
 
     def _again(
         self, queues: list[Queue], items: list[list[bytes]], runs: dict[bytes, int], parked: ParkedItems, ctx: Context
@@ -259,7 +262,13 @@ class Parking:
             else:
                 queue.tries = 0
                 runs[queue.name] = min(2 * runs[queue.name], _RUN_MAX)
-        return tried.keeping(done.keep, done.failed)
+        made = tried.keeping(done.keep, done.failed)
+        return replace(made, moved=_moved(-1, batch.frame.filter(pl.Series(done.keep))))
+
+
+def _moved(by: int, rows: pl.DataFrame) -> Moved:
+    """See `Result.moved`; nothing where nobody asks for executions."""
+    return [(by, rows[EXECUTION])] if EXECUTION in rows.columns and rows.height else []
 
 
 def _slice(batch: Batch, first: int, rows: int) -> Batch:

@@ -15,7 +15,8 @@ from streamflow.runtime.seed import Segment
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Rows to push through the graph together, by the node whose output they enter as; then, if `ended` names one, an
-    execution ends: by a marker at `offset` of the input of `node`, which stands before rank `rank` of the step.
+    execution ends: by a marker at `offset` of the input of `node`, which stands before rank `rank` of the step. So does
+    what is told to a gather (`grown`).
     """
 
     rows: Mapping[str, Batch]
@@ -23,6 +24,7 @@ class Piece:
     node: str = ""
     offset: int = -1
     rank: int = 0
+    grown: bytes = b""
 
     def watermark_ms(self) -> int | None:
         """The watermark at the last row, where it is known."""
@@ -45,13 +47,16 @@ def pieces_of(segments: Mapping[str, Sequence[Segment]]) -> list[Piece]:
         rank = 0
         for segment in own:
             rank = int(segment.rows.frame[ROW][-1]) + 1 if len(segment.rows) else rank
-            if segment.ended:
+            if segment.ended or segment.grown:
                 ends.append((rank, number, node, segment))
     if not ends:
         return [Piece(rows)]
     ends.sort(key=lambda end: end[:2])
     *before, last = cut(rows, [rank for rank, *_ in ends])
     return [
-        *(Piece(part, seg.ended, node, seg.at, rank) for part, (rank, _, node, seg) in zip(before, ends, strict=True)),
+        *(
+            Piece(part, seg.ended, node, seg.at, rank, seg.grown)
+            for part, (rank, _, node, seg) in zip(before, ends, strict=True)
+        ),
         Piece(last),
     ]

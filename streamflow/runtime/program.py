@@ -24,6 +24,7 @@ from streamflow.runtime.control import NODE, Endings, copies
 from streamflow.runtime.deadletter import RECORD_BYTES_MAX
 from streamflow.runtime.emit import Emitted, Emitter, SinkRows, batch_bytes_max
 from streamflow.runtime.execution_counts import Ints
+from streamflow.runtime.feeds import grown
 from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.history import History
 from streamflow.runtime.journal import JournalRecord, JournalStep
@@ -79,6 +80,7 @@ class TaskProgram:
         for table in self.tables.values():
             known.update(table.stores)
         written = {s.topic: topics[s.topic].partitions for s in stage.sinks}
+        self._partitions = {feed.topic: topics[feed.topic].partitions for feed in stage.feeds}
         self.graph = build_graph(
             topology, stage, nodes, known, self.clock,
             partition=partition, functions=functions or {}, files_folder=files_folder, topic_partitions=written,
@@ -110,7 +112,7 @@ class TaskProgram:
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
         kinds = {t.name: t.kind for t in topology.topics}
         # Triggers whose items are executions, which dead letters have to name where these can be recovered.
-        self._begin = {i.node for i in stage.inputs if i.extent == "item" and kinds.get(i.topic) != "repartition"}
+        self._beginning = {i.node for i in stage.inputs if i.extent == "item" and kinds.get(i.topic) != "repartition"}
         self._readers = {i.node: min(tasks, topics[i.topic].partitions) for i in self.inputs.values()}
         self.time = make_clock(stage, self.inputs, topology, topics)
         width = max((topics[i.topic].partitions for i in stage.inputs if i.topic), default=1)
@@ -228,12 +230,10 @@ class TaskProgram:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
         done = Stepped(idle=tuple(idle or ()))
-        if self.history:
-            self.history.begin()
+        self._begin()
         places = Places((), here)
         self.absorb(self.graph.advance(), places, done)
-        if self.history:
-            self.history.end((), places, now_ms, done)
+        self._end((), places, now_ms, done)
         return done
 
     def due_ms(self) -> int | None:
@@ -254,11 +254,9 @@ class TaskProgram:
         if self.time is not None:
             self.clock.watermark_ms = self.time.time.watermark_ms
         done, places = Stepped(), Places((), here)
-        if self.history:
-            self.history.begin()
+        self._begin()
         self.absorb(self.graph.wake(), places, done)
-        if self.history:
-            self.history.end((), places, now_ms, done)
+        self._end((), places, now_ms, done)
         return done
 
     def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:
@@ -290,8 +288,7 @@ class TaskProgram:
         """
         self.clock.now_ms = now_ms
         done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
-        if self.history:
-            self.history.begin()
+        self._begin()
         if self.endings is not None and self.endings.some:
             self.endings.begin(lambda rows: self._ids(rows, arrived, places), now_ms)
         for one in arrived:
@@ -307,9 +304,22 @@ class TaskProgram:
         for piece in before:
             self._push(piece, places, done, last=False)
         self._push(last, places, done, last=True)
+        self._end(arrived, places, now_ms, done)
+        return done
+
+    def _begin(self) -> None:
+        """A step begins; what was noted of one that was broken off is forgotten."""
+        if self.history:
+            self.history.begin()
+        if self.graph.feeds:
+            self.graph.feeds.clear()
+
+    def _end(self, arrived: Sequence[Arrived], places: Places, now_ms: int, done: Stepped) -> None:
+        """A step is done: what is told of its executions goes behind its rows."""
+        if self.graph.feeds:
+            self._written(self.graph.feeds.take(self._partitions, now_ms), done)
         if self.history:
             self.history.end(arrived, places, now_ms, done)
-        return done
 
     def _push(self, piece: Piece, places: Places, done: Stepped, *, last: bool) -> None:
         """Rows through the graph, and the end of the execution that ends behind them."""
@@ -330,6 +340,10 @@ class TaskProgram:
                 self.history.watch.ended(piece.ended, self._readers[piece.node])
             told = self.emitter.ends(piece.ended, self.clock.now_ms, tasks=self._readers[piece.node])
             self._written(told, done)
+        if piece.grown:
+            at = next(taken.at for taken in done.taken if taken.node == piece.node)
+            told_at = Stop(at, piece.offset, "", (piece.rank, 0))
+            self.absorb(self.graph.settle(piece.node, *grown(piece.grown)), places, done, ended_at=told_at)
 
     def forget_orders(self) -> None:
         """The copy of a control topic is begun anew."""
@@ -351,7 +365,7 @@ class TaskProgram:
         taken = Taken(
             node=plan.node, at=arrived.at, range=OffsetRange(arrived.first, arrived.end_offset),
             rows_in=arrived.records, markers=len(arrived.markers), batches=arrived.batches,
-            source=self.seeders[arrived.at].source if self.stage.again and plan.node in self._begin else "",
+            source=self.seeders[arrived.at].source if self.stage.again and plan.node in self._beginning else "",
         )  # fmt: skip
         done.taken.append(taken)
         self._lost(plan, arrived, taken, done)
@@ -405,6 +419,8 @@ class TaskProgram:
         for rows in emitted.dead:
             if self.history:
                 self.history.watch.unwritten(rows)
+            if self.graph.feeds:
+                self.graph.feeds.unwritten(rows)
             self._stop_unwritten(rows, stop)
         for rows in (*out.dead, *emitted.dead):
             done.dead.append(places.located(rows))

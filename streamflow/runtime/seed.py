@@ -41,18 +41,21 @@ from streamflow.sdk.expression import ITEM_ERROR_CODES, ITEM_ERROR_TEXTS, Expres
 from streamflow.topology.plan import InputPlan
 
 BEGIN, END, WATERMARK = "begin", "end", "watermark"
+GROWN = "grown"  # by how many rows executions grew that are on their way to a gather: see `runtime.feeds`
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Rows to push through the graph; then, if `ended` names an execution, tell the graph that it ended.
 
-    `at`: offset of the marker that ends the segment; -1 for the last one.
+    `grown`: what a stage before told a gather of its executions there. `at`: offset of the marker that ends the
+    segment; -1 for the last one.
     """
 
     rows: Batch
     ended: str = ""
     at: int = -1
+    grown: bytes = b""
 
 
 class Seeder:
@@ -88,18 +91,21 @@ class Seeder:
         frame = frame.with_row_index(ROW) if order is None else frame.with_columns(order.alias(ROW))
         if watermarks is not None and WM in self._needs:
             frame = frame.with_columns(watermarks.alias(WM))
-        cuts = [m for m in markers if m.type in (BEGIN, END)]
+        cuts = [m for m in markers if m.type in (BEGIN, END, GROWN)]
         if not cuts:
             return [Segment(self._reserve(frame))]
         segments: list[Segment] = []
         positions, first = frame[POSITION].to_numpy(), 0
         for marker in cuts:
-            told, ended = orjson.loads(marker.value), ""
+            told, ended = {} if marker.type == GROWN else orjson.loads(marker.value), ""
             if marker.type == END and not (ended := self._ended(told)):
                 continue
             end = int(np.searchsorted(positions, marker.offset))
-            segments.append(Segment(self._reserve(frame.slice(first, end - first)), ended, marker.offset))
+            grown = marker.value if marker.type == GROWN else b""
+            segments.append(Segment(self._reserve(frame.slice(first, end - first)), ended, marker.offset, grown))
             first = end
+            if grown:
+                continue
             if marker.type == BEGIN:
                 self.state.execution = told.get("execution") or f"{self.source}:{marker.offset}"
             elif self.state.execution == ended:

@@ -396,6 +396,17 @@ class Node:
         """
         return bool(self.stores("run")) and not self.acts_on_executions()
 
+    def begins_executions(self, port: str) -> bool:
+        """Whether what leaves by a port belongs to executions that begin there."""
+        del port
+        return False
+
+    def held_ports(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Of a kind that keeps rows and lets each go again, once, under the execution that it had, or fails it: the
+        ports by which those rows come, and by which they leave. None: it keeps none, or keeps them otherwise.
+        """
+        return None
+
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         """Schema of each output port, from those of the inputs. Also the place to check parameters against schemas."""
         raise NotImplementedError

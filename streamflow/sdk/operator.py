@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from streamflow.model.batch import Batch
 from streamflow.sdk.state import StateStore
@@ -28,7 +29,9 @@ class Result:
     `failed`: input rows that failed, with `@error_code` and `@error_message`; the runtime applies the error policy.
     `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of
     state. `ended`: rows out of state that go nowhere, as their execution was cancelled or has had its time, with
-    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT) and `@error_message`.
+    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT) and `@error_message`. `moved`: executions of rows that went into
+    state (1) and left it (-1), of an operator whose other figures do not tell it; only what the runtime puts around
+    operators says so.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)
@@ -37,6 +40,7 @@ class Result:
     absorbed: int = 0
     emitted: int = 0
     ended: Batch | None = None
+    moved: Sequence[tuple[int, pl.Series]] = ()
 
 
 class Context(Protocol):
@@ -85,6 +89,17 @@ class EndsExecutions(Protocol):
     """An operator that acts when a bounded execution (extent run, file, request) has ended."""
 
     def end(self, execution: str, ctx: Context) -> Result: ...
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """An operator that keeps rows until no more of their executions can come to it (see `topology.plan.FeedPlan`)."""
+
+    def settle(self, executions: Sequence[str], rows: Sequence[int], ctx: Context) -> Result:
+        """By how many the rows grew of each execution that are still on their way. Where none is left the rows of the
+        execution come out (`emitted`), or fail. Their `@row` lies above that of all that entered in the step.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,31 @@ class StorePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldPlan:
+    """A node that keeps rows for a while: each that comes in by `inputs` leaves once, by one of `outputs` or failed."""
+
+    node: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPlan:
+    """What a stage tells a gather of each execution: by how many the rows grew that may still come to it.
+
+    It is told in a record of `topic` behind the rows of the step, in the partition that the execution's rows go to.
+    """
+
+    node: str  # whose rows the gather reads
+    topic: str
+    sends: bool = False  # that node is in this stage
+    received: tuple[str, ...] = ()  # nodes whose rows enter by topics on the way to the gather
+    sent: tuple[str, ...] = ()  # nodes whose rows go to such topics
+    holds: tuple[HoldPlan, ...] = ()  # nodes on the way that keep rows
+    parks: tuple[str, ...] = ()  # nodes on the way whose items may be put aside to be tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
     """What runs between topics. Named by its head node; group and transactional ids come from the name."""
 
@@ -158,6 +183,7 @@ class StagePlan:
     dead_letter: str = ""  # topics
     ledger: str = ""
     journal: str = ""
+    feeds: tuple[FeedPlan, ...] = ()  # gathers that its rows are on the way to
     executions: str = ""  # only where `tracked` is not none
     control: str = ""  # the same: orders to executions, which each task has all of
     tracked: Executions = "none"  # which executions leave a record
