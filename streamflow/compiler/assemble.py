@@ -149,6 +149,7 @@ class _Assembler:
             envelope=topic.envelope,
             disorder_ms=getattr(entry.node, "disorder_ms", 0) if entry.reads_source else 0,
             extent=types.extent,
+            back=node in self.typed.graph.returning,
             internal=True,
             keep=keep,
             gone=types.outputs["gone"] if has_deletions(self.typed.graph, node) else None,
@@ -192,6 +193,7 @@ class _Assembler:
             extent=types.extent,
             stores=tuple(s.name for s in self._stores(node_id)),
             loops=types.loops,
+            remembered=types.remembered,
             table=self.typed.graph.references.get(node_id, ""),
         )
 

@@ -100,8 +100,8 @@ def triggers(graph: Graph, node_id: str) -> frozenset[str]:
 def _apart(graph: Graph, node_id: str, extent: Extent) -> Spread | None:
     """How the node itself takes rows of one execution apart."""
     node = graph.nodes[node_id].node
-    if extent == "item" and not several_rows(graph, node_id):
-        return None
+    if extent == "item" and not several_rows(graph, node_id) and node_id not in graph.across:
+        return None  # of a loop the body may make several
     before = f"Put it before {node_id!r}"
     if isinstance(node, Repartitions) and node.spread_over() != 1:
         mend = before if extent == "item" else f"{before}, or give {node_id!r} one partition"

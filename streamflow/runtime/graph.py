@@ -107,7 +107,7 @@ class Graph:
         self._in_portions = worth_it(stage)
         self._gone = {i.node: i.gone for i in stage.inputs if i.gone is not None}
         self.watch: Watch | None = None  # where executions leave records
-        self._within = within_loops(stage.nodes)
+        self._within = within_loops(stage)
         self._leaving = {loop: leaving(loop, stage.nodes) for loop in self._within if loop}
         self.counts = self._no_counts()
 
