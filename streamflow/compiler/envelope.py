@@ -95,9 +95,7 @@ def envelope(typed: TypedGraph, groups: Groups, *, tracked: bool = False) -> Env
     for table in set(graph.references.values()):
         needs[table] = tuple(sorted(c for c in demands[table].columns if c != ROW and not c.startswith("@nodes.")))
     timed = frozenset(
-        e
-        for e in carried
-        if e not in graph.returning and any(WM in demands[n].columns for n in graph.behind(e))
+        e for e in carried if e not in graph.returning and any(WM in demands[n].columns for n in graph.behind(e))
     )
     keep: dict[str, set[str]] = {}
     for demand in demands.values():

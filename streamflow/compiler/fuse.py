@@ -118,9 +118,7 @@ def components(graph: Graph, *, returning: bool = False) -> list[set[str]]:
 
 def _stage_order(graph: Graph, groups: list[Group]) -> tuple[list[Group], list[Group]]:
     """Stages so that writers come before readers, and those that no such order exists for."""
-    above = {
-        g.id: {home for i in g.inputs if i not in graph.returning and (home := _home(groups, i))} for g in groups
-    }
+    above = {g.id: {home for i in g.inputs if i not in graph.returning and (home := _home(groups, i))} for g in groups}
     ordered: list[Group] = []
     waiting = sorted(groups, key=lambda g: min(graph.order.index(i) for i in g.inputs))
     while waiting:

@@ -161,5 +161,3 @@ def _needs_topics(graph: Graph, node: GraphNode) -> bool:
 
 def _finding(place: Place, message: str, mend: str) -> Diagnostic:
     return Diagnostic(place=place, code=LOOP_BODY, message=message, mend=mend)
-
-

@@ -116,7 +116,8 @@ class _Checker:
                     )
                 )
             return
-        if failing is not None and any(e.port == ERROR_PORT for e in self.graph.out_of(node.id)):
+        back = (e for e in self.graph.loops if e.source == node.id)
+        if failing is not None and any(e.port == ERROR_PORT for e in (*self.graph.out_of(node.id), *back)):
             outputs[ERROR_PORT] = error_schema(failing)
         if passing is not None and any(e.port == ONWARD_PORT for e in self.graph.out_of(node.id)):
             outputs[ONWARD_PORT] = passing

@@ -256,7 +256,9 @@ class TopologyDriver:
         """The stage's watermark now. Signals have no part in it where there is anything else."""
         known = self._times.get(stage.id, {})
         of_loops = [i.node for i in stage.inputs if i.back]
-        items = [known[i.node] for i in stage.inputs if i.node in known and not i.back and i.schema not in (SIGNAL, HEARD)]
+        items = [
+            known[i.node] for i in stage.inputs if i.node in known and not i.back and i.schema not in (SIGNAL, HEARD)
+        ]
         return min(items or (ms for node, ms in known.items() if node not in of_loops), default=NO_WATERMARK)
 
     def _advance(self, stage: StagePlan, entry: InputPlan, watermark_ms: int) -> None:
