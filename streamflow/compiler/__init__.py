@@ -2,7 +2,7 @@
 
 resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
 subflows     nodes that stand for other files become the nodes of these
-loops        bodies of loops can be run within a step
+loops        bodies of loops can be run, within a step or across topics
 expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
 partition    repartitions before keyed ports that need them
@@ -31,7 +31,7 @@ from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
 from streamflow.compiler.gather import feeds, gather
 from streamflow.compiler.global_tables import refer_to_global_tables
-from streamflow.compiler.loops import check_loops
+from streamflow.compiler.loops import check_ends, check_loops
 from streamflow.compiler.meet import meet
 from streamflow.compiler.name_topics import name_topics
 from streamflow.compiler.partition import partition
@@ -78,6 +78,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
         return None, in_order(with_users(findings, included.users))
     groups, found = fuse(typed)
     findings += found
+    findings += check_ends(typed, groups)
     told = feeds(typed.graph, groups)
     tracked = document.policies.executions != "none" or document.policies.recovers
     envelopes = envelope(typed, groups, tracked=tracked, feeds=told)

@@ -156,6 +156,7 @@ class _Assembler:
             envelope=topic.envelope,
             disorder_ms=getattr(entry.node, "disorder_ms", 0) if entry.reads_source else 0,
             extent=types.extent,
+            back=node in self.typed.graph.returning,
             internal=True,
             keep=keep,
             gone=types.outputs["gone"] if has_deletions(self.typed.graph, node) else None,
@@ -200,6 +201,7 @@ class _Assembler:
             stores=tuple(s.name for s in self._stores(node_id)),
             loops=types.loops,
             lasting=node.lasting,
+            remembered=types.remembered,
             table=self.typed.graph.references.get(node_id, ""),
         )
 

@@ -54,7 +54,7 @@ CODES: dict[str, str] = {
     RETRIES: "Items are tried again by nodes with one input that keep nothing of them.",
     COMPENSATION: "What a step did is undone where items fail behind it with the policy `compensate`.",
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
-    LOOP_BODY: "A loop needs a body that can be run within a step, and that rows enter through it alone.",
+    LOOP_BODY: "A loop needs a body that gives back what it was sent, and that rows enter through it alone.",
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
     ENDINGS: "Executions can be ended, and what they did undone, where account is kept of them and of their steps.",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",

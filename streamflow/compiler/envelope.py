@@ -31,6 +31,7 @@ from streamflow.model.batch import (
     TS,
     WM,
     kept_column,
+    loop_column,
 )
 from streamflow.model.types import BOOL, BYTES, INT, LONG, PAYLOAD, STRING, Schema, Type
 from streamflow.topology.plan import EnvelopeField, FeedPlan
@@ -100,11 +101,13 @@ def envelope(
     for group in groups.stages:
         for entry in group.inputs:
             if not group.source and (graph.nodes[entry].repartitions or graph.nodes[entry].reads_source):
-                carried[entry] = _carried(typed, entry, [demands[n] for n in graph.descendants(entry)])
+                carried[entry] = _carried(typed, entry, [demands[n] for n in graph.behind(entry)])
     needs = {g.id: _needs(typed, g, demands, carried) for g in groups.stages}
     for table in set(graph.references.values()):
         needs[table] = tuple(sorted(c for c in demands[table].columns if c != ROW and not c.startswith("@nodes.")))
-    timed = frozenset(e for e in carried if any(WM in demands[n].columns for n in graph.descendants(e)))
+    timed = frozenset(
+        e for e in carried if e not in graph.returning and any(WM in demands[n].columns for n in graph.behind(e))
+    )
     keep: dict[str, set[str]] = {}
     for demand in demands.values():
         for node, name in demand.kept:
@@ -179,6 +182,7 @@ def _carried(typed: TypedGraph, entry: str, below: list[_Demand]) -> tuple[Envel
             schema = types.visible.get(other)
             if schema is not None and other != entry:
                 columns[kept_column(other, name)] = _kept_type(schema, name)
+        columns |= _remembered(typed, entry)
     item = types.outputs["out"]
     if has_deletions(typed.graph, entry):
         columns[GONE] = BYTES.optional()
@@ -192,6 +196,20 @@ def _carried(typed: TypedGraph, entry: str, below: list[_Demand]) -> tuple[Envel
         taken.add(name)
         fields.append(EnvelopeField(column=column, field=name, type=of))
     return tuple(fields)
+
+
+def _remembered(typed: TypedGraph, entry: str) -> Mapping[str, Type]:
+    """What loops around remember of a row. What a round is about is known anew at the loop, and needed before that only
+    by expressions that name it.
+    """
+    graph, of_round = typed.graph, ("value", "item", "items")
+    left_out: set[str] = set()
+    for loop in graph.around(entry):
+        behind = graph.bodies[loop] & graph.descendants(entry)
+        named = any("loop" in references(e).fields for n in behind for e in expressions_of(graph.nodes[n].node))
+        if graph.returning.get(entry) == loop or not named:
+            left_out |= {loop_column(loop, name) for name in of_round}
+    return {c: t for c, t in typed.types[entry].remembered.items() if c not in left_out}
 
 
 def has_deletions(graph: Graph, node: str) -> bool:
@@ -231,4 +249,4 @@ def _needs(
         wanted |= demands[node].columns
         if typed.graph.nodes[node].repartitions:
             wanted |= {e.column for e in carried.get(node, ())}
-    return tuple(sorted(c for c in wanted if c not in (ROW, PAYLOAD) and not c.startswith("@nodes.")))
+    return tuple(sorted(c for c in wanted if c not in (ROW, PAYLOAD) and not c.startswith(("@nodes.", "@loop."))))

@@ -3,6 +3,7 @@
     trigger that reads a topic    an input of the stage that its items flow into
     trigger that is no topic      a stage `<trigger>.source` that commits its items to a topic, which the next one reads
     repartition                   the last node of its stage; the next one reads its topic
+    back to a loop                a repartition whose topic the loop's own stage reads
 
 A stage is named by its head: the trigger or repartition whose rows enter it, of several the least by name. Ids that
 users write hold no dots, so `<trigger>.source` and `<node>.<port>` (a repartition that the compiler put in) collide
@@ -48,12 +49,13 @@ def fuse(typed: TypedGraph) -> tuple[Groups, list[Diagnostic]]:
     graph = typed.graph
     groups: list[Group] = []
     findings: list[Diagnostic] = []
-    for component in components(graph):
+    for component in components(graph, returning=True):
         inputs = tuple(sorted(m.removeprefix(_ENTRY) for m in component if m.startswith(_ENTRY)))
         nodes = tuple(n for n in graph.order if n in component)
         if not inputs or not nodes:
             continue  # a trigger that feeds nothing runs nothing
-        group = Group(id=inputs[0], inputs=_in_order(graph, inputs), nodes=nodes)
+        heads = [i for i in inputs if i not in graph.returning]
+        group = Group(id=(heads or inputs)[0], inputs=_in_order(graph, inputs), nodes=nodes)
         findings.extend(_read_once(typed, group))
         groups.append(group)
     ordered, cyclic = _stage_order(graph, groups)
@@ -84,8 +86,12 @@ def _in_order(graph: Graph, ids: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n for n in graph.order if n in ids)
 
 
-def components(graph: Graph) -> list[set[str]]:
-    """Nodes joined by wires within a stage. Triggers are entries; a repartition is a node here, an entry elsewhere."""
+def components(graph: Graph, *, returning: bool = False) -> list[set[str]]:
+    """Nodes joined by wires within a stage. Triggers are entries; a repartition is a node here, an entry elsewhere.
+
+    `returning`: with the entries by which rows come back to loops through topics, each in the stage of its loop. A
+    stage may read what it has written by these, and by no other.
+    """
     parent: dict[str, str] = {}
 
     def root(member: str) -> str:
@@ -102,6 +108,8 @@ def components(graph: Graph) -> list[set[str]]:
         if graph.nodes[edge.target].node.is_global():
             continue  # rows go to those who look into it, beside the stages
         parent[root(start_of(graph, edge))] = root(edge.target)
+    for node_id, loop in graph.returning.items() if returning else ():
+        parent[root(entry(node_id))] = root(loop)
     found: dict[str, set[str]] = {}
     for member in list(parent):
         found.setdefault(root(member), set()).add(member)
@@ -110,7 +118,7 @@ def components(graph: Graph) -> list[set[str]]:
 
 def _stage_order(graph: Graph, groups: list[Group]) -> tuple[list[Group], list[Group]]:
     """Stages so that writers come before readers, and those that no such order exists for."""
-    above = {g.id: {home for i in g.inputs if (home := _home(groups, i))} for g in groups}
+    above = {g.id: {home for i in g.inputs if i not in graph.returning and (home := _home(groups, i))} for g in groups}
     ordered: list[Group] = []
     waiting = sorted(groups, key=lambda g: min(graph.order.index(i) for i in g.inputs))
     while waiting:

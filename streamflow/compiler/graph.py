@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from streamflow.model.policies import ErrorPolicy, Extent
-from streamflow.model.types import Schema
+from streamflow.model.types import Schema, Type
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, Store, TopicRead, TopicWrite, WritesTopic
 from streamflow.sdk.params import RawParams
@@ -136,6 +136,16 @@ class Graph:
         start = self.nodes[edge.source]
         return edge.port not in FAILED_PORTS and (start.is_trigger or start.repartitions)
 
+    @cached_property
+    def returning(self) -> Mapping[str, str]:
+        """By node whose rows come back through a topic: the loop that they come back to."""
+        return {e.source: e.target for e in self.loops if self.enters(e)}
+
+    @cached_property
+    def across(self) -> frozenset[str]:
+        """Loops whose rows come back through topics."""
+        return frozenset(self.returning.values())
+
     def back_to(self, loop: str) -> tuple[Edge, ...]:
         """Edges that lead back to a loop."""
         return tuple(e for e in self.loops if e.target == loop)
@@ -193,6 +203,17 @@ class Graph:
                     front.append(edge.target)
         return frozenset(found)
 
+    def behind(self, node: str) -> frozenset[str]:
+        """`descendants`, also by the ways that lead back to loops through topics."""
+        found = set(self.descendants(node))
+        waiting = [n for n in (node, *found) if n in self.returning]
+        while waiting:
+            loop = self.returning[waiting.pop()]
+            more = {loop, *self.descendants(loop)} - found
+            found |= more
+            waiting += [n for n in more if n in self.returning]
+        return frozenset(found)
+
     def ancestors(self, node: str) -> frozenset[str]:
         """Nodes whose rows can reach `node`, itself not included."""
         found: set[str] = set()
@@ -227,6 +248,7 @@ class NodeTypes:
     outputs: Mapping[str, Schema]  # with `error` and `records` where something takes them
     extent: Extent
     loops: Mapping[str, Schema] = field(default_factory=dict)  # what `loop` names, of the loops around, innermost first
+    remembered: Mapping[str, Type] = field(default_factory=dict)  # by column, of the loops around across topics
     visible: Mapping[str, Schema]  # what `nodes.<id>` may name here
     read: TopicRead | None = None
     write: TopicWrite | None = None

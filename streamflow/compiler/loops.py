@@ -1,28 +1,95 @@
-"""Whether the bodies of loops can be run within a step, round after round, on rows that only their loops send there."""
+"""How loops go round: within a step, or across topics where something in the body keeps rows, moves them, or takes them
+by key. Rows enter a body by its loop only.
+
+A loop across topics gets a node `<loop>.back` behind each way that leads back: it hands rows to a topic, which the stage
+of the loop reads as one more input (docs/decisions/0036).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from streamflow.compiler.codes import LOOP_BODY
-from streamflow.compiler.graph import BODY_PORT, Graph, GraphNode
+from streamflow.compiler.fuse import Groups
+from streamflow.compiler.graph import BODY_PORT, Edge, Graph, GraphNode, TypedGraph
+from streamflow.nodes.loop_back import LoopBack
 from streamflow.sdk.node import Repartitions, Repeats
 from streamflow.sdk.places import Diagnostic, Place
+from streamflow.topology.failures import put_in
+
+BACK_PORT = "back"  # of a loop
 
 
 def check_loops(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
-    """Report bodies that cannot be run so; what hangs on these loops is marked."""
+    """Report bodies that cannot be run, and mark what hangs on these loops; lead the others through topics where they
+    have to go.
+    """
     findings: list[Diagnostic] = []
     broken = set(graph.broken)
+    across = _across(graph)
     for node in graph.nodes.values():
-        if isinstance(node.node, Repeats) and node.id not in graph.broken and (found := list(_check(graph, node))):
-            findings += found
-            broken.add(node.id)
-    return replace(graph, broken=frozenset(broken)), findings
+        if isinstance(node.node, Repeats) and node.id not in graph.broken:
+            if found := list(_check(graph, node, across)):
+                findings += found
+                broken.add(node.id)
+    return _through_topics(replace(graph, broken=frozenset(broken)), across - broken), findings
 
 
-def _check(graph: Graph, loop: GraphNode) -> Iterator[Diagnostic]:
+def check_ends(typed: TypedGraph, groups: Groups) -> list[Diagnostic]:
+    """Ends of executions that span steps would overtake rows that still go round: what they come to is refused."""
+    graph, findings = typed.graph, list[Diagnostic]()
+    for loop in sorted(graph.across):
+        going = {loop, *graph.bodies[loop]}
+        for group in (g for g in groups.stages if going & set(g.nodes) and not g.source):
+            ended = [i for i in group.inputs if typed.types[i].extent != "item"]
+            if ended:
+                extent = typed.types[ended[0]].extent
+                findings.append(
+                    _finding(
+                        graph.nodes[loop].place,
+                        f"loop {loop!r} goes round across topics, and executions (extent {extent}) of {ended[0]!r} "
+                        "would end before rows that still go round.",
+                        "Let each item be an execution of its own: read a topic (event).",
+                    )
+                )
+                break
+    return findings
+
+
+def _across(graph: Graph) -> frozenset[str]:
+    """Loops that say so themselves, or whose bodies hold what needs it; with those around them."""
+    found = set()
+    for loop, body in graph.bodies.items():
+        kind = graph.nodes[loop].node
+        said = isinstance(kind, Repeats) and kind.crosses_topics()
+        if said or any(_needs_topics(graph, graph.nodes[n]) for n in body):
+            found.add(loop)
+    return frozenset(loop for loop, body in graph.bodies.items() if loop in found or body & found)
+
+
+def _through_topics(graph: Graph, across: Collection[str]) -> Graph:
+    """The graph with a node behind each way that leads back to one of these loops."""
+    nodes, edges, loops = dict(graph.nodes), list(graph.edges), list[Edge]()
+    for edge in graph.loops:
+        loop = nodes[edge.target]
+        if edge.target not in across:
+            loops.append(edge)
+            continue
+        assert isinstance(loop.node, Repeats)
+        alone = len(graph.back_to(edge.target)) == 1
+        name = f"{loop.id}.back" if alone else f"{loop.id}.back.{edge.source}.{edge.port}".replace("~", "-")
+        made = LoopBack(loop=loop.id)
+        nodes[loop.id] = replace(loop, node=loop.node.across())
+        nodes[name] = replace(
+            loop, id=name, kind=made.spec.kind, node=made, errors=put_in(loop.errors), says_retry=False, retry_when=None
+        )
+        edges.append(replace(edge, target=name, target_port="in"))
+        loops.append(replace(edge, source=name, port="out"))
+    return replace(graph, nodes=nodes, edges=tuple(edges), loops=tuple(loops))
+
+
+def _check(graph: Graph, loop: GraphNode, across: Collection[str]) -> Iterator[Diagnostic]:
     if loop.id not in graph.bodies:
         return  # that nothing leads back was reported, unless what should is disabled
     body = graph.bodies[loop.id]
@@ -44,7 +111,7 @@ def _check(graph: Graph, loop: GraphNode) -> Iterator[Diagnostic]:
             return
     for node_id in (n for n in graph.order if n in body):
         node = graph.nodes[node_id]
-        if (why := _cannot(graph, node)) is not None:
+        if (why := _cannot(node)) is not None:
             yield _finding(
                 node.place,
                 f"node {node.written_id!r} ({node.kind}) {why}: not within a loop (it is in the body of {loop.id!r}).",
@@ -52,6 +119,8 @@ def _check(graph: Graph, loop: GraphNode) -> Iterator[Diagnostic]:
             )
         for edge in graph.into(node_id):
             if edge.source not in body and (edge.source, edge.port) != (loop.id, BODY_PORT):
+                if edge.target_port in _told(node):
+                    continue
                 yield _finding(
                     edge.place,
                     f"rows of {edge.start} would enter the body of loop {loop.id!r} at {node_id!r}, in the middle of a "
@@ -60,20 +129,34 @@ def _check(graph: Graph, loop: GraphNode) -> Iterator[Diagnostic]:
                 )
 
 
-def _cannot(graph: Graph, node: GraphNode) -> str | None:
-    """What keeps a node from being run several times a step on some of its rows."""
+def _told(node: GraphNode) -> Collection[str]:
+    """Input ports by which a node is told something: what comes there becomes no item."""
+    return {port.name for port in node.node.input_ports() if port.aside}
+
+
+def _cannot(node: GraphNode) -> str | None:
+    """What keeps a node from having a part in rounds: what leaves it would not be what the loop sent."""
     kind = node.node
-    if isinstance(kind, Repartitions):
-        return "moves rows to other partitions"
-    if any(port.keyed for port in kind.input_ports()) and node.id not in graph.references:
-        return "takes rows by key"
     if isinstance(kind, Repeats) and kind.acts_on_executions():
         return "goes through the items of a whole execution"
     if kind.acts_on_executions():
         return "acts on whole executions"
-    if kind.parts() is not None or kind.stores("item") or kind.stores("run"):
-        return "keeps rows from step to step"
+    if kind.parts() is not None and not kind.hears_signals():
+        return "makes items of what it keeps"
+    if kind.makes_new_items():
+        return "makes new items of those that it takes"
     return None
+
+
+def _needs_topics(graph: Graph, node: GraphNode) -> bool:
+    """Whether a node cannot be run several times a step on some of its rows."""
+    kind = node.node
+    return (
+        isinstance(kind, Repartitions)
+        or (any(port.keyed for port in kind.input_ports()) and node.id not in graph.references)
+        or kind.parts() is not None
+        or bool(node.stores("item") or node.stores("run"))
+    )
 
 
 def _finding(place: Place, message: str, mend: str) -> Diagnostic:

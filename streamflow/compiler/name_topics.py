@@ -259,9 +259,9 @@ class _Namer:
 
     def _repartition(self, node: GraphNode) -> TopicPlan:
         assert isinstance(node.node, Repartitions)
-        wanted = node.node.spread_over()
+        wanted, loop = node.node.spread_over(), self.typed.graph.returning.get(node.id, "")
         home = next(g for g in self.groups.stages if node.id in g.nodes)
-        if wanted is None and all(self.typed.graph.nodes[i].reads_source for i in home.inputs):
+        if wanted is None and not loop and all(self.typed.graph.nodes[i].reads_source for i in home.inputs):
             wanted = self.partitions_default  # the stage before has one task: spreading is the point
         key = getattr(node.node, "key", None)
         by = f" by {key.text}" if key is not None else ""
@@ -269,7 +269,9 @@ class _Namer:
             name=names.repartition_topic(self.workflow, node.id),
             kind="repartition",
             codec=self._item_codec(node.id, RECORDS_PORT),
-            why=_gathered(node) or f"Rows change partition{by} here: what belongs together meets in one task.",
+            why=f"Rows that have been round come back to loop {loop!r} here: each round is committed by itself."
+            if loop
+            else _gathered(node) or f"Rows change partition{by} here: what belongs together meets in one task.",
             partitions=wanted,
             config=KEPT,
             envelope=self.envelopes.carried[node.id],

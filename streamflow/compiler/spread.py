@@ -136,8 +136,9 @@ def _around(graph: Graph, node_id: str, target: str) -> bool:
 def _apart(graph: Graph, node_id: str, target: str, extent: Extent) -> Spread | None:
     """How the node itself takes rows of one execution apart that are on their way to `target`."""
     node = graph.nodes[node_id].node
-    if extent == "item" and not several_rows(graph, node_id) and not _around(graph, node_id, target):
-        return None
+    alone = not several_rows(graph, node_id) and not _around(graph, node_id, target)
+    if extent == "item" and alone and node_id not in graph.across:
+        return None  # of a loop the body may make several
     before = f"Put it before {node_id!r}"
     if isinstance(node, Repartitions) and node.spread_over() != 1:
         mend = before if extent == "item" else f"{before}, or give {node_id!r} one partition"

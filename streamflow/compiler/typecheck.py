@@ -19,6 +19,7 @@ from streamflow.compiler.graph import ERROR_PORT, RECORDS_PORT, Edge, Graph, Gra
 from streamflow.compiler.schemas import SchemaLoader
 from streamflow.compiler.unify import unify_all
 from streamflow.compiler.visible import visible_nodes
+from streamflow.model.batch import loop_column
 from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, Schema, Type
 from streamflow.sdk.node import ReadsTopic, Repeats, Schemas, TopicRead, TopicWrite, WritesTopic
@@ -65,6 +66,7 @@ class _Checker:
     seen: set[str] = field(default_factory=set)
     back: dict[str, Schema] = field(default_factory=dict)  # by loop: schema of what comes back, as far as is known
     rounds: dict[str, Schema] = field(default_factory=dict)  # by loop: what `loop` is in its body
+    remembered: dict[str, Mapping[str, Type]] = field(default_factory=dict)  # by loop across topics: columns
 
     def visit(self, node_id: str) -> None:
         """Type a node; of a loop, its body too."""
@@ -93,6 +95,10 @@ class _Checker:
         outputs = dict(node.node.output_schemas(ctx))
         if isinstance(node.node, Repeats) and "in" in inputs:
             self.rounds[node.id] = node.node.round_schema(ctx)
+            if node.id in self.graph.across:
+                self.remembered[node.id] = {
+                    loop_column(node.id, name): of for name, of in node.node.remembered(ctx).items()
+                }
         read, write = self._topics(node, ctx)
         aside = {p.name for p in node.node.input_ports() if p.aside}
         failing = self._failing({port: schema for port, schema in inputs.items() if port not in aside})
@@ -110,7 +116,8 @@ class _Checker:
                     )
                 )
             return
-        if failing is not None and any(e.port == ERROR_PORT for e in self.graph.out_of(node.id)):
+        back = (e for e in self.graph.loops if e.source == node.id)
+        if failing is not None and any(e.port == ERROR_PORT for e in (*self.graph.out_of(node.id), *back)):
             outputs[ERROR_PORT] = error_schema(failing)
         if any(e.port == ENDED_PORT for e in self.graph.out_of(node.id)):
             outputs[ENDED_PORT] = error_schema(failing or ANY)
@@ -125,6 +132,7 @@ class _Checker:
             extent=self.extents[node.id],
             visible=visible,
             loops=ctx.loops,
+            remembered={c: t for loop in self.graph.around(node.id) for c, t in self.remembered.get(loop, {}).items()},
             read=read,
             write=write,
             avro=self.loader.text_of(topic.schema) if topic and topic.format == "avro" else "",

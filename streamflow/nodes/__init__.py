@@ -21,6 +21,7 @@ from streamflow.nodes.join import Join
 from streamflow.nodes.limit import Limit
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.loop import Loop
+from streamflow.nodes.loop_back import LoopBack
 from streamflow.nodes.manual import Manual
 from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
@@ -104,6 +105,7 @@ PARTS: tuple[type[Node], ...] = (
     ForeignMatches,
     ForeignResult,
     GlobalLookup,
+    LoopBack,
     ReadSignals,
     HearSignals,
     SignalWait,

@@ -73,4 +73,5 @@ class Debounce(Node):
             self.quiet_ms,
             self.at_most_ms,
             self.grace_ms,
+            ctx.remembered,
         )

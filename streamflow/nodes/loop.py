@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal
 
-from streamflow.model.batch import EXECUTION, PATH
+from streamflow.model.batch import EXECUTION, KEY, PATH
 from streamflow.model.policies import Extent
-from streamflow.model.types import ANY, BOOL, LONG, Field, Schema, Type, array_of, polars_dtype, record_of
+from streamflow.model.types import ANY, BOOL, BYTES, INT, LONG, Field, Schema, Type, array_of, polars_dtype, record_of
 from streamflow.nodes.checks import COLLISION, CONTRADICTION, WRONG_TYPE, check_names
 from streamflow.nodes.sequence import unwrapped
 from streamflow.operators.errors import label
 from streamflow.operators.looping import Entry, LoopOperator
-from streamflow.operators.rounds import Rounds
+from streamflow.operators.rounds import HOME, HOME_KEY, Rounds, collected_element
 from streamflow.sdk.expression import Expression, Projection
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Operator
@@ -79,6 +79,11 @@ class Loop(Node):
         default=None, help="Taken of an item at the end of each round; `done` gives all of them as an array."
     )
     collect_as: str = param(default="results", min_length=1, help="The field of that array.")
+    commit_rounds: bool = param(
+        default=False,
+        help="Bring items back by a topic, so that each round is committed by itself: a crash repeats no round that is "
+        "over. Where nodes of the body wait, keep items or take them by key, that is so without being said.",
+    )
 
     def acts_on_executions(self) -> bool:
         return self._by_item
@@ -90,13 +95,20 @@ class Loop(Node):
         return True  # its body may
 
     def scatters_executions(self) -> bool:
-        return False  # all rounds are within a step
+        return self.commit_rounds  # else all rounds are within a step
+
+    def crosses_topics(self) -> bool:
+        return self.commit_rounds
+
+    def across(self) -> Loop:
+        return replace(self, commit_rounds=True)
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         return self.spec.stores if self._by_item and extent != "item" else ()
 
     def reserved_columns(self, extent: Extent) -> tuple[str, ...]:
-        return self.spec.needs if self._by_item else (PATH,)
+        own = self.spec.needs if self._by_item else (PATH,)
+        return (*own, KEY) if self.commit_rounds else own
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if "in" not in ctx.inputs:
@@ -147,6 +159,19 @@ class Loop(Node):
             fields |= {"item": of} if self.batch_size is None else {"items": array_of(of)}
         return record_of(fields)
 
+    def remembered(self, ctx: SchemaContext) -> Schemas:
+        fields: dict[str, Schema] = {f.name: f.type.optional() for f in self.round_schema(ctx).fields}
+        if self.last is not None:
+            fields |= dict.fromkeys(("start", "step"), LONG.optional())
+        if self.each is not None:
+            of = fields["item"] if self.batch_size is None else fields["items"].element
+            fields["each"] = array_of((of or ANY).optional()).optional()
+        if self.collect is not None:
+            found = ctx.typeof(self.collect, param="collect", round=self.round_schema(ctx))
+            untyped = ctx.inputs["in"].kind == "any" or found.kind in ("any", "null")
+            fields["results"] = array_of(collected_element(ANY if untyped else found)).optional()
+        return fields | {"depth": LONG.optional(), HOME: INT.optional(), HOME_KEY: BYTES.optional()}
+
     def operator(self, ctx: BuildContext) -> Operator:
         source, projections = ctx.inputs["in"], self._entry(ctx)
         untyped = projections is not None and projections.types.get("each", ANY).kind in ("any", "null")
@@ -162,7 +187,11 @@ class Loop(Node):
         collect = over("collect", round_schema, ANY if source.kind == "any" else None)
         return LoopOperator(
             mode=self.mode,
-            rounds=Rounds(ctx.node_id, None if collect is None else polars_dtype(collect[0].types["collect"])),
+            rounds=Rounds(
+                ctx.node_id,
+                None if collect is None else polars_dtype(collect[0].types["collect"]),
+                home=ctx.partition if self.commit_rounds else None,
+            ),
             limit=self.limit,
             entry=None if projections is None else Entry(values=projections, labels=self._labels(projections)),
             batch_size=self.batch_size,

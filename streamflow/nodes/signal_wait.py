@@ -156,7 +156,9 @@ class SignalWait(WaitBase):
             fails_late="timeout" not in ctx.wired,
         )
         projection = ctx.projection(expressions, expect=expect or None)
-        return SignalWaitOperator(projection, labels, ctx.inputs["in"], ctx.outputs["out"], ctx.kept, rules)
+        return SignalWaitOperator(
+            projection, labels, ctx.inputs["in"], ctx.outputs["out"], ctx.kept, rules, ctx.remembered
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

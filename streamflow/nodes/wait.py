@@ -72,4 +72,5 @@ class Wait(WaitBase):
             schema=ctx.inputs["in"],
             earlier=ctx.kept,
             relative=self.for_ms is not None,
+            remembered=ctx.remembered,
         )

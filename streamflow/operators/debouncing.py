@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from streamflow.model.batch import ROW, TS, WM, Batch
-from streamflow.model.types import LONG, PAYLOAD, Schema
+from streamflow.model.types import LONG, PAYLOAD, Schema, Type
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.key_lists import KeyLists, Lists
 from streamflow.operators.keyed import Bools, Int64s, arriving, shown
@@ -40,13 +40,14 @@ class DebounceOperator:
     quiet_ms: int
     at_most_ms: int | None
     grace_ms: int
+    remembered: Mapping[str, Type] = field(default_factory=dict)  # by loops across topics
     holds_ms: int = field(init=False)
     _rows: KeptRows = field(init=False)
 
     def __post_init__(self) -> None:
         waits_ms = self.quiet_ms if self.at_most_ms is None else min(self.quiet_ms, self.at_most_ms)
         self.holds_ms = waits_ms + self.grace_ms
-        self._rows = KeptRows(self.schema, self.earlier, {_FIRST: LONG})
+        self._rows = KeptRows(self.schema, self.earlier, {_FIRST: LONG}, remembered=self.remembered)
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         rows = arriving(inputs["in"], self.projection, self.labels, grace_ms=self.grace_ms)

@@ -53,14 +53,24 @@ _HAS: Final = "has"  # bits: which of the reserved columns a row has, in their o
 
 
 class KeptRows:
-    """Values of rows of one schema. `earlier`: schemas behind `nodes.<id>`; `more`: an operator's own columns."""
+    """Values of rows of one schema. `earlier`: schemas behind `nodes.<id>`; `more`: an operator's own columns;
+    `remembered`: what loops across topics remember, by column.
+    """
 
-    def __init__(self, schema: Schema, earlier: Mapping[str, Schema], more: Mapping[str, Type] | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        earlier: Mapping[str, Schema],
+        more: Mapping[str, Type] | None = None,
+        *,
+        remembered: Mapping[str, Type] | None = None,
+    ) -> None:
         item = {f.name: f.type for f in schema.fields} if schema.kind == "record" else {PAYLOAD: _plain(schema)}
         self._reserved = dict(_TRAVELS)
         for node, of in sorted(earlier.items()):
             fields = {f.name: f.type for f in of.fields} if of.kind == "record" else {PAYLOAD: _plain(of)}
             self._reserved |= {kept_column(node, name): kind for name, kind in fields.items()}
+        self._reserved |= remembered or {}
         self._fields = {TS: LONG, **(more or {}), **item, **{n: t.optional() for n, t in self._reserved.items()}}
         names = {f"c{i}": of for i, of in enumerate(self._fields.values())}
         many = -(-len(self._reserved) // 32)

@@ -8,7 +8,8 @@
 | `each`, `item` or `items` | List, any | the array, and what of it this round is about |
 | `results` | List            | what was collected; arrays in a struct `v`, as lists would be joined |
 | `taken0` … | any            | what was collected and is not in `results` yet |
-| `depth`   | UInt32          | bytes of `@path` before the loop |
+| `depth`   | Int64           | bytes of `@path` before the loop |
+| `home`, `home_key` | Int32, Binary | across topics: the task that it entered in, and its record key there |
 
 In the loop the number of the round stands in `@path` behind what was there before it, 4 bytes big-endian, so that what
 one item becomes in different rounds has different paths. It is taken out where the row leaves.
@@ -19,10 +20,11 @@ from __future__ import annotations
 import orjson
 import polars as pl
 
-from streamflow.model.batch import PATH, Batch, loop_column
-from streamflow.model.types import PAYLOAD, Schema
+from streamflow.model.batch import KEY, PATH, Batch, loop_column
+from streamflow.model.types import PAYLOAD, Schema, Type, polars_dtype, record_of
 from streamflow.operators.explode import index_bytes
 
+HOME, HOME_KEY = "home", "home_key"
 _INDEX_BYTES = 4
 _TAKEN_MAX = 32
 
@@ -30,9 +32,11 @@ _TAKEN_MAX = 32
 class Rounds:
     """The columns of one loop."""
 
-    def __init__(self, loop: str, collects: pl.DataType | None = None) -> None:
-        """`collects`: dtype of what is collected at the end of rounds."""
-        self._loop, self._collects = loop, collects
+    def __init__(self, loop: str, collects: pl.DataType | None = None, *, home: int | None = None) -> None:
+        """`collects`: dtype of what is collected at the end of rounds. `home`: the task, where rows go round across
+        topics: rows that come back together may then be in different rounds.
+        """
+        self._loop, self._collects, self._home = loop, collects, home
         self._prefix = loop_column(loop, "")
 
     def name(self, field: str) -> str:
@@ -41,11 +45,12 @@ class Rounds:
     def entered(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows before their first round."""
         frame = frame.drop([c for c in frame.columns if c.startswith(self._prefix)])
-        index = pl.lit(0, pl.Int64).alias(self.name("index"))
-        if PATH not in frame.columns:
-            return frame.with_columns(index)
-        depth = pl.col(PATH).bin.size().cast(pl.UInt32).alias(self.name("depth"))
-        return frame.with_columns(index, depth)
+        made = [pl.lit(0, pl.Int64).alias(self.name("index"))]
+        if PATH in frame.columns:
+            made.append(pl.col(PATH).bin.size().cast(pl.Int64).alias(self.name("depth")))
+        if self._home is not None:
+            made += [pl.lit(self._home, pl.Int32).alias(self.name(HOME)), pl.col(KEY).alias(self.name(HOME_KEY))]
+        return frame.with_columns(made)
 
     def begun(self, frame: pl.DataFrame, *, first: bool) -> pl.DataFrame:
         """Rows as the body gets them: the round in their paths."""
@@ -69,7 +74,7 @@ class Rounds:
         return frame.drop([c for c in frame.columns if c.startswith(self._prefix)])
 
     # Collected values: each round's in a column of its own, of which some go into the list at once. All rows that come
-    # back together have been round equally often.
+    # back together within a step have been round equally often; across topics each value goes into the list at once.
 
     def nothing_collected(self, frame: pl.DataFrame) -> pl.DataFrame:
         assert self._collects is not None
@@ -80,7 +85,7 @@ class Rounds:
         """`frame` with a value more for each row."""
         taken = self._taken(frame)
         frame = frame.with_columns(values.alias(self.name(f"taken{len(taken)}")))
-        if len(taken) + 1 < _TAKEN_MAX:
+        if self._home is None and len(taken) + 1 < _TAKEN_MAX:
             return frame
         return frame.with_columns(self._folded(frame)).drop(self._taken(frame))
 
@@ -106,6 +111,11 @@ class Rounds:
     @property
     def _wraps(self) -> bool:
         return isinstance(self._collects, pl.List)
+
+
+def collected_element(of: Type) -> Type:
+    """What column `results` is a list of, where values of this type are collected."""
+    return record_of({"v": of.optional()}) if isinstance(polars_dtype(of), pl.List) else of.optional()
 
 
 def with_results(batch: Batch, lists: pl.Series, name: str, schema: Schema) -> tuple[Batch, dict[int, tuple[str, str]]]:

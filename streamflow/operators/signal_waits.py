@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 
 from streamflow.model.batch import EXECUTION, ROW, WM, Batch
-from streamflow.model.types import PAYLOAD, Schema
+from streamflow.model.types import PAYLOAD, Schema, Type
 from streamflow.operators import signals
 from streamflow.operators.alarms import NEVER
 from streamflow.operators.errors import evaluate, fail, join_failed
@@ -47,12 +47,14 @@ class SignalWaitOperator:
     made: Schema
     earlier: Mapping[str, Schema]
     rules: Rules
+    remembered: Mapping[str, Type] = field(default_factory=dict)  # by loops across topics
     _items: KeptRows = field(init=False)
     _early: KeptRows = field(init=False)
     _lists: SignalLists = field(init=False)
 
     def __post_init__(self) -> None:
-        self._items, self._early = KeptRows(self.schema, self.earlier), KeptRows(HEARD, {})
+        self._items = KeptRows(self.schema, self.earlier, remembered=self.remembered)
+        self._early = KeptRows(HEARD, {})
         self._lists = SignalLists()
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:

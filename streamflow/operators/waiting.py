@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from streamflow.model.batch import EXECUTION, ROW, WM, Batch
-from streamflow.model.types import PAYLOAD, Schema
+from streamflow.model.types import PAYLOAD, Schema, Type
 from streamflow.operators.alarms import Alarms
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.execution_rows import PART_BYTES_MAX
@@ -42,11 +42,12 @@ class WaitOperator:
     schema: Schema
     earlier: Mapping[str, Schema]
     relative: bool
+    remembered: Mapping[str, Type] = field(default_factory=dict)  # by loops across topics
     _rows: KeptRows = field(init=False)
     _alarms: Alarms = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rows, self._alarms = KeptRows(self.schema, self.earlier), Alarms(_ROWS)
+        self._rows, self._alarms = KeptRows(self.schema, self.earlier, remembered=self.remembered), Alarms(_ROWS)
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, values, failed = evaluate(inputs["in"], self.projection, self.labels)

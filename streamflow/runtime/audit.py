@@ -295,8 +295,9 @@ def _node(n: NodeCounts, *, may_have_children: bool) -> Iterator[tuple[str, str,
 def _wires(entry: LedgerRecord, plan: StagePlan) -> Iterator[Finding]:
     out: dict[tuple[str, str], int] = defaultdict(int)
     counted = {n.node: n for n in entry.nodes}
+    come_back = {i.node for i in plan.inputs if i.back}
     for s in entry.sources:
-        if s.node not in counted:  # else by port, below
+        if s.node not in counted or s.node in come_back:  # else by port, below
             out[s.node, "out"] += s.rows
     for n in entry.nodes:
         for port, rows in n.ports.items():
@@ -329,8 +330,9 @@ def _sinks(entry: LedgerRecord, plan: StagePlan | None) -> Iterator[Finding]:
     for sink in entry.sinks:
         written[sink.node] += sink.rows + sink.dead_lettered
     made: dict[str, int] = defaultdict(int)
+    nodes = {n.node for n in entry.nodes}
     for s in entry.sources:
-        if s.node in written:
+        if s.node in written and s.node not in nodes:  # what comes back to a loop may be written in its own stage
             made[s.node] += s.rows
     for n in entry.nodes:
         if n.ports or n.node in written:

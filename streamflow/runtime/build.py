@@ -46,6 +46,7 @@ class TaskBuildContext:
     target_partitions: int = 0  # of the topic that the node's rows go to; 0: none
     files_folder: str = ""  # where files are written instead of beside the workflow
     kept: Mapping[str, Schema] = field(default_factory=dict)
+    remembered: Mapping[str, Type] = field(default_factory=dict)
     loops: Mapping[str, Schema] = field(default_factory=dict)  # around it, innermost first
     functions: Functions = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
@@ -174,6 +175,7 @@ def build_graph(
                 target_partitions=targets.get(plan.id, 0),
                 files_folder=files_folder,
                 kept=kept_schemas(topology, plan),
+                remembered=plan.remembered,
                 loops=plan.loops,
                 functions=functions,
                 schemas=topology.schemas,

@@ -119,7 +119,7 @@ class _Shape:
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
-            for entry in stage.inputs:
+            for entry in (i for i in stage.inputs if not i.back):  # those stand where their rows leave
                 kinds.setdefault(entry.node, "trigger")
                 stages.setdefault(entry.node, stage.id)
             for node in stage.nodes:

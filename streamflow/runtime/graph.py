@@ -140,7 +140,7 @@ class Graph:
         self.watch: Watch | None = None  # where executions leave records
         self.endings: Endings | None = None  # the same: which of them are to end
         self.feeds = Feeds.of(stage)  # where rows are on the way to a gather
-        self._within = within_loops(stage.nodes)
+        self._within = within_loops(stage)
         self._leaving = {loop: leaving(loop, stage.nodes) for loop in self._within if loop}
         self.counts = self._no_counts()
 

@@ -38,6 +38,7 @@ def guarded(
     if errors.retry.attempts > 1:
         rule = RetryRule(plan.id, errors.retry, schema, vars)
         if errors.retry.parks:
-            return Parking(operator, rule, port, schema, kept, tells_time="@wm" in stage.needs)
+            tells_time = "@wm" in stage.needs
+            return Parking(operator, rule, port, schema, kept, tells_time=tells_time, remembered=plan.remembered)
         operator = Retrying(operator, rule, pause)
     return operator if errors.breaker is None else Breaking(operator, errors.breaker, plan.id)

@@ -8,18 +8,24 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from streamflow.model.batch import PATH, ROW, Batch, loop_column
-from streamflow.topology.plan import NodePlan
+from streamflow.topology.plan import NodePlan, StagePlan
 
 BACK_PORT = "back"  # of a loop
 
 
-def within_loops(nodes: Sequence[NodePlan]) -> Mapping[str, tuple[NodePlan, ...]]:
-    """Nodes by the loop in whose body they are, not counting those of loops inside; "": those that are in none."""
+def within_loops(stage: StagePlan) -> Mapping[str, tuple[NodePlan, ...]]:
+    """Nodes by the loop in whose body they are, not counting those of loops inside; "": those that are in none.
+
+    Of loops that go round within a step: where rows come back by a topic, a round ends with the step.
+    """
+    entered = {i.node for i in stage.inputs}
+    steps = {n.id for n in stage.nodes if any(w.node not in entered for w in n.wires.get(BACK_PORT, ()))}
     found: dict[str, list[NodePlan]] = {"": []}
-    for plan in nodes:
-        for loop in plan.loops:
+    for plan in stage.nodes:
+        around = [loop for loop in plan.loops if loop in steps]
+        for loop in around:
             found.setdefault(loop, [])
-        found[next(iter(plan.loops), "")].append(plan)
+        found[next(iter(around), "")].append(plan)
     return {loop: tuple(plans) for loop, plans in found.items()}
 
 

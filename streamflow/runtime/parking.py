@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from streamflow.model.batch import EXECUTION, KEY, POSITION, ROW, WM, Batch
-from streamflow.model.types import LONG, PAYLOAD, Schema
+from streamflow.model.types import LONG, PAYLOAD, Schema, Type
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.waiting import over_among
@@ -58,9 +58,10 @@ class Parking:
         earlier: Mapping[str, Schema],
         *,
         tells_time: bool,
+        remembered: Mapping[str, Type] | None = None,
     ) -> None:
         self._inner, self._rule, self._port, self._schema = inner, rule, port, schema
-        self._rows = KeptRows(schema, earlier, {POSITION: LONG.optional()})
+        self._rows = KeptRows(schema, earlier, {POSITION: LONG.optional()}, remembered=remembered)
         self._tells_time = tells_time
         self._parked: ParkedItems | None = None
 

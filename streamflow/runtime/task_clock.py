@@ -154,6 +154,7 @@ def make_clock(
                 idle_after_ms=plan.idle_after_ms,
                 by_clock=plan.by_clock,
                 upstream=upstream.get(plan.topic, ()) if plan.internal else (),
+                back=plan.back,
                 ends=plan.internal and plan.topic not in upstream,
             )
             for at, plan in inputs.items()
@@ -168,7 +169,7 @@ def _leads_to_several(stage: StagePlan, topology: Topology) -> bool:
     while ahead:
         told = {sink.topic for sink in ahead.pop().sinks if sink.watermarks}
         readers = [s for s in topology.stages if any(i.internal and i.topic in told for i in s.inputs)]
-        if any(len(reader.inputs) > 1 for reader in readers):
+        if any(sum(not i.back for i in reader.inputs) > 1 for reader in readers):
             return True
         ahead += [reader for reader in readers if reader.id not in seen]
         seen |= {reader.id for reader in readers}

@@ -48,7 +48,11 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
     fixed = set(counts)
     for stage in topology.stages:  # in order of flow: inputs of a stage are known before its outputs
         counts |= _level(stage, counts, fixed)
-        width = stage_width(stage, counts)
+        # Rows come back to the task of a loop that they entered in: as many as the other inputs make.
+        come_back = [i.topic for i in stage.inputs if i.back]
+        width = stage_width(stage, {**dict.fromkeys(come_back, 0), **counts})
+        for name in come_back:
+            counts.setdefault(name, width)
         own = {stage.ledger, stage.journal, *(s.changelog for s in stage.stores)}
         for name in (*(s.topic for s in stage.sinks), *sorted(own)):
             if name:

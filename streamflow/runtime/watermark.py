@@ -121,7 +121,9 @@ def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _T
     count = len(step.ts)
     order = np.arange(count) if step.order is None else step.order.to_numpy().astype(np.int64)
     own, tasks, busy = before.watermark_ms, before.tasks, before.busy
-    if rule.upstream:
+    if rule.back:
+        at, value, by_row = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
+    elif rule.upstream:
         at, value, tasks, busy = _marked(before, step, order)
         by_row = np.zeros(len(at), np.bool_)
     else:

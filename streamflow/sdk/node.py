@@ -236,6 +236,11 @@ class BuildContext(Protocol):
         """Schemas of earlier nodes of which rows may carry fields, in columns `@nodes.<id>.<field>`."""
         ...
 
+    @property
+    def remembered(self) -> Mapping[str, Type]:
+        """What loops across topics remember of rows here, by column `@loop.<id>.<field>`."""
+        ...
+
     def output_path(self, path: str) -> Path:
         """Where a node writes the file that its parameters call `path`: beside the workflow file; in a replay, which
         may not touch what the first run wrote, in a folder of its own.
@@ -461,6 +466,18 @@ class Repeats(Protocol):
 
     def round_schema(self, ctx: SchemaContext) -> Schema:
         """What `loop` is in the body: a record."""
+        ...
+
+    def crosses_topics(self) -> bool:
+        """Whether rows come back by a topic, as it was written."""
+        ...
+
+    def across(self) -> Node:
+        """The same loop, whose rows come back by a topic."""
+        ...
+
+    def remembered(self, ctx: SchemaContext) -> Schemas:
+        """All that it remembers of a row that goes round across topics, by field."""
         ...
 
 

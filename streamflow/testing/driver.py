@@ -5,6 +5,7 @@ Stages are chained in memory: what one writes to an internal topic enters the ne
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -62,6 +63,7 @@ class TopologyDriver:
         self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
         self._clocks: dict[str, SourceWatermark] = {}  # by trigger
         self._times: dict[str, dict[str, int]] = {}  # watermark of each input, by stage
+        self._coming_back: deque[tuple[StagePlan, InputPlan, pl.DataFrame]] = deque()  # to loops, by topics
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -122,6 +124,7 @@ class TopologyDriver:
                 self._fill(graph, entry, frame)
         if stage is not None:
             self._seed(stage, entry, frame)
+        self._go_round()
         if end:
             del self._started[trigger]
             if stage is not None and entry.extent != "item":
@@ -155,6 +158,7 @@ class TopologyDriver:
             stage = self.topology.stage(stage_id)
             self.clock.watermark_ms = self._least(stage)
             self._flow(stage, self._graphs[stage_id].wake(), self.clock.watermark_ms)
+            self._go_round()
         self.clock.now_ms = self.clock.now_ms if end_ms is None else end_ms
 
     def wake(self, now_ms: int) -> None:
@@ -163,6 +167,7 @@ class TopologyDriver:
         for stage_id, graph in self._graphs.items():
             while (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
                 self._flow(self.topology.stage(stage_id), graph.wake(), self.clock.watermark_ms)
+                self._go_round()
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""
@@ -229,8 +234,10 @@ class TopologyDriver:
         frame = frame.with_columns(**kept_columns(entry.node, entry.keep))
         for at in range(0, frame.height, self._step_rows):
             part = frame.slice(at, self._step_rows)
-            marks = part[WM].to_list()
-            if stage.timed:  # elsewhere nothing tells what arrived at other inputs before
+            if entry.back:  # event time does not come by it
+                part = part.with_columns(pl.lit(self._least(stage), dtype=pl.Int64).alias(WM))
+            marks = part[WM].to_list() if WM in part.columns else [self._least(stage)]
+            if stage.timed and not entry.back:  # elsewhere nothing tells what arrived at other inputs before
                 marks = [self._time(stage, entry, ms) for ms in marks]
                 part = part.with_columns(pl.Series(WM, marks, dtype=pl.Int64))
             part = part.drop(ROW, strict=False).with_row_index(ROW)
@@ -248,8 +255,11 @@ class TopologyDriver:
     def _least(self, stage: StagePlan) -> int:
         """The stage's watermark now. Signals have no part in it where there is anything else."""
         known = self._times.get(stage.id, {})
-        items = [known[i.node] for i in stage.inputs if i.node in known and i.schema not in (SIGNAL, HEARD)]
-        return min(items or known.values(), default=NO_WATERMARK)
+        of_loops = [i.node for i in stage.inputs if i.back]
+        items = [
+            known[i.node] for i in stage.inputs if i.node in known and not i.back and i.schema not in (SIGNAL, HEARD)
+        ]
+        return min(items or (ms for node, ms in known.items() if node not in of_loops), default=NO_WATERMARK)
 
     def _advance(self, stage: StagePlan, entry: InputPlan, watermark_ms: int) -> None:
         """An input's event time has gone on without rows."""
@@ -266,10 +276,18 @@ class TopologyDriver:
                 continue
             following, entry = self._entry(sink.wire.node)
             for batch in out.records.get(sink.wire.node, []):
-                self._seed(following, entry, batch.frame)
+                if entry.back:
+                    self._coming_back.append((following, entry, batch.frame))
+                else:
+                    self._seed(following, entry, batch.frame)
             if sink.watermarks:
                 behind_ms = self._graphs[stage.id].behind_ms(sink.wire.node)
                 self._advance(following, entry, held_back(watermark_ms, behind_ms))
+
+    def _go_round(self) -> None:
+        """Rows that came to the ends of rounds go on, until all of them wait or have left their loops."""
+        while self._coming_back:
+            self._seed(*self._coming_back.popleft())
 
     def _end(self, stage: StagePlan, execution: str) -> None:
         self._flow(stage, self._graphs[stage.id].end(execution), self.clock.watermark_ms)

@@ -121,6 +121,10 @@ class KitBuild:
     findings: list[Diagnostic] = field(default_factory=list)
 
     @property
+    def remembered(self) -> Schemas:
+        return {}
+
+    @property
     def kept(self) -> Schemas:
         return self.nodes
 

@@ -75,6 +75,7 @@ class InputPlan:
     idle_after_ms: int | None = None  # without records for so long, time does not wait for it; None: it always does
     extent: Extent = "item"
     start: Literal["earliest", "latest"] = "earliest"
+    back: bool = False  # its rows come back to a loop of the stage: event time does not wait for them
     internal: bool = False  # the topic is ours: markers may occur, lineage comes from the envelope
     keep: tuple[str, ...] = ()  # fields of the items kept as @nodes.<node>.<field>, as NodePlan.keep
     gone: Schema | None = None  # records without value leave by port `gone`, as items of this one field; None: no item
@@ -107,6 +108,7 @@ class NodePlan:
     stores: tuple[str, ...] = ()
     loops: Mapping[str, Schema] = field(default_factory=dict)  # in whose bodies it is, innermost first
     lasting: bool = False  # its rows go on when their execution is ended from outside
+    remembered: Mapping[str, Type] = field(default_factory=dict)  # by column, of the loops around across topics
     table: str = ""  # the global table that it looks into: node id of one of the stage's `tables`
 
 

@@ -69,6 +69,7 @@ def _outer_links(topology: Topology, stages: dict[str, Stage], topics: dict[str,
                     target=f"stage:{stage.id}",
                     leaves=middle,
                     enters=drawn.entry_height(entry.node),
+                    back=entry.back,
                 )
         for table in stage.tables:
             yield Link(

@@ -101,13 +101,25 @@ class Shared:
         """Also what the other members run: their positions are on the log."""
         if self._claim.generation < 0:
             return False
+        read = await self._all_read(fleet)
+        if read is None or not any(i.back for stage in self._topology.stages for i in stage.inputs):
+            return read is not None
+        # Rows that go round may have been behind whoever looks: nothing moves if nothing has between two looks.
+        return read == await self._all_read(fleet)
+
+    async def _all_read(self, fleet: Fleet) -> Mapping[tuple[str, TopicPartition], int] | None:
+        """How far all tasks have read, if that is everything; else None."""
+        read: dict[tuple[str, TopicPartition], int] = {}
         for stage in self._topology.stages:
             for partition in range(fleet.width(stage)):
-                if await self._behind(stage.id, partition):
-                    return False
-        return True
+                ends = await self._ends(stage.id, partition)
+                if ends is None:
+                    return None
+                read |= {(stage.id, at): end for at, end in ends.items()}
+        return read
 
-    async def _behind(self, stage_id: str, partition: int) -> bool:
+    async def _ends(self, stage_id: str, partition: int) -> Mapping[TopicPartition, int] | None:
+        """The ends of a task's inputs; None where it has not read up to there."""
         stage = self._topology.stage(stage_id)
         wanted = [TopicPartition(i.topic, partition) for i in stage.inputs if not i.source]
         wanted = [at for at in wanted if partition < self._partitions(at.topic)]
@@ -116,11 +128,12 @@ class Shared:
             topic = table.input.topic
             wanted += [TopicPartition(topic, p) for p in range(partition, self._partitions(topic), width)]
         committed = await self._log.committed(stage.group(self._topology.workflow), wanted)
+        ends: dict[TopicPartition, int] = {}
         for at in wanted:
-            start, end = await self._log.offsets(at)
-            if (committed[at].offset if at in committed else start) < end:
-                return True
-        return False
+            start, ends[at] = await self._log.offsets(at)
+            if (committed[at].offset if at in committed else start) < ends[at]:
+                return None
+        return ends
 
     def _partitions(self, topic: str) -> int:
         assert self._fleet is not None

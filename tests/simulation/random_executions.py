@@ -132,11 +132,47 @@ def _node(drawn: Drawn, number: int) -> None:
             more = [drawn.take()] if len(drawn.ports) > 1 else []
             drawn.add(name, "type: merge, mode: append", "out", feeds=list(dict.fromkeys([source, *more])))
         case "loop":
-            drawn.add(name, f"type: loop, mode: for, times: long(n) % {a}", feeds=[source])
-            body = "type: set, fields: {n: long(n) + 1, odd: 10 // (long(n) % 7)}"
-            drawn.add(f"{name}b", body, feeds=[f"{name}.body"])
-            drawn.wires.append(f"{name}b -> {name}.back")
-            drawn.ports.append(f"{name}.done")
+            _loop(drawn, name, source, depth=0)
+
+
+def _loop(drawn: Drawn, name: str, source: str, *, depth: int) -> None:
+    """A loop; what its body holds decides whether it goes round within a step or across topics."""
+    choose = drawn.choose
+    a = choose.randint(2, 4)
+    mode = choose.choice(
+        [
+            f"mode: for, times: long(n) % {a}, collect: long(n)",
+            f"mode: do-while, when: long(n) % {a} != 0, limit: 4, break_if: loop.index == {a}",
+            "mode: for-each, each: tags, collect: loop.item",
+        ]
+    )
+    own = ", commit_rounds: true" if choose.random() < 0.2 else ""
+    drawn.add(name, f"type: loop, {mode}{own}", feeds=[source])
+    at, body = f"{name}.body", "type: set, fields: {n: long(n) + 1 + loop.index, odd: 10 // (long(n) % 7)}"
+    for i in range(choose.randint(0, 3)):
+        step = f"{name}s{i}"
+        match choose.choice(("wait", "repartition", "filter", "branch", "parked", "loop" if depth < 1 else "wait")):
+            case "wait":
+                drawn.add(step, "type: wait, for: 'long(n) % 3 * 700'", feeds=[at])
+            case "repartition":
+                drawn.add(step, f"type: repartition, key: string(long(n) % {a})", feeds=[at])
+            case "filter":
+                drawn.add(step, "type: filter, when: long(n) % 5 != 4", feeds=[at])
+            case "branch":  # some leave the loop in the middle of a round
+                drawn.add(step, "type: if, when: long(n) % 6 != 5", feeds=[at])
+                drawn.ports.append(f"{step}.false")
+                step += ".true"
+            case "parked":
+                retry = "retry: {attempts: 2, delay: 500ms, mode: park}"
+                drawn.add(step, f"type: set, fields: {{m: 100 // (long(n) % 5 + loop.index)}}, {retry}", feeds=[at])
+            case "loop":
+                _loop(drawn, step, at, depth=depth + 1)
+                step += ".done"
+                drawn.ports.remove(step)
+        at = step
+    drawn.add(f"{name}b", body, feeds=[at])
+    drawn.wires.append(f"{name}b -> {name}.back")
+    drawn.ports.append(f"{name}.done")
 
 
 def _failing(drawn: Drawn, name: str, source: str, a: int, b: int) -> None:
