@@ -31,6 +31,7 @@ from streamflow.nodes.repartition import Repartition
 from streamflow.nodes.resume_token import ResumeToken
 from streamflow.nodes.set import Set
 from streamflow.nodes.signal_wait import HearSignals, LostSignals, ReadSignals, SignalWait
+from streamflow.nodes.slots import HoldSlots, ReadEnds, Slots
 from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
@@ -75,6 +76,7 @@ BUILTIN: tuple[type[Node], ...] = (
     ResumeToken,
     Return,
     Set,
+    Slots,
     Sort,
     Split,
     StopAndError,
@@ -103,6 +105,8 @@ PARTS: tuple[type[Node], ...] = (
     HearSignals,
     SignalWait,
     LostSignals,
+    ReadEnds,
+    HoldSlots,
     SubFlowEntry,
     SubFlowErrors,
 )

@@ -29,6 +29,7 @@ class TimeRule:
     by_clock: bool = False  # its rows have the time at which they are read, and time goes on without them
     upstream: tuple[int, ...] = ()
     ends: bool = False  # of a source: it says END_OF_TIME whenever it has no more
+    aside: bool = False  # it has no part in event time
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +115,6 @@ def start(rules: Sequence[TimeRule]) -> TaskTime:
 
 
 def start_input(rule: TimeRule) -> InputTime:
+    if rule.aside:
+        return InputTime(watermark_ms=END_OF_TIME)  # never the least
     return InputTime(tasks=dict.fromkeys(rule.upstream, NO_WATERMARK), busy=frozenset(rule.upstream))

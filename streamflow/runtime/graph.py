@@ -26,7 +26,17 @@ from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
-from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed, Waits
+from streamflow.sdk.operator import (
+    Bounds,
+    Commits,
+    Context,
+    EndsExecutions,
+    Operator,
+    Result,
+    StepTimes,
+    Timed,
+    Waits,
+)
 from streamflow.sdk.state import TransactionalStore
 from streamflow.topology.failures import ONWARD_PORT, PARKING_FULL
 from streamflow.topology.plan import NodePlan, StagePlan
@@ -98,6 +108,7 @@ class Graph:
         self._behind, self._kept = behind or {}, kept or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
         self._waits: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
+        self._bounds: dict[str, Bounds] = {i: o for i, o in operators.items() if isinstance(o, Bounds)}
         self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._passing = {
@@ -151,6 +162,20 @@ class Graph:
         """The earliest wall time at which an operator has something to do; None: none waits."""
         due = (operator.due_ms(self._contexts[node]) for node, operator in self._waits.items())
         return min((ms for ms in due if ms is not None), default=None)
+
+    def room(self) -> Mapping[str, int]:
+        """By input of the stage, how many rows may come in for now, where that is bounded."""
+        found: dict[str, int] = {}
+        for plan in self._stage.nodes if self._bounds else ():
+            if plan.id in self._bounds:
+                for port, rows in self._bounds[plan.id].room(self._contexts[plan.id]).items():
+                    for wire in plan.wires.get(port, ()):
+                        found[wire.node] = min(rows, found.get(wire.node, rows))
+        return found
+
+    def goes_on_by_itself(self) -> bool:
+        """Whether what waits in operators goes on by the clock soon."""
+        return any(operator.goes_on_by_itself(self._contexts[node]) for node, operator in self._bounds.items())
 
     def wake(self) -> StepOutput:
         """Operators for which it is time, by the clock of their contexts, act."""

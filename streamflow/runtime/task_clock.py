@@ -155,6 +155,7 @@ def make_clock(
                 by_clock=plan.by_clock,
                 upstream=upstream.get(plan.topic, ()) if plan.internal else (),
                 ends=plan.internal and plan.topic not in upstream,
+                aside=plan.aside,
             )
             for at, plan in inputs.items()
         },
