@@ -28,6 +28,8 @@ COMPENSATION = "SF241"
 LOOP_BODY = "SF242"
 LOOP_SCHEMA = "SF243"
 SUB_FLOW = "SF244"
+SLOTS = "SF264"
+LATE_BEHIND_SLOTS = "SF265"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -55,5 +57,7 @@ CODES: dict[str, str] = {
     GLOBAL_TABLE: "A global table is read from one topic, and only looked into.",
     LOOP_BODY: "A loop needs a body that can be run within a step, and that rows enter through it alone.",
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
+    SLOTS: "Slots are for executions that come through as one item each, and are told of.",
+    LATE_BEHIND_SLOTS: "Event time does not wait for executions that wait for a slot (a warning).",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
 }

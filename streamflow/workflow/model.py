@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnError, RetryPolicy, RunPolicy
+from streamflow.nodes.slots import Slots
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -91,6 +92,7 @@ class WorkflowPolicies:
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
     partitions: int = 4  # of user topics that have to be created
+    slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
