@@ -2,6 +2,7 @@
 
 resolve      document -> graph of built nodes; disabled nodes, conditions and fallbacks spelt out
 subflows     nodes that stand for other files become the nodes of these
+slots        slots that the policies ask for; all of them checked
 loops        bodies of loops can be run, within a step or across topics
 expand       nodes that stand for several become these
 global_tables  wires from tables that every task has become references
@@ -37,6 +38,7 @@ from streamflow.compiler.name_topics import name_topics
 from streamflow.compiler.partition import partition
 from streamflow.compiler.resolve import resolve
 from streamflow.compiler.schemas import SchemaLoader
+from streamflow.compiler.slots import check_slots, put_slots
 from streamflow.compiler.subflows import include, with_users
 from streamflow.compiler.typecheck import typecheck
 from streamflow.sdk.places import Diagnostic
@@ -57,6 +59,8 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     included = include(graph, document, registry)
     graph, document = included.graph, replace(document, vars={**document.vars, **included.vars})
     findings += included.findings
+    graph, found = put_slots(graph, document.policies, document.place)
+    findings += found
     graph, found = check_loops(graph)
     findings += found
     graph, found = refer_to_global_tables(expand(graph))
@@ -69,7 +73,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     findings += [f for f in found if f not in findings]
     graph = meet(graph, registry)
     reach, found = extents(graph)
-    findings += found
+    findings += [*found, *check_slots(graph, reach, document.policies)]
     typed, found = typecheck(
         graph, reach, loader, vars=document.vars, functions=document.functions, workflow=document.name
     )

@@ -14,7 +14,8 @@ from streamflow.compiler.partition import lying_alike
 from streamflow.model.policies import Executions
 from streamflow.model.types import Schema
 from streamflow.nodes.gather import GatherSend
-from streamflow.sdk.node import Store
+from streamflow.nodes.slots import HoldSlots
+from streamflow.sdk.node import Node, Store
 from streamflow.sdk.params import to_json
 from streamflow.topology.plan import (
     FeedPlan,
@@ -131,6 +132,10 @@ class _Assembler:
         keep = self.envelopes.keep.get(node, ())
         if types.read is not None:
             read = types.read
+            if read.aside:
+                return InputPlan(
+                    node=node, topic=read.topic, schema=read.schema, codec=self.topics[read.topic].codec, aside=True
+                )
             return InputPlan(
                 node=node,
                 topic=read.topic,
@@ -186,7 +191,7 @@ class _Assembler:
         return NodePlan(
             id=node_id,
             kind=node.kind,
-            params=to_json(node.node),
+            params=to_json(self._knowing(node)),
             inputs={p: types.inputs[p] for p in (*ordered, *(p for p in types.inputs if p not in ordered))},
             outputs={
                 port: schema
@@ -204,6 +209,14 @@ class _Assembler:
             remembered=types.remembered,
             table=self.typed.graph.references.get(node_id, ""),
         )
+
+    def _knowing(self, node: GraphNode) -> Node:
+        """The node, told of stages where it has to know them."""
+        if not isinstance(node.node, HoldSlots):
+            return node.node
+        below = self.typed.graph.descendants(node.id)
+        stages = [g for g in self.groups.stages if node.id not in g.nodes and below.intersection(g.nodes)]
+        return node.node.knowing([g.id for g in stages])
 
     def _sink(self, node_id: str, *, rekeyed: bool) -> SinkPlan | None:
         node, types = self._graph_node(node_id), self.typed.types[node_id]

@@ -29,6 +29,8 @@ ENDINGS = "SF247"
 LOOP_BODY = "SF242"
 LOOP_SCHEMA = "SF243"
 SUB_FLOW = "SF244"
+SLOTS = "SF264"
+LATE_BEHIND_SLOTS = "SF265"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -57,5 +59,7 @@ CODES: dict[str, str] = {
     LOOP_BODY: "A loop needs a body that gives back what it was sent, and that rows enter through it alone.",
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
     ENDINGS: "Executions can be ended, and what they did undone, where account is kept of them and of their steps.",
+    SLOTS: "Slots are for executions that come through as one item each, and are told of.",
+    LATE_BEHIND_SLOTS: "Event time does not wait for executions that wait for a slot (a warning).",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
 }

@@ -34,6 +34,9 @@ def expand(graph: Graph) -> Graph:
                 edge = replace(edge, target=ids[part_name], target_port=port)
             if edge.source == node.id and edge.port == ERROR_PORT:
                 edge = replace(edge, source=ids[parts.failing])
+            elif edge.source == node.id and edge.port in parts.outputs:
+                part_name, port = parts.outputs[edge.port]
+                edge = replace(edge, source=ids[part_name], port=port)
             moved.append(edge)
         edges = moved + [
             Edge(source=ids[a], port=port, target=ids[b], target_port=to, place=node.place)

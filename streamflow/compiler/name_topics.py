@@ -116,7 +116,7 @@ class _Namer:
     def user_topics(self) -> None:
         for node_id, types in self.typed.types.items():
             node = self.typed.graph.nodes[node_id]
-            if types.read is not None:
+            if types.read is not None and not types.read.aside:
                 read = types.read
                 partitions = getattr(node.node, "partitions", None)
                 self.add(
@@ -215,7 +215,7 @@ class _Namer:
                 kind="executions",
                 codec=CodecSpec(format="avro", framing="raw", schema=EXECUTION),
                 why=f"What became of {which}, by stage and step, for `executions` (schemas/execution.avsc).",
-                partitions=policies.partitions,
+                partitions=1 if self._is_read_aside() else policies.partitions,
                 config={**KEPT, "retention.ms": kept_ms},
             ),
             None,
@@ -245,6 +245,10 @@ class _Namer:
                 ),
                 None,
             )
+
+    def _is_read_aside(self) -> bool:
+        """Whether a task of the workflow itself hears of executions: of all of them."""
+        return any(types.read is not None and types.read.aside for types in self.typed.types.values())
 
     def _trigger(self, trigger: GraphNode) -> TopicPlan:
         return TopicPlan(

@@ -211,7 +211,7 @@ def _spread_otherwise(graph: Graph, node: str) -> GraphNode | None:
     """The repartition that rows come from, with nothing between that works on them, if it does not go by key."""
     here = graph.nodes[node]
     if here.repartitions:
-        return None if _by_key(here) else here
+        return None if _by_key(here) or not here.is_written else here
     if not _passes_on(here):
         return None
     return next((s for e in graph.into(node) if (s := _spread_otherwise(graph, e.source)) is not None), None)

@@ -34,6 +34,7 @@ from streamflow.nodes.repartition import Repartition
 from streamflow.nodes.resume_token import ResumeToken
 from streamflow.nodes.set import Set
 from streamflow.nodes.signal_wait import HearSignals, LostSignals, ReadSignals, SignalWait
+from streamflow.nodes.slots import HoldSlots, ReadEnds, Slots
 from streamflow.nodes.sort import Sort
 from streamflow.nodes.split import Split
 from streamflow.nodes.stop_and_error import StopAndError
@@ -78,6 +79,7 @@ BUILTIN: tuple[type[Node], ...] = (
     ResumeToken,
     Return,
     Set,
+    Slots,
     Sort,
     Split,
     StopAndError,
@@ -110,6 +112,8 @@ PARTS: tuple[type[Node], ...] = (
     HearSignals,
     SignalWait,
     LostSignals,
+    ReadEnds,
+    HoldSlots,
     SubFlowEntry,
     SubFlowErrors,
 )

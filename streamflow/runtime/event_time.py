@@ -30,6 +30,7 @@ class TimeRule:
     upstream: tuple[int, ...] = ()
     back: bool = False  # its rows come back to a loop of this stage: it has no time of its own, and is never waited for
     ends: bool = False  # of a source: it says END_OF_TIME whenever it has no more
+    aside: bool = False  # it has no part in event time
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +116,7 @@ def start(rules: Sequence[TimeRule]) -> TaskTime:
 
 
 def start_input(rule: TimeRule) -> InputTime:
+    if rule.aside:
+        return InputTime(watermark_ms=END_OF_TIME)  # never the least
     tasks = () if rule.back else rule.upstream
     return InputTime(idle=rule.back, tasks=dict.fromkeys(tasks, NO_WATERMARK), busy=frozenset(tasks))

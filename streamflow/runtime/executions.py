@@ -28,7 +28,8 @@ class Watch:
         self._errors_only, self._samples, self._redact = stage.tracked == "errors", stage.samples, stage.redact
         self._of_rows = not stage.stores and not any(isinstance(o, Timed) for o in operators.values())
         self.triggers = triggers
-        self._topics = {i.node: i.topic for i in stage.inputs if i.node not in triggers}
+        self._topics = {i.node: i.topic for i in stage.inputs if i.node not in triggers and not i.aside}
+        self._aside = frozenset(i.node for i in stage.inputs if i.aside)
         self._sinks = {s.wire.node: s.topic for s in stage.sinks if s.kind == "repartition"}
         self.own = self._of_rows and not self._topics and all(i.extent == "item" for i in stage.inputs)
         self.bounded = any(i.extent != "item" for i in stage.inputs)
@@ -44,7 +45,7 @@ class Watch:
 
     def entered(self, rows: Mapping[str, Batch]) -> None:
         """Rows enter the stage, by the node whose output they are."""
-        some = {node: batch for node, batch in rows.items() if len(batch)}
+        some = {node: batch for node, batch in rows.items() if len(batch) and node not in self._aside}
         self._noted.entered += [(node, self._who(batch, ids=True)) for node, batch in some.items()]
         if self._samples:
             self._noted.samples += [(node, "out", self._who(b, ids=True), b) for node, b in some.items()]
@@ -55,11 +56,16 @@ class Watch:
 
     def ran(self, plan: NodePlan, inputs: Mapping[str, Batch], result: Result) -> None:
         """A node was given rows, or gave rows out of its state (no `inputs`)."""
+        heard = 0  # rows that tell of executions are nobody's
+        for port in [p for p in inputs if self._aside.intersection(w.node for w in plan.wires[p])]:
+            heard += len(inputs[port])
+            inputs = {p: batch for p, batch in inputs.items() if p != port}
         outputs = tuple(self._who(batch) for batch in result.outputs.values() if len(batch))
         failed = None if result.failed is None or not len(result.failed) else self._who(result.failed)
         if inputs or outputs or failed is not None:
             taken = tuple(self._who(batch) for batch in inputs.values())
-            note = Ran(plan.id, taken, outputs, failed, result.filtered, result.absorbed, result.emitted)
+            filtered = result.filtered - heard
+            note = Ran(plan.id, taken, outputs, failed, filtered, result.absorbed, result.emitted)
             self._noted.ran.append(note)
             if self._samples:
                 shown = {**result.outputs, **({} if failed is None else {"error": result.failed})}

@@ -41,6 +41,7 @@ from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import (
     CANCELLED,
+    Bounds,
     Commits,
     Context,
     EndsExecutions,
@@ -128,6 +129,7 @@ class Graph:
         self._waits: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
         lasting = {n.id for n in stage.nodes if n.lasting}
         self._holds = {i: o for i, o in operators.items() if isinstance(o, Holds) and i not in lasting}
+        self._bounds: dict[str, Bounds] = {i: o for i, o in operators.items() if isinstance(o, Bounds)}
         self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._undone = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == ENDED_PORT}
@@ -196,6 +198,20 @@ class Graph:
             return 0
         due = (operator.due_ms(self._contexts[node]) for node, operator in self._waits.items())
         return min((ms for ms in due if ms is not None), default=None)
+
+    def room(self) -> Mapping[str, int]:
+        """By input of the stage, how many rows may come in for now, where that is bounded."""
+        found: dict[str, int] = {}
+        for plan in self._stage.nodes if self._bounds else ():
+            if plan.id in self._bounds:
+                for port, rows in self._bounds[plan.id].room(self._contexts[plan.id]).items():
+                    for wire in plan.wires.get(port, ()):
+                        found[wire.node] = min(rows, found.get(wire.node, rows))
+        return found
+
+    def goes_on_by_itself(self) -> bool:
+        """Whether what waits in operators goes on by the clock soon."""
+        return any(operator.goes_on_by_itself(self._contexts[node]) for node, operator in self._bounds.items())
 
     def wake(self) -> StepOutput:
         """Operators for which it is time, by the clock of their contexts, act; and what is held of executions that are

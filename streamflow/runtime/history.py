@@ -42,7 +42,7 @@ class History:
     ) -> History:
         """For a task, and set to watch its graph."""
         kinds = {t.name: t.kind for t in topology.topics}
-        triggers = frozenset(i.node for i in stage.inputs if kinds.get(i.topic) != "repartition")
+        triggers = frozenset(i.node for i in stage.inputs if kinds.get(i.topic) != "repartition" and not i.aside)
         graph.watch = watch = Watch(stage, {n.id: graph.operator(n.id) for n in stage.nodes}, triggers)
         topic = topics[stage.executions]
         writer = ExecutionWriter(

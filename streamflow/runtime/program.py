@@ -107,8 +107,9 @@ class TaskProgram:
             if plan.gone is not None and not plan.internal:
                 wanted |= {GONE, KEY, TS}
             self._decoders[plan.node] = decoder(
-                _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal
-            )
+                _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal,
+                columns=[f.name for f in plan.schema.fields] if plan.aside else None,
+            )  # fmt: skip
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
         kinds = {t.name: t.kind for t in topology.topics}
         # Triggers whose items are executions, which dead letters have to name where these can be recovered.
@@ -197,7 +198,12 @@ class TaskProgram:
 
         Where one of them goes by the clock, that is the order in which they come.
         """
-        return len(self.inputs) > 1 and self.time is not None and not self.time.by_clock
+        several = sum(not plan.aside for plan in self.inputs.values()) > 1
+        return several and self.time is not None and not self.time.by_clock
+
+    def room(self, at: TopicPartition) -> int | None:
+        """How many records of an input may be taken for now; None: any number."""
+        return self.graph.room().get(self.inputs[at].node)
 
     def taken_ms(self) -> dict[TopicPartition, int]:
         """By input, the greatest event time of the rows that were taken."""

@@ -127,6 +127,8 @@ class Task:
         self._buffers = Buffers(list(program.inputs))
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
+        self._closed: frozenset[TopicPartition] = frozenset()  # inputs of which nothing more is taken for now
+        self._goes_on = False  # by the clock, soon
         self._going_back = False  # positions are not yet those of the log again
         self._broke_at = -1  # commits there were when state on disk was found to be broken
         self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
@@ -149,7 +151,8 @@ class Task:
     @property
     def has_pending(self) -> bool:
         """Whether something that was read waits for its turn or its commit, or is about to be read again."""
-        return self._going_back or bool(self._pending.steps) or bool(self._buffers)
+        waits = self._going_back or bool(self._pending.steps) or bool(self._buffers)
+        return waits or self._goes_on
 
     async def start(self) -> None:
         """Take over: fence the predecessor, read committed offsets, restore stores, settle outside effects."""
@@ -195,6 +198,7 @@ class Task:
             await self._read_tables()
         self._going_back = False
         await self._in_thread(self._after_commit)
+        self._look_within()
 
     async def _read_tables(self) -> None:
         """Global tables from the beginning of their topics to the end."""
@@ -268,6 +272,8 @@ class Task:
             # two inputs that send each other back would never come to an end.
             if self._stop_at is not None and (at != self._stop_at[0] or self.positions[at] >= self._stop_at[1]):
                 continue
+            if self._stop_at is None and at in self._closed:
+                continue
             if batches := await self._look(at):
                 self._turn = (self._turn + i + 1) % len(inputs)
                 return {at: batches}
@@ -294,6 +300,17 @@ class Task:
         """Process what was fetched last, and commit when it is time. False: there was nothing."""
         if self.halted is not None:
             return False
+        moved = await self._take_or_recover(fetched)
+        self._look_within()
+        return moved
+
+    def _look_within(self) -> None:
+        """How operators stand that keep rows waiting; asked between steps, since others ask at any time."""
+        program = self._program
+        self._closed = frozenset(at for at in program.inputs if program.room(at) == 0)
+        self._goes_on = program.graph.goes_on_by_itself()
+
+    async def _take_or_recover(self, fetched: Fetched | None) -> bool:
         try:
             return await self._take(fetched)
         except (CommitUnknown, StateBroken) as error:
@@ -369,6 +386,11 @@ class Task:
         if not self._merges:
             ((at, batches),) = fetched.items()
             limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
+            room = self._program.room(at) if self._stop_at is None else None
+            if room is not None:
+                if room == 0:
+                    return False  # what woke before took it
+                limit = min(self.positions[at] + room, limit or self.positions[at] + room)
             await self.process({at: batches}, until={at: limit}, now_ms=now_ms)
             return True
         more = {at: self._may_bring(at, now_ms) for at in self._program.inputs}
@@ -635,6 +657,8 @@ class Task:
         behind = 0
         tables = {at: self._tables.positions[at] for at in self._tables.counting}  # the rest is that of other tasks
         for at, position in (*self.positions.items(), *tables.items(), *self._again.positions.items()):
+            if at in self._closed:
+                continue  # it waits for what only others can bring
             behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
 
@@ -642,7 +666,8 @@ class Task:
         """Until something new is on an input, or the time is over."""
         if (due_ms := self._program.due_ms()) is not None and self.halted is None:
             timeout_ms = min(timeout_ms, max(0, due_ms - self._clock_ms()))
-        ends = {at: self._buffers.end_offset(at, position) for at, position in self.positions.items()}
+        wanted = {at: position for at, position in self.positions.items() if at not in self._closed}
+        ends = {at: self._buffers.end_offset(at, position) for at, position in wanted.items()}
         await self._inputs.wait({**ends, **self._tables.positions, **self._again.positions}, timeout_ms=timeout_ms)
 
     async def _close_hooks(self) -> None:

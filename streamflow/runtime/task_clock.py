@@ -156,6 +156,7 @@ def make_clock(
                 upstream=upstream.get(plan.topic, ()) if plan.internal else (),
                 back=plan.back,
                 ends=plan.internal and plan.topic not in upstream,
+                aside=plan.aside,
             )
             for at, plan in inputs.items()
         },

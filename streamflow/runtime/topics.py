@@ -78,6 +78,7 @@ async def ensure_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]
     counts = resolve_partitions(topology, {n: t.partitions for n, t in existing.items()})
     for stage in topology.stages:
         _check_together(stage, counts)
+        _check_aside(stage, counts, topology.workflow)
     for topic in topology.topics:
         if topic.name not in existing:
             await _create(log, topic, counts[topic.name])
@@ -103,6 +104,17 @@ def _check_together(stage: StagePlan, counts: Mapping[str, int]) -> None:
             f"they differ in their numbers of partitions: {told}.",
             mend="Leave out `partitioner` on their triggers: then rows that meet by key are repartitioned.",
         )
+
+
+def _check_aside(stage: StagePlan, counts: Mapping[str, int], workflow: str) -> None:
+    """A task that hears of executions hears of all of them."""
+    for read in stage.inputs:
+        if read.aside and counts[read.topic] != 1:
+            raise TopicMismatch(
+                f"topic {read.topic!r} has {counts[read.topic]} partitions, and stage {stage.id!r} has to hear of all "
+                "executions: it needs one.",
+                mend=f"It was made before the workflow had slots: run it to its end, and `streamflow reset` {workflow!r}.",
+            )
 
 
 async def _all_topics(topology: Topology, log: Log) -> Mapping[str, TopicInfo]:

@@ -121,6 +121,9 @@ def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _T
     count = len(step.ts)
     order = np.arange(count) if step.order is None else step.order.to_numpy().astype(np.int64)
     own, tasks, busy = before.watermark_ms, before.tasks, before.busy
+    if rule.aside:
+        nothing = np.empty(0, np.int64)
+        return _Trace(order, nothing, nothing, nothing.astype(np.bool_), END_OF_TIME, before)
     if rule.back:
         at, value, by_row = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
     elif rule.upstream:

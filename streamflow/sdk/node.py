@@ -285,6 +285,7 @@ class TopicRead:
     idle_after_ms: int | None = None  # without records for so long, event time does not wait for a partition
     start: Literal["earliest", "latest"] = "earliest"
     tombstones: bool = False  # records without value leave by port `gone`, whether something is connected there or not
+    aside: bool = False  # a topic of the workflow's own that tells of its executions: `schema` is what is read of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,8 @@ class Parts:
     """Nodes that do the work of one, where it needs rows in several partitions. The compiler puts them in its place.
 
     `nodes`: by name, in the order rows pass them; the one called "" takes the id, and gives what the whole gives.
-    `inputs`: port of the whole -> (part, its port). `wires`: (part, port, part, port). `failing`: the part by whose
+    `inputs`: port of the whole -> (part, its port). `outputs`: the same of its outputs, where another part than the one
+    called "" gives them. `wires`: (part, port, part, port). `failing`: the part by whose
     error port failed rows leave. `apart`: parts whose rows are not those of the whole: what fails there is
     dead-lettered, whatever its policy.
     """
@@ -314,6 +316,7 @@ class Parts:
     wires: tuple[tuple[str, str, str, str], ...]
     failing: str
     apart: frozenset[str] = frozenset()
+    outputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Node:

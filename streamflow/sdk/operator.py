@@ -182,6 +182,21 @@ class Holds(Protocol):
 
 
 @runtime_checkable
+class Bounds(Protocol):
+    """An operator that keeps rows waiting, but not any number of them."""
+
+    def room(self, ctx: Context) -> Mapping[str, int]:
+        """How many rows may come in by each port for now; one that is not named takes any number. Asked between steps,
+        and of ports that topics feed: what it has no room for is not read.
+        """
+        ...
+
+    def goes_on_by_itself(self, ctx: Context) -> bool:
+        """Whether some of what waits goes on by the clock soon: a run to the end of its inputs waits for that."""
+        ...
+
+
+@runtime_checkable
 class Commits(Protocol):
     """An operator with effects outside the log (file sinks) that follow the task's transaction."""
 

@@ -42,6 +42,7 @@ from streamflow.sdk.errors import Stopped, UsageError
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.sdk.state import TransactionalStore
 from streamflow.state.memory import MemoryStore
+from streamflow.testing.driven_executions import Teller
 from streamflow.testing.items import frame_from_items, items_from_frame
 from streamflow.topology.plan import InputPlan, StagePlan, TablePlan, Topology
 
@@ -64,6 +65,7 @@ class TopologyDriver:
         self._clocks: dict[str, SourceWatermark] = {}  # by trigger
         self._times: dict[str, dict[str, int]] = {}  # watermark of each input, by stage
         self._coming_back: deque[tuple[StagePlan, InputPlan, pl.DataFrame]] = deque()  # to loops, by topics
+        self._teller = Teller(topology)
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -82,6 +84,7 @@ class TopologyDriver:
                 tap=self._tap,
                 careful=True,
             )
+            self._teller.watch(stage, self._graphs[stage.id])
 
     def feed(
         self,
@@ -130,6 +133,7 @@ class TopologyDriver:
             if stage is not None and entry.extent != "item":
                 self._end(stage, execution)
                 self._advance(stage, entry, END_OF_TIME)
+        self._tell()
 
     def signal(self, node: str, signals: Sequence[object]) -> None:
         """Signals come for a node that waits: objects with the fields of `schemas/signal.avsc`, all but `key` optional,
@@ -158,7 +162,7 @@ class TopologyDriver:
             stage = self.topology.stage(stage_id)
             self.clock.watermark_ms = self._least(stage)
             self._flow(stage, self._graphs[stage_id].wake(), self.clock.watermark_ms)
-            self._go_round()
+            self._settle()
         self.clock.now_ms = self.clock.now_ms if end_ms is None else end_ms
 
     def wake(self, now_ms: int) -> None:
@@ -168,6 +172,7 @@ class TopologyDriver:
             while (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
                 self._flow(self.topology.stage(stage_id), graph.wake(), self.clock.watermark_ms)
                 self._go_round()
+        self._settle()
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""
@@ -270,6 +275,7 @@ class TopologyDriver:
         """Rows, and then event time, go on to the stages behind."""
         if out.stop_row is not None:
             raise Stopped(out.stop_text)
+        self._teller.stepped(stage, self._graphs[stage.id])
         self.dead.extend(out.dead)
         for sink in stage.sinks:
             if sink.kind != "repartition":
@@ -284,10 +290,26 @@ class TopologyDriver:
                 behind_ms = self._graphs[stage.id].behind_ms(sink.wire.node)
                 self._advance(following, entry, held_back(watermark_ms, behind_ms))
 
+    def _settle(self) -> None:
+        """Everything goes on that needs no clock."""
+        self._go_round()
+        self._tell()
+
     def _go_round(self) -> None:
         """Rows that came to the ends of rounds go on, until all of them wait or have left their loops."""
         while self._coming_back:
             self._seed(*self._coming_back.popleft())
+
+    def _tell(self) -> None:
+        """Nodes hear what became of executions, until nothing more becomes of them by that."""
+        while told := self._teller.take():
+            for stage, entry in self._teller.heard:
+                frame = frame_from_items(told, entry.schema)
+                nobody = pl.lit("").alias(EXECUTION), pl.lit(b"").alias(PATH), pl.lit(0, dtype=pl.Int64).alias(TS)
+                rows = frame.with_row_index(ROW).with_columns(*nobody, pl.lit(self._least(stage)).alias(WM))
+                out = self._graphs[stage.id].step({entry.node: Batch(rows, entry.schema)})
+                self._flow(stage, out, self.clock.watermark_ms)
+                self._go_round()
 
     def _end(self, stage: StagePlan, execution: str) -> None:
         self._flow(stage, self._graphs[stage.id].end(execution), self.clock.watermark_ms)

@@ -77,6 +77,7 @@ class InputPlan:
     start: Literal["earliest", "latest"] = "earliest"
     back: bool = False  # its rows come back to a loop of the stage: event time does not wait for them
     internal: bool = False  # the topic is ours: markers may occur, lineage comes from the envelope
+    aside: bool = False  # tells nodes of executions: its records begin none and have no part in event time
     keep: tuple[str, ...] = ()  # fields of the items kept as @nodes.<node>.<field>, as NodePlan.keep
     gone: Schema | None = None  # records without value leave by port `gone`, as items of this one field; None: no item
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)  # for records that do not decode

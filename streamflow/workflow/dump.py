@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from streamflow.model.policies import RetryPolicy
+from streamflow.nodes.slots import Slots
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import FunctionRef, Template
@@ -74,7 +75,19 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
         made["redact"] = list(policies.redact)
     if policies.retry != usual.retry:
         made["retry"] = _retry(policies.retry)
-    return made
+    return made | _slots(policies.slots)
+
+
+def _slots(slots: Slots | None) -> dict[str, object]:
+    """Policies `concurrency` and `rate`."""
+    if slots is None:
+        return {}
+    usual, made = Slots(), dict[str, object]()
+    for key in ("executions", "per", "share", "priority", "aging_ms", "queue_max", "when_full"):
+        if (value := getattr(slots, key)) != getattr(usual, key):
+            made[key] = _plain(value)
+    rate = {} if slots.rate is None else {"rate": asdict(slots.rate)}
+    return ({"concurrency": made} if made else {}) | rate
 
 
 def _retry(retry: RetryPolicy) -> dict[str, object]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streamflow.model.policies import Executions, Guarantee, OnCancel, Recovery, RetryPolicy, RunPolicy, StateBackend
+from streamflow.nodes.slots_params import RateForm
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
 from streamflow.workflow.model import Metadata, WorkflowPolicies
+from streamflow.workflow.slots_forms import ConcurrencyForm, slots_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,10 @@ class PoliciesForm:
         "that it takes to go on from there.",
     )
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
+    concurrency: ConcurrencyForm | None = param(
+        default=None, help="How many executions are under way at once. Needs `executions: all`, and one trigger."
+    )
+    rate: RateForm | None = param(default=None, help="How many executions begin in a period. Needs one trigger.")
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry.mode == "park":
@@ -94,6 +100,7 @@ class PoliciesForm:
             redact=self.redact,
             recovery=self.recovery,
             partitions=self.partitions,
+            slots=slots_of(self.concurrency, self.rate, self.partitions),
         )
 
 

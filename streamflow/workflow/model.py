@@ -20,6 +20,7 @@ from streamflow.model.policies import (
     RetryPolicy,
     RunPolicy,
 )
+from streamflow.nodes.slots import Slots
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -102,6 +103,7 @@ class WorkflowPolicies:
     redact: tuple[str, ...] = ()  # fields that samples do not show
     recovery: Recovery = "none"
     partitions: int = 4  # of user topics that have to be created
+    slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
 
     @property
     def recovers(self) -> bool:
