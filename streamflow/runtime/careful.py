@@ -107,4 +107,5 @@ def behind_each_other(parts: Sequence[Result]) -> Result:
         filtered=sum(part.filtered for part in parts),
         absorbed=sum(part.absorbed for part in parts),
         emitted=sum(part.emitted for part in parts),
+        waiting=join_failed([part.waiting for part in parts]),
     )

@@ -102,7 +102,7 @@ class Tails:
                     "begun": total("begun"),
                     "received": total("received"),
                     "sent": total("sent"),
-                    "waiting": total("absorbed", self._waits) - total("emitted", self._waits),
+                    "waiting": total("absorbed", self._waits) - total("released", self._waits),
                     "kept": total("absorbed", self._keeps),
                     "failed": total("dead_lettered"),
                     "woken": bool(counts.woken[i]),
@@ -135,7 +135,7 @@ class Tails:
         trigger = pl.Series("trigger", [""], dtype=pl.String).new_from_index(0, n)
         for node, begun in by_trigger.items():
             trigger = trigger.zip_with(pl.Series(begun == 0), pl.Series([node]))
-        waiting = total("absorbed", self._waits) - total("emitted", self._waits)
+        waiting = total("absorbed", self._waits) - total("released", self._waits)
         return pl.DataFrame(
             [
                 trigger.alias("trigger"),

@@ -28,7 +28,7 @@ from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import Commits, Context, EndsExecutions, Operator, Result, StepTimes, Timed, Waits
 from streamflow.sdk.state import TransactionalStore
-from streamflow.topology.failures import ONWARD_PORT, PARKING_FULL
+from streamflow.topology.failures import NO_ROOM, ONWARD_PORT
 from streamflow.topology.plan import NodePlan, StagePlan
 
 _WIRE = "@wire"
@@ -377,7 +377,7 @@ class Graph:
 
     def _fail(self, plan: NodePlan, failed: Batch, step: _Step, *, append: bool) -> None:
         policy = plan.errors.on_error
-        if policy not in ("stop", "dead_letter") and (full := failed.frame[ERROR_CODE] == PARKING_FULL).any():
+        if policy not in ("stop", "dead_letter") and (full := failed.frame[ERROR_CODE].is_in(NO_ROOM)).any():
             # To go on as if it had been tried would be out of turn: others of its key wait.
             self._dead(plan, failed.where(full), step)
             failed = failed.where(~full)

@@ -8,7 +8,7 @@ What comes out late has the reserved columns that it came with, but for the wate
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -83,10 +83,9 @@ class Parking:
         if waits is None:
             return batch, Result()
         behind = batch.where(waits)
-        full = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
+        full, waiting = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
         parked.write_totals()
-        absorbed = len(behind) - (0 if full is None else len(full))
-        return batch.where(~waits), Result(failed=full, absorbed=absorbed)
+        return batch.where(~waits), Result(failed=full, absorbed=len(waiting), waiting=waiting)
 
     def due_ms(self, ctx: Context) -> int | None:
         return self._items(ctx).due_ms()
@@ -106,7 +105,9 @@ class Parking:
             return Result()
         parked.write_totals()
         done = together(parts, join_failed([part.failed for part in parts]))
-        return Result(outputs=done.outputs, failed=done.failed, emitted=sum(map(len, done.outputs.values())))
+        emitted = sum(map(len, done.outputs.values()))
+        woken = join_failed([part.woken for part in parts])
+        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, woken=woken)
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """The items that wait, queue by queue, each with its place in its queue (`waits_behind`)."""
@@ -149,11 +150,11 @@ class Parking:
         mask = pl.Series(~done.keep)
         waiting = np.flatnonzero(~done.keep)
         heads = {int(np.searchsorted(waiting, row)): wait for row, wait in done.heads.items()}
-        full = self._park(batch.where(mask), [names[row] for row in waiting], heads, parked, ctx)
+        full, aside = self._park(batch.where(mask), [names[row] for row in waiting], heads, parked, ctx)
         parked.write_totals()
         going = tried.keeping(done.keep, done.failed)
-        absorbed = len(waiting) - (0 if full is None else len(full))
-        return together([going, Result(failed=full, absorbed=absorbed)], join_failed([going.failed, full]))
+        put = Result(failed=full, absorbed=len(aside), waiting=aside)
+        return together([going, put], join_failed([going.failed, full]))
 
     def _outcome(self, tried: Tried, names: list[bytes | None], before: Int64s, ctx: Context) -> _Outcome:
         """Which rows have a fate. `before`: how often each was tried earlier."""
@@ -184,9 +185,9 @@ class Parking:
 
     def _park(
         self, rows: Batch, keys: list[bytes | None], heads: Mapping[int, int], parked: ParkedItems, ctx: Context
-    ) -> Batch | None:
+    ) -> tuple[Batch | None, Batch]:
         """Put rows behind what waits of their keys. `heads`: rows that have failed, with their waits. What finds no
-        room fails.
+        room fails: (those that do, those that wait).
         """
         refused: dict[int, str] = {}
         touched: dict[bytes, Queue] = {}
@@ -204,14 +205,14 @@ class Parking:
         for name, queue in touched.items():
             parked.settle(queue, *begun.get(name, (queue.due_ms, queue.tries)))
         if not refused:
-            return None
+            return None, rows
         numbers = np.array(list(refused))
         mask = np.zeros(len(rows), np.bool_)
         mask[numbers] = True
         said = [f"it could not be put aside until what fails is well again: {why}." for why in refused.values()]
         full = fail(rows.where(pl.Series(mask)), PARKING_FULL, pl.Series(said))
         tries = pl.Series([1 if row in heads else 0 for row in refused])
-        return full.with_frame(self._rule.tried(full, tries).frame)
+        return full.with_frame(self._rule.tried(full, tries).frame), rows.where(pl.Series(~mask))
 
     def _again(
         self, queues: list[Queue], items: list[list[bytes]], runs: dict[bytes, int], parked: ParkedItems, ctx: Context
@@ -244,7 +245,7 @@ class Parking:
             else:
                 queue.tries = 0
                 runs[queue.name] = min(2 * runs[queue.name], _RUN_MAX)
-        return tried.keeping(done.keep, done.failed)
+        return replace(tried.keeping(done.keep, done.failed), woken=batch.where(pl.Series(done.keep)))
 
 
 def _slice(batch: Batch, first: int, rows: int) -> Batch:

@@ -60,4 +60,5 @@ def together(parts: list[Result], failed: Batch | None) -> Result:
         filtered=sum(part.filtered for part in parts),
         absorbed=sum(part.absorbed for part in parts),
         emitted=sum(part.emitted for part in parts),
+        waiting=join_failed([part.waiting for part in parts]),
     )

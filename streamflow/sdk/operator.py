@@ -23,7 +23,8 @@ class Result:
     `outputs`: port -> batch, in the order of arrival (`@row`, then `@path`). Reserved columns are carried through.
     `failed`: input rows that failed, with `@error_code` and `@error_message`; the runtime applies the error policy.
     `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of
-    state.
+    state. Of an operator that `Waits`: `waiting` are the rows absorbed, where others were filtered in the same call;
+    `woken` those that wait no longer, where not each of them is one output row or failed.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)
@@ -31,6 +32,8 @@ class Result:
     filtered: int = 0
     absorbed: int = 0
     emitted: int = 0
+    waiting: Batch | None = None
+    woken: Batch | None = None
 
 
 class Context(Protocol):

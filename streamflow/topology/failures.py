@@ -11,6 +11,9 @@ from streamflow.sdk.node import Store
 ONWARD_PORT: Final = "error.pass"  # beside `out`, wired to the same: failed items that pass on; no node has such a port
 PARKED: Final = "parked"
 PARKING_FULL: Final = "parking_full"  # code of items that could not be put aside: dead letters, unless all stops
+DELAYED: Final = "delayed"
+DELAY_FULL: Final = "delay_full"  # the same of items that could not wait for their next try
+NO_ROOM: Final = (PARKING_FULL, DELAY_FULL)
 BREAKER: Final = "breaker"
 
 
@@ -24,6 +27,8 @@ def guard_stores(errors: ErrorPolicy) -> tuple[Store, ...]:
     """Stores of what stands around a node that keeps none itself."""
     if errors.retry.parks:
         return (Store(name=PARKED, help="Items that failed, and what waits behind them, by key."),)
+    if errors.retry.delays:
+        return (Store(name=DELAYED, help="Items that failed, by the time of their next try."),)
     if errors.breaker is not None:
         return (Store(name=BREAKER, help="Failures that count, and until when no item is tried."),)
     return ()

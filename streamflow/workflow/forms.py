@@ -59,8 +59,10 @@ class PoliciesForm:
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
 
     def __post_init__(self) -> None:
-        if self.retry is not None and self.retry.mode == "park":
-            raise ValueError("mode park is for single nodes: each keeps what it puts aside on a topic of its own.")
+        if self.retry is not None and self.retry.mode != "block":
+            raise ValueError(
+                f"mode {self.retry.mode} is for single nodes: each keeps what it puts aside on a topic of its own."
+            )
 
     def policies(self) -> WorkflowPolicies:
         run = RunPolicy(
