@@ -19,7 +19,7 @@ _USUAL = ParkingPolicy()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkingForm:
-    """How much may be put aside. What exceeds it is a dead letter of code `parking_full`, in mode delay `delay_full`."""
+    """How much may be put aside. What exceeds it is a dead letter (`parking_full`, in mode delay `delay_full`)."""
 
     key_items_max: int = param(default=_USUAL.key_items_max, ge=1, help="Items of one key.")
     key_bytes_max: int = param(default=_USUAL.key_bytes_max, ge=1, help="Bytes of the items of one key.")
@@ -66,8 +66,8 @@ class RetryForm:
     mode: RetryMode = param(
         default="block",
         help="`block`: everything behind the item waits with it. `park`: the item and what follows of its key are put "
-        "aside and tried again later; other keys go on. `delay`: the item alone is put aside and tried again later; what "
-        "follows of its key overtakes it.",
+        "aside and tried again later; other keys go on. `delay`: the item alone is put aside, and what follows "
+        "of its key overtakes it.",
     )
     parking: ParkingForm | None = param(default=None, help="How much may be put aside; in mode delay by a task.")
 

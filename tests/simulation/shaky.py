@@ -23,7 +23,7 @@ def until_well(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def several_when_well(item: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Two items of an even number, none of an odd one; fails for every third as long as no file says that all is well."""
+    """Two items of an even number, none of an odd one; fails for every third until a file says that all is well."""
     if item["n"] % 3 == 0 and not WELL.exists():
         raise ConnectionError("not well")
     return [item, item] if item["n"] % 2 == 0 else None
