@@ -35,6 +35,7 @@ from streamflow.compiler.global_tables import refer_to_global_tables
 from streamflow.compiler.loops import check_ends, check_loops
 from streamflow.compiler.meet import meet
 from streamflow.compiler.name_topics import name_topics
+from streamflow.compiler.order_kept import check_order
 from streamflow.compiler.partition import partition
 from streamflow.compiler.resolve import resolve
 from streamflow.compiler.schemas import SchemaLoader
@@ -65,6 +66,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     findings += found
     graph, found = refer_to_global_tables(expand(graph))
     findings += found
+    findings += check_order(graph)
     graph, found = partition(graph, registry)
     findings += found
     graph, found = endings(graph, document.policies, document.place)

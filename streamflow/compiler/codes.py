@@ -31,6 +31,7 @@ LOOP_SCHEMA = "SF243"
 SUB_FLOW = "SF244"
 SLOTS = "SF264"
 LATE_BEHIND_SLOTS = "SF265"
+ORDER_GIVEN_UP = "SF261"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -62,4 +63,5 @@ CODES: dict[str, str] = {
     SLOTS: "Slots are for executions that come through as one item each, and are told of.",
     LATE_BEHIND_SLOTS: "Event time does not wait for executions that wait for a slot (a warning).",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
+    ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
 }

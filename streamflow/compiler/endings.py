@@ -69,7 +69,7 @@ def _ends_rows(graph: Graph, node: GraphNode, level: Mapping[str, int]) -> bool:
     """
     if node.lasting or node.is_trigger or node.repartitions or not graph.into(node.id):
         return False
-    holds = node.node.spec.holds or node.errors.retry.parks
+    holds = node.node.spec.holds or node.errors.retry.puts_aside
     arriving = graph.into(node.id)
     meets = len({level[e.source] + graph.enters(e) for e in arriving}) > 1
     return holds or meets or any(map(graph.enters, arriving))

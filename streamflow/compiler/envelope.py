@@ -127,7 +127,7 @@ def _demand(typed: TypedGraph, node_id: str) -> _Demand:
         for other, names in found.nodes.items():
             if other in types.visible:
                 demand.kept.update((other, n) for n in _kept(types.visible[other], names))
-    if node.errors.retry.parks:
+    if node.errors.retry.puts_aside:
         demand.columns.update((KEY, TS, EXECUTION, POSITION))  # a dead letter tells where its record lies
     if node.errors.retry.draws:
         demand.columns.add(EXECUTION)

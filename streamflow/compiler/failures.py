@@ -22,6 +22,7 @@ from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import error_schema
 
 _OTHERWISE = "connect its error port"
+_ASIDE = {"park": "parks items", "delay": "delays items"}
 
 
 def check_retry(ctx: InferenceContext, failing: Schema | None) -> None:
@@ -37,19 +38,19 @@ def check_retry(ctx: InferenceContext, failing: Schema | None) -> None:
     asked = breaker or (node.says_retry and retry.attempts > 1)
     if not asked or not node.is_written or node.is_trigger or not node.node.spec.can_fail:
         return
-    said = "parks items" if retry.parks else "has a breaker" if breaker else "tries items again"
-    needs = retry.parks or breaker
+    said = _ASIDE[retry.mode] if retry.puts_aside else "has a breaker" if breaker else "tries items again"
+    needs = retry.puts_aside or breaker
     severity: Literal["error", "warning"] = "error" if needs else "warning"
     if node.node.stores(ctx.extent):
         message = f"{said}, but keeps state of its own: whatever fails there fails again."
         _report(ctx, RETRIES, message, "Put what can fail for a while into a node before it.", severity)
     elif len(ctx.inputs) != 1:
         _report(ctx, RETRIES, f"{said}, but has {len(ctx.inputs)} inputs.", "Put a `merge` before it.", severity)
-    elif retry.parks and ctx.extent != "item":
-        message = f"parks items, but its trigger's executions (extent {ctx.extent}) end before those are tried again."
-        _report(ctx, RETRIES, message, "Leave out `mode: park`.")
-    elif retry.parks and breaker:
-        _report(ctx, RETRIES, "has a breaker and parks items: those wait for the node to be well again.", "Keep one.")
+    elif retry.puts_aside and ctx.extent != "item":
+        message = f"{said}, but its trigger's executions (extent {ctx.extent}) end before those are tried again."
+        _report(ctx, RETRIES, message, f"Leave out `mode: {retry.mode}`.")
+    elif retry.puts_aside and breaker:
+        _report(ctx, RETRIES, f"has a breaker and {said}: those wait for the node to be well again.", "Keep one.")
 
 
 def passing_schema(ctx: InferenceContext, outputs: Schemas, failing: Schema | None) -> Schema | None:

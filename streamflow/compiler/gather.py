@@ -138,7 +138,7 @@ def feeds(graph: Graph, groups: Groups) -> Mapping[str, tuple[FeedPlan, ...]]:
                 received=tuple(n for n in group.inputs if n in moved and not group.source),
                 sent=tuple(n for n in group.nodes if n in moved),
                 holds=tuple(_held(graph, n) for n in group.nodes if n in way and _holds(graph, n)),
-                parks=tuple(n for n in group.nodes if n in way and graph.nodes[n].errors.retry.parks),
+                parks=tuple(n for n in group.nodes if n in way and graph.nodes[n].errors.retry.puts_aside),
             )
             if plan.sends or plan.received or plan.sent or plan.holds or plan.parks:
                 found[group.id].append(plan)

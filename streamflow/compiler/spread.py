@@ -145,6 +145,6 @@ def _apart(graph: Graph, node_id: str, target: str, extent: Extent) -> Spread | 
         return Spread(f"{node_id!r} spreads them over several partitions", mend)
     if isinstance(node, Repartitions) and extent == "item":
         return Spread(f"{node_id!r} sends them through a topic, where the rows of an item lose each other", before)
-    if node.scatters_executions() or graph.nodes[node_id].errors.retry.parks:
+    if node.scatters_executions() or graph.nodes[node_id].errors.retry.puts_aside:
         return Spread(f"{node_id!r} lets them go at different times", before)
     return None

@@ -13,7 +13,7 @@ Recovery = Literal["none", "commands"]  # whether executions can be retried, res
 OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]
 OnCancel = Literal["compensate", "drop"]
 Backoff = Literal["fixed", "linear", "exponential", "random"]
-RetryMode = Literal["block", "park"]
+RetryMode = Literal["block", "park", "delay"]
 LONGEST_MS: Final = 10 * 365 * 86_400_000  # no wait is longer, whatever its backoff makes of it
 StateBackend = Literal["memory", "rocksdb"]
 Extent = Literal["item", "run", "file", "request"]
@@ -35,6 +35,7 @@ class RetryPolicy:
 
     Mode `block`: at once, while all that comes behind it waits; the waits stay below half the transaction time-out.
     Mode `park`: it is put aside with what follows of its key, and tried again by the clock.
+    Mode `delay`: it is put aside alone, and tried again by the clock; what follows of its key overtakes it.
     """
 
     attempts: int = 1  # 1: no retry
@@ -51,6 +52,15 @@ class RetryPolicy:
     @property
     def parks(self) -> bool:
         return self.mode == "park" and self.attempts > 1
+
+    @property
+    def delays(self) -> bool:
+        return self.mode == "delay" and self.attempts > 1
+
+    @property
+    def puts_aside(self) -> bool:
+        """Whether items wait in state for their next try."""
+        return self.parks or self.delays
 
     @property
     def draws(self) -> bool:

@@ -48,16 +48,18 @@ class Alarms:
             self._look(store)
         return self._next_ms
 
-    def take(self, store: StateStore, now_ms: int) -> list[tuple[int, bytes, bytes]]:
+    def take(
+        self, store: StateStore, now_ms: int, *, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX
+    ) -> list[tuple[int, bytes, bytes]]:
         """Remove and return what is due by then, in order: (time, rest of its name, value).
 
-        At most ENTRIES_MAX entries, and no more once they have BYTES_MAX: what is left is due still.
+        At most `entries_max` entries, and no more once they have `bytes_max`: what is left is due still.
         """
         self.next_ms(store)
         found: list[tuple[bytes, bytes]] = []
         size_bytes, floor_ms = 0, now_ms + 1
         for name, value in store.scan(self.name(self._floor_ms, b""), self.name(now_ms + 1, b"")):
-            if len(found) >= ENTRIES_MAX or size_bytes >= BYTES_MAX:
+            if len(found) >= entries_max or size_bytes >= bytes_max:
                 floor_ms = self.read(name)[0]
                 break
             found.append((name, value))

@@ -110,7 +110,7 @@ class WaitOperator:
         number = int.from_bytes(store.get(_COUNT) or b"", "big")
         names: list[bytes] = []
         parts: list[bytes] = []
-        for at_ms, first, part in _parts(due, self._rows.encode(rows)):
+        for at_ms, first, part in due_parts(due, self._rows.encode(rows)):
             names.append(self._alarms.name(at_ms, (number + first).to_bytes(8, "big")))
             parts.append(part)
         store.put_many(names, parts)
@@ -202,11 +202,15 @@ def framed(value: bytes) -> bytes:
     return len(value).to_bytes(4, "big") + value
 
 
-def _parts(due: Sequence[int], values: Sequence[bytes]) -> Iterator[tuple[int, int, bytes]]:
-    """(time, number of its first row, rows) of rows that follow each other and are due at one time, up to a size."""
+def due_parts(
+    due: Sequence[int], values: Sequence[bytes], *, bytes_max: int = PART_BYTES_MAX
+) -> Iterator[tuple[int, int, bytes]]:
+    """(time, number of its first row, rows) of rows that follow each other and are due at one time, up to a size.
+    There is at least one row.
+    """
     at_ms, first, size, own = due[0], 0, 0, list[bytes]()
     for number, (row_ms, value) in enumerate(zip(due, values, strict=True)):
-        if own and (row_ms != at_ms or size + len(value) > PART_BYTES_MAX):
+        if own and (row_ms != at_ms or size + len(value) > bytes_max):
             yield at_ms, first, b"".join(own)
             own.clear()
         if not own:

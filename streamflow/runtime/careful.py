@@ -107,5 +107,6 @@ def behind_each_other(parts: Sequence[Result]) -> Result:
         filtered=sum(part.filtered for part in parts),
         absorbed=sum(part.absorbed for part in parts),
         emitted=sum(part.emitted for part in parts),
-        moved=[one for part in parts for one in part.moved],
+        waiting=join_failed([part.waiting for part in parts]),
+        woken=join_failed([part.woken for part in parts]),
     )

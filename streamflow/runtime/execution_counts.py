@@ -17,7 +17,7 @@ from streamflow.sdk.operator import NO_ROW
 Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "failed_from_state", "received", "sent", "begun", "resumed",
+    "cancelled", "timed_out", "released", "received", "sent", "begun", "resumed",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -46,6 +46,8 @@ class Ran:
     filtered: int
     absorbed: int
     emitted: int
+    waiting: Who | None = None  # rows absorbed, where others were filtered
+    woken: Who | None = None  # rows that wait no longer, where outputs and failures do not tell
 
 
 @dataclass(slots=True)
@@ -184,8 +186,6 @@ class Counting:
         into, out = self._sum(ran.inputs), self._sum(ran.outputs)
         if ran.inputs:
             self._add(ran.node, "rows_in", into)
-        elif ran.failed is not None:
-            self._add(ran.node, "failed_from_state", self._sum([ran.failed]))
         if ran.outputs:
             self._add(ran.node, "rows_out", out)
             if ran.node in self._sinks:
@@ -193,11 +193,22 @@ class Counting:
         if ran.filtered or ran.absorbed:
             stayed = into if ran.failed is None else into - self._sum([ran.failed])
             left = stayed - self._forwarded(ran, stayed, out)
-            self._add(ran.node, "absorbed" if ran.absorbed else "filtered", left)
+            if ran.waiting is not None:
+                waiting = self._sum([ran.waiting])
+                self._add(ran.node, "absorbed", waiting)
+                self._add(ran.node, "filtered", np.maximum(left - waiting, 0))
+            else:
+                self._add(ran.node, "absorbed" if ran.absorbed else "filtered", left)
         if ran.emitted:
             emitted = self._emitted(ran, out)
             self._add(ran.node, "emitted", emitted)
+            if ran.woken is None:
+                self._add(ran.node, "released", emitted)
             self._woken |= emitted > 0
+        if ran.woken is not None:
+            self._add(ran.node, "released", self._sum([ran.woken]))
+        elif not ran.inputs and ran.failed is not None:
+            self._add(ran.node, "released", self._sum([ran.failed]))
         if self._of_row is None and ran.outputs:
             self._woken |= (out > 0) & (into == 0)
 
@@ -308,7 +319,9 @@ def _told(noted: Noted) -> list[pl.Series]:
     """Ids that rows have with them."""
     whose = [who for _, who in noted.entered]
     if not noted.of_rows:
-        whose += [who for ran in noted.ran for who in (*ran.inputs, *ran.outputs, *_some(ran.failed))]
+        whose += [
+            who for ran in noted.ran for who in (*ran.inputs, *ran.outputs, *_some(ran.failed), *_some(ran.woken))
+        ]
     return [who.ids for who in whose if who.ids is not None]
 
 

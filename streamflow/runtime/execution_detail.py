@@ -14,7 +14,7 @@ from streamflow.topology.plan import Topology
 
 COUNTERS: Final = (
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "failed_from_state",
+    "cancelled", "timed_out", "released",
 )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def _nodes(
                 continue
             yield NodeDetail(node, kind, stage, "skipped" if stand["settled"] else "pending", wires=wires)
             continue
-        held = row["kept"] and waits and row["absorbed"] > row["emitted"] + row["failed_from_state"]
+        held = row["kept"] and waits and row["absorbed"] > row["released"]
         failed = row["failed"] and stand["status"] == "failed"
         status: NodeStatus = _status(row, failed=failed, held=held)
         yield NodeDetail(

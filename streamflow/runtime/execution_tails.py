@@ -35,7 +35,7 @@ _DTYPES: Final = frame_schema(EXECUTION)
 _FEW: Final = 48
 _NODE_COUNTERS: Final[tuple[Counter, ...]] = (
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "failed_from_state",
+    "cancelled", "timed_out", "released",
 )  # fmt: skip
 _EDGE_COUNTERS: Final[tuple[Counter, ...]] = ("received", "sent")
 
@@ -103,9 +103,7 @@ class Tails:
                     "begun": total("begun"),
                     "received": total("received"),
                     "sent": total("sent"),
-                    "waiting": total("absorbed", self._waits)
-                    - total("emitted", self._waits)
-                    - total("failed_from_state", self._waits),
+                    "waiting": total("absorbed", self._waits) - total("released", self._waits),
                     "kept": total("absorbed", self._keeps),
                     "failed": total("dead_lettered"),
                     "resumed": total("resumed"),
@@ -125,7 +123,7 @@ class Tails:
     def _node(self, node: str, rows: Mapping[str, int], *, over: bool) -> dict[str, Any]:
         counted: dict[str, int] = {c: rows.get(c, 0) for c in _NODE_COUNTERS}
         kept = node in self._keeps and not over and counted["absorbed"] > 0
-        left = counted["absorbed"] - counted["emitted"] - counted["failed_from_state"]
+        left = counted["absorbed"] - counted["released"]
         waits = kept or (node in self._waits and left > 0)
         ended = "cancelled" if counted["cancelled"] else "timed_out" if counted["timed_out"] else "completed"
         status = "failed" if counted["dead_lettered"] else "waiting" if waits else ended
@@ -143,8 +141,7 @@ class Tails:
         trigger = pl.Series("trigger", [""], dtype=pl.String).new_from_index(0, n)
         for node, begun in by_trigger.items():
             trigger = trigger.zip_with(pl.Series(begun == 0), pl.Series([node]))
-        waiting = total("absorbed", self._waits) - total("emitted", self._waits)
-        waiting = waiting - total("failed_from_state", self._waits)
+        waiting = total("absorbed", self._waits) - total("released", self._waits)
         return pl.DataFrame(
             [
                 trigger.alias("trigger"),
@@ -175,7 +172,7 @@ class Tails:
         table: dict[str, NDArray[np.int64]] = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
         wait = np.array([i in self._waits for i in self._nodes])
         keep = np.array([i in self._keeps for i in self._nodes])
-        waits = wait & (table["absorbed"] > table["emitted"] + table["failed_from_state"])
+        waits = wait & (table["absorbed"] > table["released"])
         left = waits | (keep & (table["absorbed"] > 0) & ~ended[:, None])
         status = np.select(
             [table["dead_lettered"] > 0, left, table["cancelled"] > 0, table["timed_out"] > 0],

@@ -9,6 +9,7 @@ executions with a failure leave records, a step without one costs nothing more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -62,10 +63,15 @@ class Watch:
             inputs = {p: batch for p, batch in inputs.items() if p != port}
         outputs = tuple(self._who(batch) for batch in result.outputs.values() if len(batch))
         failed = None if result.failed is None or not len(result.failed) else self._who(result.failed)
-        if inputs or outputs or failed is not None:
+        woken = result.woken is not None and len(result.woken) > 0
+        if inputs or outputs or failed is not None or woken:
             taken = tuple(self._who(batch) for batch in inputs.values())
             filtered = result.filtered - heard
             note = Ran(plan.id, taken, outputs, failed, filtered, result.absorbed, result.emitted)
+            if result.waiting is not None and result.filtered:
+                note = replace(note, waiting=self._who(result.waiting))
+            if result.woken is not None and woken:
+                note = replace(note, woken=self._who(result.woken))
             self._noted.ran.append(note)
             if self._samples:
                 shown = {**result.outputs, **({} if failed is None else {"error": result.failed})}

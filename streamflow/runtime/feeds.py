@@ -74,8 +74,9 @@ class Feeds:
                     if result.failed is not None:
                         self._note(plan, -1, result.failed.frame)
             if node.id in plan.parks:
-                for by, executions in result.moved:
-                    self._note(plan, by, executions.alias(EXECUTION).to_frame())
+                for by, rows in ((1, result.waiting), (-1, result.woken)):
+                    if rows is not None:
+                        self._note(plan, by, rows.frame)
 
     def unwritten(self, rows: Batch) -> None:
         """Rows at sinks that their topics do not take."""

@@ -17,7 +17,6 @@ from streamflow.model.batch import (
     ERROR_CODE,
     ERROR_MESSAGE,
     ERROR_NODE,
-    EXECUTION,
     PASSED,
     PATH,
     ROW,
@@ -54,7 +53,7 @@ from streamflow.sdk.operator import (
     Waits,
 )
 from streamflow.sdk.state import TransactionalStore
-from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT, PARKING_FULL
+from streamflow.topology.failures import ENDED_PORT, NO_ROOM, ONWARD_PORT
 from streamflow.topology.plan import NodePlan, StagePlan
 
 _WIRE = "@wire"
@@ -313,8 +312,7 @@ class Graph:
         if self.watch:
             self.watch.ran(plan, {}, Result(failed=result.ended))
         if self.feeds:
-            left = ((-1, result.ended.frame[EXECUTION]),)
-            self.feeds.ran(plan, {}, Result(failed=result.ended, moved=left))
+            self.feeds.ran(plan, {}, Result(failed=result.ended, woken=result.ended))
         self._ended(plan, result.ended, step)
 
     def _ended(self, plan: NodePlan, rows: Batch, step: _Step) -> None:
@@ -520,7 +518,7 @@ class Graph:
 
     def _fail(self, plan: NodePlan, failed: Batch, step: _Step, *, append: bool) -> None:
         policy = plan.errors.on_error
-        if policy not in ("stop", "dead_letter") and (full := failed.frame[ERROR_CODE] == PARKING_FULL).any():
+        if policy not in ("stop", "dead_letter") and (full := failed.frame[ERROR_CODE].is_in(NO_ROOM)).any():
             # To go on as if it had been tried would be out of turn: others of its key wait.
             self._dead(plan, failed.where(full), step)
             failed = failed.where(~full)

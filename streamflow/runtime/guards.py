@@ -1,4 +1,4 @@
-"""What stands around an operator because of its node's error policy: retries in place, parking, a circuit breaker."""
+"""What stands around an operator because of its node's error policy: retries in place or later, a circuit breaker."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 from streamflow.model.types import Schema
 from streamflow.runtime.breaking import Breaking
+from streamflow.runtime.delaying import Delaying
 from streamflow.runtime.parking import Parking
 from streamflow.runtime.retry_rule import RetryRule
 from streamflow.runtime.retrying import Retrying
 from streamflow.sdk.operator import Commits, EndsExecutions, Operator, Timed
-from streamflow.topology.failures import BREAKER, PARKED
+from streamflow.topology.failures import BREAKER, DELAYED, PARKED
 from streamflow.topology.plan import NodePlan, StagePlan
 
 _OWN_STATE = (Timed, EndsExecutions, Commits)
@@ -30,15 +31,17 @@ def guarded(
 
     `kept`: schemas behind `nodes.<id>`. `pause`: waits so many seconds.
     """
-    own = any(name not in (PARKED, BREAKER) for name in plan.stores) or isinstance(operator, _OWN_STATE)
+    own = any(name not in (PARKED, DELAYED, BREAKER) for name in plan.stores) or isinstance(operator, _OWN_STATE)
     if own or len(plan.wires) != 1:
         return operator
     ((port, schema),) = ((p, plan.inputs[p]) for p in plan.wires)
     errors = plan.errors
     if errors.retry.attempts > 1:
         rule = RetryRule(plan.id, errors.retry, schema, vars)
+        tells_time = "@wm" in stage.needs
         if errors.retry.parks:
-            tells_time = "@wm" in stage.needs
             return Parking(operator, rule, port, schema, kept, tells_time=tells_time, remembered=plan.remembered)
+        if errors.retry.delays:
+            return Delaying(operator, rule, port, schema, kept, tells_time=tells_time, remembered=plan.remembered)
         operator = Retrying(operator, rule, pause)
     return operator if errors.breaker is None else Breaking(operator, errors.breaker, plan.id)

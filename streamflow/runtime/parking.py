@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from streamflow.model.batch import EXECUTION, KEY, POSITION, ROW, WM, Batch
+from streamflow.model.batch import KEY, POSITION, ROW, WM, Batch
 from streamflow.model.types import LONG, PAYLOAD, Schema, Type
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
@@ -30,7 +30,6 @@ from streamflow.topology.failures import PARKED, PARKING_FULL
 
 WAKE_ROWS_MAX: Final = 8_192  # tried again in one step
 _PART_ROWS, _PART_GROWTH = 512, 8
-Moved = Sequence[tuple[int, pl.Series]]
 _RUN_MAX: Final = 1_024  # rows of one key that are tried together once those before them did not fail
 
 
@@ -86,10 +85,9 @@ class Parking:
         if waits is None:
             return batch, Result()
         behind = batch.where(waits)
-        full, moved = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
+        full, waiting = self._park(behind, names.filter(waits).to_list(), {}, parked, ctx)
         parked.write_totals()
-        absorbed = len(behind) - (0 if full is None else len(full))
-        return batch.where(~waits), Result(failed=full, absorbed=absorbed, moved=moved)
+        return batch.where(~waits), Result(failed=full, absorbed=len(waiting), waiting=waiting)
 
     def due_ms(self, ctx: Context) -> int | None:
         return self._items(ctx).due_ms()
@@ -110,7 +108,8 @@ class Parking:
         parked.write_totals()
         done = together(parts, join_failed([part.failed for part in parts]))
         emitted = sum(map(len, done.outputs.values()))
-        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, moved=done.moved)
+        woken = join_failed([part.woken for part in parts])
+        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, woken=woken)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
         """Items of executions that end. All that waits is looked through."""
@@ -167,11 +166,10 @@ class Parking:
         mask = pl.Series(~done.keep)
         waiting = np.flatnonzero(~done.keep)
         heads = {int(np.searchsorted(waiting, row)): wait for row, wait in done.heads.items()}
-        full, moved = self._park(batch.where(mask), [names[row] for row in waiting], heads, parked, ctx)
+        full, aside = self._park(batch.where(mask), [names[row] for row in waiting], heads, parked, ctx)
         parked.write_totals()
         going = tried.keeping(done.keep, done.failed)
-        absorbed = len(waiting) - (0 if full is None else len(full))
-        put = Result(failed=full, absorbed=absorbed, moved=moved)
+        put = Result(failed=full, absorbed=len(aside), waiting=aside)
         return together([going, put], join_failed([going.failed, full]))
 
     def _outcome(self, tried: Tried, names: list[bytes | None], before: Int64s, ctx: Context) -> _Outcome:
@@ -203,9 +201,9 @@ class Parking:
 
     def _park(
         self, rows: Batch, keys: list[bytes | None], heads: Mapping[int, int], parked: ParkedItems, ctx: Context
-    ) -> tuple[Batch | None, Moved]:
+    ) -> tuple[Batch | None, Batch]:
         """Put rows behind what waits of their keys. `heads`: rows that have failed, with their waits. What finds no
-        room fails.
+        room fails: (those that do, those that wait).
         """
         refused: dict[int, str] = {}
         touched: dict[bytes, Queue] = {}
@@ -223,14 +221,14 @@ class Parking:
         for name, queue in touched.items():
             parked.settle(queue, *begun.get(name, (queue.due_ms, queue.tries)))
         if not refused:
-            return None, _moved(1, rows.frame)
+            return None, rows
         numbers = np.array(list(refused))
         mask = np.zeros(len(rows), np.bool_)
         mask[numbers] = True
         said = [f"it could not be put aside until what fails is well again: {why}." for why in refused.values()]
         full = fail(rows.where(pl.Series(mask)), PARKING_FULL, pl.Series(said))
         tries = pl.Series([1 if row in heads else 0 for row in refused])
-        return full.with_frame(self._rule.tried(full, tries).frame), _moved(1, rows.frame.filter(~mask))
+        return full.with_frame(self._rule.tried(full, tries).frame), rows.where(pl.Series(~mask))
 
     def _again(
         self, queues: list[Queue], items: list[list[bytes]], runs: dict[bytes, int], parked: ParkedItems, ctx: Context
@@ -263,13 +261,7 @@ class Parking:
             else:
                 queue.tries = 0
                 runs[queue.name] = min(2 * runs[queue.name], _RUN_MAX)
-        made = tried.keeping(done.keep, done.failed)
-        return replace(made, moved=_moved(-1, batch.frame.filter(pl.Series(done.keep))))
-
-
-def _moved(by: int, rows: pl.DataFrame) -> Moved:
-    """See `Result.moved`; nothing where nobody asks for executions."""
-    return [(by, rows[EXECUTION])] if EXECUTION in rows.columns and rows.height else []
+        return replace(tried.keeping(done.keep, done.failed), woken=batch.where(pl.Series(done.keep)))
 
 
 def _slice(batch: Batch, first: int, rows: int) -> Batch:

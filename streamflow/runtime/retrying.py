@@ -60,5 +60,6 @@ def together(parts: list[Result], failed: Batch | None) -> Result:
         filtered=sum(part.filtered for part in parts),
         absorbed=sum(part.absorbed for part in parts),
         emitted=sum(part.emitted for part in parts),
-        moved=[one for part in parts for one in part.moved],
+        waiting=join_failed([part.waiting for part in parts]),
+        woken=join_failed([part.woken for part in parts]),
     )

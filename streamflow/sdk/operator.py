@@ -8,7 +8,6 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from streamflow.model.batch import Batch
 from streamflow.sdk.state import StateStore
@@ -29,9 +28,9 @@ class Result:
     `failed`: input rows that failed, with `@error_code` and `@error_message`; the runtime applies the error policy.
     `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of
     state. `ended`: rows out of state that go nowhere, as their execution was cancelled or has had its time, with
-    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT) and `@error_message`. `moved`: executions of rows that went into
-    state (1) and left it (-1), of an operator whose other figures do not tell it; only what the runtime puts around
-    operators says so.
+    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT) and `@error_message`. Of an operator that `Waits`: `waiting` are the
+    rows absorbed, where others were filtered in the same call; `woken` those that wait no longer, where not each of
+    them is one output row or failed.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)
@@ -40,7 +39,8 @@ class Result:
     absorbed: int = 0
     emitted: int = 0
     ended: Batch | None = None
-    moved: Sequence[tuple[int, pl.Series]] = ()
+    waiting: Batch | None = None
+    woken: Batch | None = None
 
 
 class Context(Protocol):

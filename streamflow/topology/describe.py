@@ -173,7 +173,8 @@ def _retry(retry: RetryPolicy) -> str:
         "exponential": f"{retry.delay_ms} ms apart and twice as long each time",
         "random": f"{retry.delay_ms} to {retry.delay_max_ms} ms apart",
     }[retry.backoff]
-    return f"{retry.attempts} attempts, {how}{', its key waits meanwhile' if retry.parks else ''}"
+    aside = {"park": ", its key waits meanwhile", "delay": ", its key goes on meanwhile"}
+    return f"{retry.attempts} attempts, {how}{aside.get(retry.mode, '')}"
 
 
 def _sink(sink: SinkPlan) -> Iterator[str]:

@@ -129,7 +129,7 @@ _NODE_STEP: Final[Schema] = documented(
         ("dead_lettered", LONG, "Rows that failed and went to the dead letter topic."),
         ("cancelled", LONG, "Rows that ended here, as their execution was cancelled."),
         ("timed_out", LONG, "Rows that ended here, as their execution has had its time."),
-        ("failed_from_state", LONG, "Of the rows that failed or ended, those that had been absorbed before."),
+        ("released", LONG, "Of the rows absorbed by a node that waits, those that wait no longer."),
     ],
 )
 

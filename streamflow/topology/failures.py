@@ -12,6 +12,9 @@ ONWARD_PORT: Final = "error.pass"  # beside `out`, wired to the same: failed ite
 ENDED_PORT: Final = "error.ended"  # rows whose execution was ended, on their way to compensations; the same
 PARKED: Final = "parked"
 PARKING_FULL: Final = "parking_full"  # code of items that could not be put aside: dead letters, unless all stops
+DELAYED: Final = "delayed"
+DELAY_FULL: Final = "delay_full"  # the same of items that could not wait for their next try
+NO_ROOM: Final = (PARKING_FULL, DELAY_FULL)
 BREAKER: Final = "breaker"
 
 
@@ -25,6 +28,8 @@ def guard_stores(errors: ErrorPolicy) -> tuple[Store, ...]:
     """Stores of what stands around a node that keeps none itself."""
     if errors.retry.parks:
         return (Store(name=PARKED, help="Items that failed, and what waits behind them, by key."),)
+    if errors.retry.delays:
+        return (Store(name=DELAYED, help="Items that failed, by the time of their next try."),)
     if errors.breaker is not None:
         return (Store(name=BREAKER, help="Failures that count, and until when no item is tried."),)
     return ()

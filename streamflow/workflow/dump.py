@@ -86,7 +86,7 @@ def _slots(slots: Slots | None) -> dict[str, object]:
     for key in ("executions", "per", "share", "priority", "aging_ms", "queue_max", "when_full"):
         if (value := getattr(slots, key)) != getattr(usual, key):
             made[key] = _plain(value)
-    rate = {} if slots.rate is None else {"rate": asdict(slots.rate)}
+    rate: dict[str, object] = {} if slots.rate is None else {"rate": asdict(slots.rate)}
     return ({"concurrency": made} if made else {}) | rate
 
 

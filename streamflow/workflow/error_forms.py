@@ -19,12 +19,16 @@ _USUAL = ParkingPolicy()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkingForm:
-    """How much may be put aside by mode park. What exceeds it is a dead letter of code `parking_full`."""
+    """How much may be put aside. What exceeds it is a dead letter (`parking_full`, in mode delay `delay_full`)."""
 
     key_items_max: int = param(default=_USUAL.key_items_max, ge=1, help="Items of one key.")
     key_bytes_max: int = param(default=_USUAL.key_bytes_max, ge=1, help="Bytes of the items of one key.")
     items_max: int = param(default=_USUAL.items_max, ge=1, help="Items of one task.")
     bytes_max: int = param(default=_USUAL.bytes_max, ge=1, help="Bytes of the items of one task.")
+
+    @property
+    def names_keys(self) -> bool:
+        return (self.key_items_max, self.key_bytes_max) != (_USUAL.key_items_max, _USUAL.key_bytes_max)
 
     def policy(self) -> ParkingPolicy:
         return ParkingPolicy(
@@ -62,29 +66,32 @@ class RetryForm:
     mode: RetryMode = param(
         default="block",
         help="`block`: everything behind the item waits with it. `park`: the item and what follows of its key are put "
-        "aside and tried again later; other keys go on.",
+        "aside and tried again later; other keys go on. `delay`: the item alone is put aside, and what follows "
+        "of its key overtakes it.",
     )
-    parking: ParkingForm | None = param(default=None, help="How much mode park may put aside.")
+    parking: ParkingForm | None = param(default=None, help="How much may be put aside; in mode delay by a task.")
 
     def __post_init__(self) -> None:
         if self.backoff == "random" and (self.delay_max_ms is None or self.delay_max_ms < self.delay_ms):
             raise ValueError("random waits lie between `delay` and `delay_max`: give a `delay_max` above `delay`.")
-        if self.mode == "park":
+        if self.mode == "delay" and self.parking is not None and self.parking.names_keys:
+            raise ValueError("mode delay knows no keys: `parking` has `items_max` and `bytes_max` there.")
+        if self.mode != "block":
             return
         if self.parking is not None:
-            raise ValueError("`parking` is for mode park: add `mode: park`, or remove it.")
+            raise ValueError("`parking` is for modes park and delay: add `mode: park`, or remove it.")
         longest_ms = self.policy().waits_ms_max
         if self.limit_ms is not None and self.limit_ms > RETRY_TOTAL_MS_MAX:
             raise ValueError(
                 f"a limit of {self.limit_ms} ms is more than {RETRY_TOTAL_MS_MAX} ms, the longest that a transaction "
-                "may wait. Lower it, or put items aside with `mode: park`."
+                "may wait. Lower it, or put items aside with `mode: park` or `mode: delay`."
             )
         if self.limit_ms is None and longest_ms > RETRY_TOTAL_MS_MAX:
             far = f"{self.delay_ms} ms apart" if self.backoff == "fixed" else f"with {self.backoff} waits"
             raise ValueError(
                 f"{self.attempts} attempts {far} take longer than {RETRY_TOTAL_MS_MAX} ms, the "
                 "longest that a transaction may wait. Use fewer attempts, a shorter delay or a `limit`, or put items "
-                "aside with `mode: park`."
+                "aside with `mode: park` or `mode: delay`."
             )
 
     def policy(self) -> RetryPolicy:

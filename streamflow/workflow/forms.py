@@ -75,8 +75,10 @@ class PoliciesForm:
     rate: RateForm | None = param(default=None, help="How many executions begin in a period. Needs one trigger.")
 
     def __post_init__(self) -> None:
-        if self.retry is not None and self.retry.mode == "park":
-            raise ValueError("mode park is for single nodes: each keeps what it puts aside on a topic of its own.")
+        if self.retry is not None and self.retry.mode != "block":
+            raise ValueError(
+                f"mode {self.retry.mode} is for single nodes: each keeps what it puts aside on a topic of its own."
+            )
 
     def policies(self) -> WorkflowPolicies:
         run = RunPolicy(

@@ -30,6 +30,7 @@ GLOBAL = "tests/simulation/test_global_tables.py"
 REPLAY = "tests/simulation/test_replay.py"
 FAULTS = "tests/simulation/test_faults.py"
 STOP = "tests/simulation/test_stop.py"
+DELAYS = "tests/unit/runtime/test_delaying.py"
 PARKING = "tests/unit/runtime/test_parking.py"
 WAITS = "tests/simulation/test_waits.py"
 EXPRESSIONS = "tests/property/test_expressions.py"
@@ -440,6 +441,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if self._store.generation != self._generation:",
         "if False:",
         (f"{PARKING}::test_an_abort_takes_back_what_was_put_aside",),
+    ),
+    Mutation(
+        "12.8",
+        "what was delayed is remembered although its transaction was aborted",
+        "streamflow/runtime/delayed.py",
+        "if self._store.generation != self._generation:",
+        "if False:",
+        (f"{DELAYS}::test_an_abort_takes_back_what_was_delayed",),
     ),
     # 10. Waits.
     Mutation(

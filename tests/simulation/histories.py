@@ -13,7 +13,7 @@ from streamflow.topology.plan import Topology
 from tests.simulation.auditing import ledger
 
 _LEDGER = (
-    "rows_in", "rows_out", "emitted", "continued", "to_error_port", "cancelled", "timed_out", "failed_from_state",
+    "rows_in", "rows_out", "emitted", "continued", "to_error_port", "cancelled", "timed_out",
 )  # fmt: skip
 
 

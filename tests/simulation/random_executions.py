@@ -57,6 +57,9 @@ POLICIES = (
     "on_error: {fallback: {value: {n: 0}}}",
     "retry: {attempts: 3, delay: 10ms}",
     "retry: {attempts: 3, delay: 2s, backoff: exponential, mode: park}",
+    "retry: {attempts: 3, delay: 1s, jitter: 0.5, mode: delay}",
+    "on_error: continue, retry: {attempts: 2, delay: 1s, mode: delay}",
+    "on_error: pass, retry: {attempts: 2, delay: 1s, mode: park}",
 )
 
 

@@ -20,3 +20,10 @@ def until_well(item: dict[str, Any]) -> dict[str, Any]:
     if item["k"] == 3 and not WELL.exists():
         raise ConnectionError("not well")
     return item
+
+
+def several_when_well(item: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Two items of an even number, none of an odd one; fails for every third until a file says that all is well."""
+    if item["n"] % 3 == 0 and not WELL.exists():
+        raise ConnectionError("not well")
+    return [item, item] if item["n"] % 2 == 0 else None
