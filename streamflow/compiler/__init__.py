@@ -74,7 +74,9 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
         return None, in_order(with_users(findings, included.users))
     groups, found = fuse(typed)
     findings += found
-    envelopes = envelope(typed, groups, tracked=document.policies.executions != "none")
+    envelopes = envelope(
+        typed, groups, tracked=document.policies.executions != "none", timed_out=document.policies.timeout_ms > 0
+    )
     topics, found = name_topics(document.name, typed, groups, envelopes, policies=document.policies)
     findings = in_order(with_users([*findings, *found], included.users))
     if has_errors(findings):

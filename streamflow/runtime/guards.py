@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from streamflow.model.batch import DEADLINE, WM
 from streamflow.model.types import Schema
 from streamflow.runtime.breaking import Breaking
 from streamflow.runtime.parking import Parking
@@ -38,6 +39,8 @@ def guarded(
     if errors.retry.attempts > 1:
         rule = RetryRule(plan.id, errors.retry, schema, vars)
         if errors.retry.parks:
-            return Parking(operator, rule, port, schema, kept, tells_time="@wm" in stage.needs)
+            return Parking(
+                operator, rule, port, schema, kept, tells_time=WM in stage.needs, has_deadlines=DEADLINE in stage.needs
+            )
         operator = Retrying(operator, rule, pause)
     return operator if errors.breaker is None else Breaking(operator, errors.breaker, plan.id)

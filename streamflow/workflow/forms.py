@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Executions, Guarantee, OnCancel, RetryPolicy, RunPolicy, StateBackend
+from streamflow.model.policies import LONGEST_MS, Executions, Guarantee, OnCancel, RetryPolicy, RunPolicy, StateBackend
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
@@ -50,9 +50,16 @@ class PoliciesForm:
     executions_kept_ms: int = param(
         default=0, ge=0, help="How long records of executions are kept, by the clock of their tasks; 0 keeps them."
     )
+    timeout_ms: int = param(
+        default=0,
+        ge=0,
+        le=LONGEST_MS,
+        help="How long an execution may take since its trigger item was read, by the clock of the tasks: what is left "
+        "of it then ends as timed out. 0: as long as it does.",
+    )
     on_cancel: OnCancel | None = param(
         default=None,
-        help="What becomes of the steps that an execution has passed which is cancelled: `compensate` undoes them as "
+        help="What becomes of the steps of an execution that is cancelled or has had its time: `compensate` undoes them as "
         "for items that fail, `drop` leaves them. Left out: they are undone where items that fail are.",
     )
     samples: int = param(
@@ -84,6 +91,7 @@ class PoliciesForm:
             run=run,
             executions=self.executions,
             executions_kept_ms=self.executions_kept_ms,
+            timeout_ms=self.timeout_ms,
             on_cancel=self.on_cancel,
             samples=self.samples,
             redact=self.redact,
