@@ -147,6 +147,7 @@ class _Assembler:
                 disorder_ms=read.disorder_ms,
                 idle_after_ms=read.idle_after_ms,
                 extent=types.extent,
+                timeout_ms=self._timeout_ms(entry),
                 start=read.start,
                 keep=keep,
                 gone=types.outputs["gone"] if read.tombstones or self._wired(node, "gone") else None,
@@ -162,11 +163,16 @@ class _Assembler:
             disorder_ms=getattr(entry.node, "disorder_ms", 0) if entry.reads_source else 0,
             extent=types.extent,
             back=node in self.typed.graph.returning,
+            timeout_ms=self._timeout_ms(entry) if entry.reads_source else 0,
             internal=True,
             keep=keep,
             gone=types.outputs["gone"] if has_deletions(self.typed.graph, node) else None,
             errors=entry.errors,
         )
+
+    def _timeout_ms(self, trigger: GraphNode) -> int:
+        """How long executions may take that items of a trigger begin."""
+        return self.policies.timeout_ms if trigger.node.starts_executions() else 0
 
     def _tables(self, group: Group) -> list[str]:
         """Global tables that nodes of a stage look into."""

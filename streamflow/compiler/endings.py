@@ -28,7 +28,7 @@ _CODES = json.dumps(sorted(ENDING_CODES))
 def endings(graph: Graph, policies: WorkflowPolicies, place: Place) -> tuple[Graph, list[Diagnostic]]:
     """The graph with rows of ended executions led to compensations. `place`: of the document."""
     if policies.executions == "none":
-        asked = [name for name, value in (("on_cancel", policies.on_cancel),) if value]
+        asked = [name for name, value in (("on_cancel", policies.on_cancel), ("timeout", policies.timeout_ms)) if value]
         return graph, [_untold(name, place) for name in asked]
     gathers = [n for n in graph.nodes if n == ALL or n.endswith(f".{ALL}")]
     if not gathers:

@@ -16,6 +16,7 @@ from streamflow.compiler.walk import expressions_of
 from streamflow.expressions import WHOLE, references
 from streamflow.model import dead_letter
 from streamflow.model.batch import (
+    DEADLINE,
     EXECUTION,
     GONE,
     HEADERS,
@@ -55,6 +56,7 @@ _CARRIED: Mapping[str, Type] = {
     SOURCE: STRING,
     OFFSET: LONG,
     EXECUTION: STRING,
+    DEADLINE: LONG.optional(),
     PATH: BYTES,
     TOPIC: STRING,
     PARTITION: INT,
@@ -86,9 +88,10 @@ def envelope(
     *,
     tracked: bool = False,
     feeds: Mapping[str, Collection[FeedPlan]] | None = None,
+    timed_out: bool = False,
 ) -> Envelopes:
     """Follow what nodes read back to where it is made. `tracked`: executions leave records. `feeds`: what stages tell
-    of them besides.
+    of them besides. `timed_out`: they have only so much time.
     """
     graph = typed.graph
     demands = {n: _demand(typed, n) for n in graph.nodes}
@@ -97,6 +100,8 @@ def envelope(
             demands[node].columns.add(EXECUTION)
     if tracked:
         _demand_executions(typed, groups, demands)
+    if timed_out:
+        _demand_deadlines(graph, demands)
     carried: dict[str, tuple[EnvelopeField, ...]] = {}
     for group in groups.stages:
         for entry in group.inputs:
@@ -154,6 +159,18 @@ def _demand_executions(typed: TypedGraph, groups: Groups, demands: Mapping[str, 
         if sum(graph.nodes[n].node.gives_several() for n in group.nodes) > 1:
             for n in group.nodes:
                 demands[n].columns.add(PATH)
+
+
+def _demand_deadlines(graph: Graph, demands: Mapping[str, _Demand]) -> None:
+    """When executions have had their time is asked where rows are held, and where they come out of a topic."""
+    for node in graph.nodes.values():
+        if node.lasting or node.is_trigger or node.repartitions:
+            continue
+        holds = node.node.spec.holds or node.errors.retry.parks
+        aside = {p.name for p in node.node.input_ports() if p.aside}
+        arriving = [e for e in graph.into(node.id) if e.target_port not in aside and graph.enters(e)]
+        if holds or any(graph.nodes[e.source].repartitions for e in arriving):
+            demands[node.id].columns.add(DEADLINE)
 
 
 def _fields(schema: Schema, names: Iterable[str]) -> set[str]:

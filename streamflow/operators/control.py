@@ -13,14 +13,15 @@ from typing import Final
 
 import polars as pl
 
-from streamflow.model.batch import EXECUTION, Batch
+from streamflow.model.batch import DEADLINE, EXECUTION, Batch
 from streamflow.model.types import STRING, Field, Schema, Type, array_of
 from streamflow.operators.errors import fail
-from streamflow.sdk.operator import CANCELLED, Context, Result
+from streamflow.sdk.operator import CANCELLED, EXECUTION_TIMED_OUT, Context, Result
 
 CANCEL: Final = "cancel"
 KEPT_MS: Final = 7 * 86_400_000  # an order is forgotten when it is older
 ORDERS_MAX: Final = 100_000  # executions with an order that a task remembers: the newest
+_TIME_OVER: Final = "the execution has had its time (`timeout` of the policies)"
 _TEXT_CHARS_MAX: Final = 200  # of a reason, and of who gave it
 
 CONTROL: Final[Schema] = Type(
@@ -137,6 +138,23 @@ def cancelled(batch: Batch, orders: Mapping[str, Order], node: str) -> tuple[Bat
     `batch` has column `@execution`.
     """
     return apart(batch, batch.frame[EXECUTION], orders, node)
+
+
+def out_of_time(batch: Batch, now_ms: int) -> tuple[Batch, Batch | None]:
+    """(rows that go on, rows whose execution has had its time, as `Result.ended` has them)."""
+    if DEADLINE not in batch.frame.columns:
+        return batch, None
+    over = (batch.frame[DEADLINE] <= now_ms).fill_null(False)
+    if not over.any():
+        return batch, None
+    return batch.where(~over), fail(batch.where(over), EXECUTION_TIMED_OUT, _TIME_OVER)
+
+
+def by_deadline(due_ms: pl.Series, frame: pl.DataFrame) -> pl.Series:
+    """Times at which rows are due, or their execution has had its time."""
+    if DEADLINE not in frame.columns:
+        return due_ms
+    return pl.select(pl.min_horizontal(due_ms, frame[DEADLINE])).to_series()
 
 
 def apart(batch: Batch, ids: pl.Series, orders: Mapping[str, Order], node: str) -> tuple[Batch, Batch | None]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from streamflow.codecs.rows import RowCodec
 from streamflow.model.batch import (
+    DEADLINE,
     EXECUTION,
     HEADERS,
     HEADERS_DTYPE,
@@ -44,6 +45,7 @@ _TRAVELS: Final[Mapping[str, Type]] = {
     SOURCE: STRING,
     OFFSET: LONG,
     EXECUTION: STRING,
+    DEADLINE: LONG,
     PATH: BYTES,
     TOPIC: STRING,
     PARTITION: INT,

@@ -18,6 +18,7 @@ from streamflow.model.batch import EXECUTION, ROW, WM, Batch
 from streamflow.model.types import PAYLOAD, Schema, Type
 from streamflow.operators import signals
 from streamflow.operators.alarms import NEVER
+from streamflow.operators.control import by_deadline, out_of_time
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.keys import key_bytes
@@ -93,17 +94,21 @@ class SignalWaitOperator:
         late = [one.data for one in over if one.kind == ITEM]
         vain = [one.data for one in over if one.kind == SIGNAL]
         outputs: dict[str, Batch] = {}
-        failed, emitted = None, len(vain)
+        failed, ended, emitted = None, None, len(vain)
         if vain:
             outputs["unclaimed"] = _lost(woken(self._early.decode(vain), ctx.watermark_ms), _IN_VAIN)
         if late:
-            rows = Batch(woken(self._items.decode(late), ctx.watermark_ms), self.schema)
-            if self.rules.fails_late:
+            rows, ended = out_of_time(Batch(self._items.decode(late), self.schema), ctx.now_ms)
+            rows = rows.with_frame(woken(rows.frame, ctx.watermark_ms))
+            ended = None if ended is None else ended.with_frame(woken(ended.frame, ctx.watermark_ms))
+            if not len(rows):
+                pass
+            elif self.rules.fails_late:
                 failed = fail(rows, "timed_out", "timeout: no signal came in time.")
             else:
                 outputs["timeout"] = rows
-                emitted += len(late)
-        return Result(outputs=outputs, failed=failed, emitted=emitted)
+                emitted += len(rows)
+        return Result(outputs=outputs, failed=failed, emitted=emitted, ended=ended)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
         """Items of executions that end. All that is kept is looked through."""
@@ -157,6 +162,7 @@ class SignalWaitOperator:
             batch, due, odd_times = timed(batch, due, self.labels[DUE])
             failures.append(odd_times)
             keys = keys.filter(fits)
+        due = by_deadline(due, batch.frame)
         who_of = [who(execution) for execution in batch.frame[EXECUTION].to_list()]
         return Came(batch, keys.to_list(), due.to_list(), who_of, batch.frame[ROW].to_list(), _marks(batch))
 

@@ -15,6 +15,7 @@ import polars as pl
 from streamflow.model.batch import EXECUTION, ROW, WM, Batch
 from streamflow.model.types import PAYLOAD, Schema, Type
 from streamflow.operators.alarms import Alarms
+from streamflow.operators.control import by_deadline, out_of_time
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.execution_rows import PART_BYTES_MAX
 from streamflow.operators.kept_rows import KeptRows
@@ -55,7 +56,8 @@ class WaitOperator:
         batch, due, odd = timed(batch, due, self.labels[DUE])
         waits = due > ctx.now_ms
         if waits.any():
-            self._keep(batch.frame.filter(waits), due.filter(waits).to_list(), ctx.store(STORE))
+            rows = batch.frame.filter(waits)
+            self._keep(rows, by_deadline(due.filter(waits), rows).to_list(), ctx.store(STORE))
         outputs = {} if waits.all() else {"out": batch.where(~waits)}
         return Result(outputs=outputs, failed=join_failed([failed, odd]), absorbed=int(waits.sum()))
 
@@ -63,13 +65,15 @@ class WaitOperator:
         return self._alarms.next_ms(ctx.store(STORE))
 
     def wake(self, ctx: Context) -> Result:
-        """Rows that are due come out."""
+        """Rows that are due come out; those whose execution has had its time end."""
         entries = self._alarms.take(ctx.store(STORE), ctx.now_ms)
         values = [value for _, _, entry in entries for value in split(entry)]
         if not values:
             return Result()
-        rows = woken(self._rows.decode(values), ctx.watermark_ms)
-        return Result(outputs={"out": Batch(rows, self.schema)}, emitted=rows.height)
+        rows, over = out_of_time(Batch(self._rows.decode(values), self.schema), ctx.now_ms)
+        out = rows.with_frame(woken(rows.frame, ctx.watermark_ms))
+        ended = None if over is None else over.with_frame(woken(over.frame, ctx.watermark_ms))
+        return Result(outputs={"out": out} if len(out) else {}, emitted=len(out), ended=ended)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
         """Rows of executions that end. All that waits is looked through; nothing else is written."""

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.batch import EXECUTION, ROW, Batch
+from streamflow.model.batch import DEADLINE, EXECUTION, ROW, Batch
 from streamflow.nodes.control import Control
-from streamflow.operators.control import CONTROL, Order, Orders, apart, cancelled
+from streamflow.operators.control import CONTROL, Order, Orders, apart, cancelled, out_of_time
+from streamflow.operators.errors import join_failed
 from streamflow.runtime.execution_counts import Ids, Ints
 from streamflow.topology.plan import InputPlan, NodePlan, StagePlan, TablePlan, Wire
 
@@ -61,18 +62,26 @@ class Endings:
         fed = {n.id for n in stage.nodes for wires in n.wires.values() for w in wires if w.node in entries}
         lasting = {n.id for n in stage.nodes if n.lasting}
         self.first = frozenset(fed - lasting)  # nodes that rows come to first
+        self.timed = DEADLINE in stage.needs  # executions have only so much time
+        self._now_ms = 0
         self._orders = orders
         self._ids: Ids = _nobody
 
     def begin(self, ids: Ids, now_ms: int) -> None:
         """A step begins. `ids`: the executions of its rows, where they do not say."""
-        self._ids = ids
-        self._orders.age(now_ms)
+        self._now_ms = now_ms
+        if self._orders:
+            self._orders.age(now_ms)
+            self._ids = ids
+
+    def done(self) -> None:
+        """The step is over: its rows are let go."""
+        self._ids = _nobody
 
     @property
     def some(self) -> bool:
-        """Whether any execution has an order."""
-        return bool(self._orders)
+        """Whether an execution may have to end."""
+        return self.timed or bool(self._orders)
 
     @property
     def fresh(self) -> bool:
@@ -84,11 +93,20 @@ class Endings:
 
     def apart(self, node: str, batch: Batch) -> tuple[Batch, Batch | None]:
         """(rows that go on, rows that end, with their errors) of what entered the stage and comes to a node."""
-        known = self._orders.by_execution
-        if EXECUTION in batch.frame.columns:
-            return apart(batch, batch.frame[EXECUTION], known, node)
-        rows = batch.frame[ROW].to_numpy().astype(np.int64)
-        return apart(batch, self._ids(rows), known, node)
+        over: Batch | None = None
+        if self._orders:
+            told = EXECUTION in batch.frame.columns
+            ids = batch.frame[EXECUTION] if told else self._ids(batch.frame[ROW].to_numpy().astype(np.int64))
+            batch, over = apart(batch, ids, self._orders.by_execution, node)
+        batch, late = out_of_time(batch, self._now_ms) if self.timed else (batch, None)
+        return batch, join_failed([over, late])
+
+    def ended(self, node: str, execution: str, rows: Batch) -> tuple[Batch, Batch | None]:
+        """The same of rows that a node gives at the end of their execution."""
+        if not self._orders:
+            return rows, None
+        ids = pl.Series([execution], dtype=pl.String).new_from_index(0, len(rows))
+        return apart(rows, ids, self._orders.by_execution, node)
 
 
 def _nobody(rows: Ints) -> pl.Series:

@@ -350,7 +350,7 @@ class Graph:
                 self._run_or_repeat(plan, inputs, step)
             operator = self._operators[plan.id]
             if isinstance(operator, EndsExecutions):
-                self._from_state(plan, operator.end(execution, self._contexts[plan.id]), step)
+                self._at_end(plan, execution, operator.end(execution, self._contexts[plan.id]), step)
             if plan.id in self._timed:
                 self._show(plan, step)
         return step.out
@@ -368,6 +368,17 @@ class Graph:
             if plan.id in self._timed:
                 self._show(plan, step)
         return step.out
+
+    def _at_end(self, plan: NodePlan, execution: str, result: Result, step: _Step) -> None:
+        """What a node gives at the end of an execution; nothing where that was cancelled."""
+        given: dict[str, Batch] = {}
+        for port, batch in result.outputs.items() if self.endings is not None and not plan.lasting else ():
+            given[port], over = self.endings.ended(plan.id, execution, batch)  # type: ignore[union-attr]
+            if over is not None:
+                self._end_held(plan, Result(ended=over), step)
+        outputs = given or result.outputs
+        emitted = result.emitted - sum(map(len, result.outputs.values())) + sum(map(len, outputs.values()))
+        self._from_state(plan, replace(result, outputs=outputs, emitted=emitted), step)
 
     def hooks(self) -> list[tuple[Commits, Context]]:
         """Operators with effects outside the log, which follow the transaction."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from streamflow.model.batch import DEADLINE, WM
 from streamflow.model.types import Schema
 from streamflow.runtime.breaking import Breaking
 from streamflow.runtime.delaying import Delaying
@@ -38,9 +39,12 @@ def guarded(
     errors = plan.errors
     if errors.retry.attempts > 1:
         rule = RetryRule(plan.id, errors.retry, schema, vars)
-        tells_time = "@wm" in stage.needs
+        tells_time = WM in stage.needs
         if errors.retry.parks:
-            return Parking(operator, rule, port, schema, kept, tells_time=tells_time, remembered=plan.remembered)
+            return Parking(
+                operator, rule, port, schema, kept, tells_time=tells_time, has_deadlines=DEADLINE in stage.needs,
+                remembered=plan.remembered,
+            )  # fmt: skip
         if errors.retry.delays:
             return Delaying(operator, rule, port, schema, kept, tells_time=tells_time, remembered=plan.remembered)
         operator = Retrying(operator, rule, pause)

@@ -39,6 +39,10 @@ class Queue:
     def __len__(self) -> int:
         return self.next - self.first
 
+    def numbers(self, most: int) -> range:
+        """Of its first items."""
+        return range(self.first, min(self.next, self.first + most))
+
 
 class ParkedItems:
     """The queues of one task. Reads of the store are kept until it says that they are void."""
@@ -109,8 +113,7 @@ class ParkedItems:
 
     def first(self, queue: Queue, most: int) -> list[bytes]:
         """The first items of a queue."""
-        numbers = range(queue.first, min(queue.next, queue.first + most))
-        found = self._store.get_many([_item_name(queue.name, n) for n in numbers])
+        found = self._store.get_many([_item_name(queue.name, n) for n in queue.numbers(most)])
         assert all(value is not None for value in found), "a queue has all of its items"
         return [value for value in found if value is not None]
 

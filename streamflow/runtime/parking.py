@@ -16,9 +16,10 @@ import polars as pl
 
 from streamflow.model.batch import KEY, POSITION, ROW, WM, Batch
 from streamflow.model.types import LONG, PAYLOAD, Schema, Type
+from streamflow.operators.control import by_deadline, out_of_time
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
-from streamflow.operators.waiting import over_among
+from streamflow.operators.waiting import over_among, woken
 from streamflow.runtime.careful import behind_each_other
 from streamflow.runtime.parked import ParkedItems, Queue, waiting_items
 from streamflow.runtime.retry_rule import RetryRule
@@ -46,7 +47,9 @@ class _Outcome:
 
 
 class Parking:
-    """Stands around an operator without state. `tells_time`: whether rows carry the watermark."""
+    """Stands around an operator without state. `tells_time`: whether rows carry the watermark. `has_deadlines`: whether
+    their executions have only so much time. An item's time is looked at when it is its turn.
+    """
 
     def __init__(
         self,
@@ -57,11 +60,12 @@ class Parking:
         earlier: Mapping[str, Schema],
         *,
         tells_time: bool,
+        has_deadlines: bool,
         remembered: Mapping[str, Type] | None = None,
     ) -> None:
         self._inner, self._rule, self._port, self._schema = inner, rule, port, schema
         self._rows = KeptRows(schema, earlier, {POSITION: LONG.optional()}, remembered=remembered)
-        self._tells_time = tells_time
+        self._tells_time, self._has_deadlines = tells_time, has_deadlines
         self._parked: ParkedItems | None = None
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
@@ -95,21 +99,51 @@ class Parking:
     def wake(self, ctx: Context) -> Result:
         """Items whose time has come; what does not fit a step is due at once again."""
         parked, parts, rows = self._items(ctx), [], 0
+        over: list[pl.DataFrame] = []
         runs = dict.fromkeys((q.name for q in parked.due(ctx.now_ms, WAKE_ROWS_MAX)), 1)
         while runs and rows < WAKE_ROWS_MAX:
+            if (late := self._out_of_time(runs, parked, ctx)) is not None:
+                over.append(late)
+                rows += len(late)
+                continue
             queues = [parked.queues[name] for name in runs]
             items = [parked.first(queue, runs[queue.name]) for queue in queues]
             rows += sum(map(len, items))
             parts.append(self._again(queues, items, runs, parked, ctx))
         for name in runs:  # the step is full
             parked.settle(parked.queues[name], ctx.now_ms, 0)
+        ended = None
+        if over:
+            frame = pl.concat(over, how="diagonal")
+            ended = Batch(woken(frame, ctx.watermark_ms), self._schema)
         if not parts:
-            return Result()
+            return Result(ended=ended)
         parked.write_totals()
         done = together(parts, join_failed([part.failed for part in parts]))
         emitted = sum(map(len, done.outputs.values()))
-        woken = join_failed([part.woken for part in parts])
-        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, woken=woken)
+        gone = join_failed([part.woken for part in parts])
+        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, ended=ended, woken=gone)
+
+    def _out_of_time(self, runs: dict[bytes, int], parked: ParkedItems, ctx: Context) -> pl.DataFrame | None:
+        """Of the items that would be tried next, those whose execution has had its time: they are taken out. `runs`
+        loses queues that are empty then. None: there are none.
+        """
+        if not self._has_deadlines:
+            return None
+        places = [(n, number) for n, most in runs.items() for number in parked.queues[n].numbers(most)]
+        items = [item for n, most in runs.items() for item in parked.first(parked.queues[n], most)]
+        rows = Batch(self._rows.decode(items).with_row_index("@number"), self._schema)
+        late = out_of_time(rows, ctx.now_ms)[1]
+        if late is None:
+            return None
+        gone: dict[bytes, set[int]] = {}
+        for place in late.frame["@number"].to_list():
+            gone.setdefault(places[place][0], set()).add(places[place][1])
+        parked.drop(gone, ctx.now_ms)
+        for name in gone:
+            if name not in parked.queues:
+                del runs[name]
+        return late.frame.drop("@number")
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
         """Items of executions that end. All that waits is looked through."""
@@ -183,7 +217,8 @@ class Parking:
         if not again.any():
             return _Outcome(tried, keep, failed, {})
         waiting = failed.where(again)
-        waits = dict(zip(at[again.to_numpy()].tolist(), self._rule.waits_ms(waiting, ctx).tolist(), strict=True))
+        due_ms = by_deadline(pl.Series(self._rule.waits_ms(waiting, ctx)) + ctx.now_ms, waiting.frame)
+        waits = dict(zip(at[again.to_numpy()].tolist(), (due_ms - ctx.now_ms).to_list(), strict=True))
         heads: dict[int, int] = {}
         first: dict[bytes, int] = {}
         for row in sorted(waits):

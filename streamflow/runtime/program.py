@@ -11,7 +11,7 @@ import polars as pl
 
 from streamflow.codecs import CodecSpec, Decoder, decoder
 from streamflow.codecs.registry import SchemaRegistry
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, POSITION, ROW, TS, Batch
+from streamflow.model.batch import DEADLINE, ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, POSITION, ROW, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.operators.control import ControlOperator
 from streamflow.runtime.again import AgainInput
@@ -295,7 +295,7 @@ class TaskProgram:
         self.clock.now_ms = now_ms
         done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
         self._begin()
-        if self.endings is not None and self.endings.some:
+        if self.endings is not None:
             self.endings.begin(lambda rows: self._ids(rows, arrived, places), now_ms)
         for one in arrived:
             self._unseeded(one, done)
@@ -304,12 +304,17 @@ class TaskProgram:
             marks, done.idle = self.time.step(arrived, now_ms=now_ms, caught_up=caught_up, idle=idle)
         segments: dict[str, list[Segment]] = {}
         for one, taken, own in zip(arrived, done.taken, marks, strict=True):
-            segments[taken.node] = self.seeders[one.at].segments(one.frame, one.markers, one.order, own)
+            frame = one.frame
+            if DEADLINE in self.stage.needs and (allowed_ms := self.inputs[one.at].timeout_ms):
+                frame = frame.with_columns(pl.lit(now_ms + allowed_ms, dtype=pl.Int64).alias(DEADLINE))
+            segments[taken.node] = self.seeders[one.at].segments(frame, one.markers, one.order, own)
             taken.rows = one.frame.height
         *before, last = pieces_of(segments)
         for piece in before:
             self._push(piece, places, done, last=False)
         self._push(last, places, done, last=True)
+        if self.endings is not None:
+            self.endings.done()
         self._end(arrived, places, now_ms, done)
         return done
 

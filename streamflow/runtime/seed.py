@@ -15,6 +15,7 @@ import polars as pl
 from streamflow.codecs import Marker
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import (
+    DEADLINE,
     ERROR_CODE,
     ERROR_MESSAGE,
     EXECUTION,
@@ -137,6 +138,8 @@ class Seeder:
                 whole = pl.lit(self.state.execution)
                 each = pl.concat_str(pl.lit(self.source + ":"), pl.col(POSITION).cast(pl.String))
                 add.append((each if self._plan.extent == "item" else whole).alias(EXECUTION))
+            elif column == DEADLINE:
+                add.append(pl.lit(None, dtype=pl.Int64).alias(DEADLINE))
             elif column == PATH:
                 add.append(pl.lit(b"").alias(PATH))
             elif column == TOPIC:

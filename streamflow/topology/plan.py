@@ -74,6 +74,7 @@ class InputPlan:
     disorder_ms: int = 0  # how far behind the greatest event time before it a record may be and not be late
     idle_after_ms: int | None = None  # without records for so long, time does not wait for it; None: it always does
     extent: Extent = "item"
+    timeout_ms: int = 0  # an execution that its items begin has so long by the clock; 0: as long as it takes
     start: Literal["earliest", "latest"] = "earliest"
     back: bool = False  # its rows come back to a loop of the stage: event time does not wait for them
     internal: bool = False  # the topic is ours: markers may occur, lineage comes from the envelope

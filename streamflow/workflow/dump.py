@@ -56,7 +56,10 @@ def to_plain(document: WorkflowDocument) -> dict[str, object]:
 def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     usual = WorkflowPolicies()
     made: dict[str, object] = {}
-    for key in ("on_error", "executions", "executions_kept_ms", "on_cancel", "samples", "recovery", "partitions"):
+    plain = (
+        "on_error", "executions", "executions_kept_ms", "timeout_ms", "on_cancel", "samples", "recovery", "partitions",
+    )  # fmt: skip
+    for key in plain:
         if (value := getattr(policies, key)) != getattr(usual, key):
             made[key] = value
     keys = (

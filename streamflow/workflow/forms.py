@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Executions, Guarantee, OnCancel, Recovery, RetryPolicy, RunPolicy, StateBackend
+from streamflow.model.policies import (
+    LONGEST_MS,
+    Executions,
+    Guarantee,
+    OnCancel,
+    Recovery,
+    RetryPolicy,
+    RunPolicy,
+    StateBackend,
+)
 from streamflow.nodes.slots_params import RateForm
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
@@ -52,9 +61,16 @@ class PoliciesForm:
     executions_kept_ms: int = param(
         default=0, ge=0, help="How long records of executions are kept, by the clock of their tasks; 0 keeps them."
     )
+    timeout_ms: int = param(
+        default=0,
+        ge=0,
+        le=LONGEST_MS,
+        help="How long an execution may take since its trigger item was read, by the clock of the tasks: what is left "
+        "of it then ends as timed out. 0: as long as it does.",
+    )
     on_cancel: OnCancel | None = param(
         default=None,
-        help="What becomes of the steps that an execution has passed which is cancelled: `compensate` undoes them as "
+        help="What becomes of the steps of an execution that is cancelled or has had its time: `compensate` undoes them as "
         "for items that fail, `drop` leaves them. Left out: they are undone where items that fail are.",
     )
     samples: int = param(
@@ -97,6 +113,7 @@ class PoliciesForm:
             run=run,
             executions=self.executions,
             executions_kept_ms=self.executions_kept_ms,
+            timeout_ms=self.timeout_ms,
             on_cancel=self.on_cancel,
             samples=self.samples,
             redact=self.redact,

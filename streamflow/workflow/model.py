@@ -98,6 +98,7 @@ class WorkflowPolicies:
     run: RunPolicy = field(default_factory=RunPolicy)
     executions: Executions = "none"  # which executions leave a record
     executions_kept_ms: int = 0  # how long such a record is kept; 0: always
+    timeout_ms: int = 0  # how long an execution may take; 0: as long as it does
     on_cancel: OnCancel | None = None  # whether steps of executions that are ended are undone; None: where they can be
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show

@@ -195,3 +195,84 @@ def test_what_was_done_is_undone(restart: bool, on_cancel: str, tmp_path: Path) 
         await proven(ground, tmp_path)
 
     benched(tmp_path, topology, work)
+
+
+TIMED = """
+workflow: timed-out
+nodes:
+  orders: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  reserve: {type: set, fields: {reserved: true}, compensate: release}
+  pause: {type: wait, for: n * 1000}
+  paid: {type: wait, signal: payment, timeout: 20s}
+  moved: {type: repartition, key: string(n % 3)}
+  ship: {type: set, fields: {shipped: true}}
+  shipped: {type: publish, topic: shipped, format: json}
+  unpaid: {type: publish, topic: unpaid, format: json}
+  release: {type: set, fields: {why: error.code, at: error.node}}
+  released: {type: publish, topic: released, format: json}
+connections:
+  - orders -> reserve -> pause -> paid -> moved -> ship -> shipped
+  - paid.timeout -> unpaid
+  - release -> released
+policies:
+  {on_error: compensate, executions: all, timeout: 30s, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_executions_have_their_time(restart: bool, tmp_path: Path) -> None:
+    """Rows that wait by the clock, for signals, and on their way: all end when the time of their execution is over."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(TIMED, tmp_path, nodes=NODES)
+    before = [s.id for s in topology.stages if not {"ship", "release"} & {n.id for n in s.nodes}]
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=restart), bench.log
+        await ground.begin()
+        await ground.items(2, 3, 20, 21, 40, 41)
+        ids = dict(
+            zip((2, 20, 40, 3, 21, 41), [*[f"0:{i}" for i in range(3)], *[f"1:{i}" for i in range(3)]], strict=True)
+        )
+        of = (await log.topics())["in"].incarnation
+        ids = {n: f"in#{of}/{place}" for n, place in ids.items()}
+
+        async def standing(*numbers: int) -> list[str]:
+            found = await ground.statuses()
+            return [found[ids[n]] for n in numbers]
+
+        async def pay(*numbers: int) -> None:
+            producer = await log.producer("signals")
+            signals = [Signal(name="payment", key=ids[n]) for n in numbers]
+            await write_signals(log, producer, await signals_topic(topology, log), signals, now_ms=bench.now_ms)
+            await producer.close()
+
+        await ground.at(1_000)
+        await ground.at(4_100)
+        await ground.at(4_101)
+        assert await standing(2, 3, 20) == ["waiting"] * 3
+        await ground.at(23_000)
+        await ground.at(23_001)
+        await pay(20)
+        await ground.at(24_200)
+        assert await standing(2, 3) == ["completed", "completed"]
+        assert await out(log, "unpaid") == [2, 3]
+        await pay(20)
+        await ground.at(30_999, *before)
+        assert await out(log, "shipped") == [20]
+        assert await standing(20, 21, 40) == ["completed", "waiting", "waiting"]
+        await pay(21)
+        await ground.at(30_999, *before)  # it goes on its way in time
+        assert await standing(21) == ["running"]
+        await ground.at(31_000)
+        await ground.at(31_001)
+        assert await standing(20, 21, 40, 41) == ["completed", "timed_out", "timed_out", "timed_out"]
+        released = [(row["n"], row["why"], row["at"]) for row in await values(log, "released")]
+        assert sorted(released) == [
+            (21, "execution_timed_out", "ship"),
+            (40, "execution_timed_out", "pause"),
+            (41, "execution_timed_out", "pause"),
+        ]
+        assert await out(log, "shipped") == [20]
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
