@@ -80,4 +80,4 @@ class History:
         """The executions of rows of the step, by `@row`."""
         inputs, offsets = places.by_row()
         sources = pl.Series([f"{self.seeders[one.at].source}:" for one in arrived], dtype=pl.String)
-        return sources.gather(inputs[rows]) + pl.Series(offsets[rows]).cast(pl.String)
+        return sources[inputs[rows]] + pl.Series(offsets[rows]).cast(pl.String)
