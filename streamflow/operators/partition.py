@@ -25,7 +25,8 @@ _FEW_KEYS_MAX = 16
 
 def murmur2(keys: pl.Series) -> NDArray[np.int32]:
     """Kafka's murmur2 of each key (Binary, no nulls needed: a null hashes as an empty key), as Java's signed int."""
-    lengths = keys.bin.size().fill_null(0).to_numpy().astype(np.int64)
+    sizes = keys.bin.size()
+    lengths = (sizes.fill_null(0) if sizes.null_count() else sizes).to_numpy().astype(np.int64)
     if not len(lengths):
         return np.empty(0, np.int32)
     if lengths.max() <= _SHORT_MAX:

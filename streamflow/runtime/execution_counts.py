@@ -111,8 +111,12 @@ class Counting:
             self._of_row = np.arange(size)
         elif noted.of_rows:
             self._of_row = self._by_entry(size)
+        # Those that leave a record, where only failures do: nothing is added up of the others. None: of all.
+        self._only = self._failing() if noted.errors_only else None
+        sought = np.zeros(0, np.int64) if self._only is None else self._only
+        self._sought = _below(sought, self._count).astype(np.uint32)  # rows among them
         self._rows: dict[tuple[str, Counter], Ints] = {}
-        self._woken = np.zeros(self._n, np.bool_)
+        self._woken = np.zeros(self._n if self._only is None else len(self._only), np.bool_)
 
     def _by_entry(self, size: int) -> Ints:
         of_row = np.full(size, self._n, np.int64)
@@ -138,12 +142,39 @@ class Counting:
         safe = np.minimum(rows, len(self._of_row) - 1).astype(np.int64)
         return np.where(rows < len(self._of_row), self._of_row[safe], self._n)
 
+    def _failing(self) -> Ints:
+        """Numbers of the executions with a failure, or of which a failure is made good, ascending."""
+        frames = [rows.frame for *_, rows in self._noted.failed] + [rows.frame for rows in self._noted.unwritten]
+        numbers = [self._of(_whose(frame)) for frame in frames]
+        numbers += [self._numbers(frame[EXECUTION]) for *_, frame in self._noted.lost]
+        numbers += [self._of(who) for node, who in self._noted.entered if node == AGAIN_NODE]
+        return _below(np.unique(np.concatenate([np.zeros(0, np.int64), *numbers])), self._n)
+
     def _sum(self, who: Sequence[Who]) -> Ints:
         """How many of these rows each execution has."""
         total = np.zeros(self._n, np.int64)
         for one in who:
             total += np.bincount(self._of(one), minlength=self._n + 1)[: self._n]
         return total
+
+    def _sum_told(self, who: Sequence[Who]) -> Ints:
+        """The same, of executions that leave a record only."""
+        if self._only is None or self._ids is None or not all(one.rows.is_sorted() for one in who):
+            return self._told_of(self._sum(who))
+        total = np.zeros(len(self._only), np.int64)  # rows are numbers, in order: those few are looked up
+        for rows in (one.rows.to_numpy() for one in who):
+            found = np.searchsorted(rows, self._sought, "right") - np.searchsorted(rows, self._sought)
+            total[: len(found)] += found
+        return total
+
+    def _told_of(self, rows: Ints) -> Ints:
+        return rows if self._only is None else rows[self._only]
+
+    def _tally(self, numbers: Ints) -> Ints:
+        """How often each execution is named by rows that failed."""
+        if self._only is None:
+            return np.bincount(numbers, minlength=self._n + 1)[: self._n]
+        return np.bincount(np.searchsorted(self._only, _below(numbers, self._n)), minlength=len(self._only))
 
     def _add(self, place: str, counter: Counter, rows: Ints) -> None:
         before = self._rows.get((place, counter))
@@ -152,7 +183,7 @@ class Counting:
     def counts(self) -> Counts:
         noted = self._noted
         for node, who in noted.entered:
-            self._enter(node, self._sum([who]))
+            self._enter(node, self._sum_told([who]))
         for ran in noted.ran:
             self._run(ran)
         errors = [self._fail(node, fate, rows) for node, fate, rows in noted.failed]
@@ -162,11 +193,11 @@ class Counting:
                 self._unsend(str(node), errors[-1]["number"])
         for node, fate, frame in noted.lost:
             numbers = self._numbers(frame[EXECUTION])
-            lost = np.bincount(numbers, minlength=self._n)
+            lost = self._tally(numbers)
             for counter in ("rows_in", fate):
                 self._add(node, counter, lost)
             self._add(node, "begun", lost)
-            errors.append(frame.select(pl.Series("number", numbers), *_ERRORS))
+            errors.append(_told_errors(numbers, frame))
         tasks = np.zeros(self._n, np.int64)
         for execution, count in noted.ended.items():
             tasks[self._numbers(pl.Series([execution], dtype=pl.String))] = count
@@ -183,32 +214,39 @@ class Counting:
             self._add(node, counter, rows)
 
     def _run(self, ran: Ran) -> None:
+        if not (ran.filtered or ran.absorbed or ran.emitted):
+            self._add_run(ran, self._sum_told(ran.inputs), self._sum_told(ran.outputs))
+            return
+        # Whose rows stayed is known of all executions together.
         into, out = self._sum(ran.inputs), self._sum(ran.outputs)
+        self._add_run(ran, self._told_of(into), self._told_of(out))
+        if ran.filtered or ran.absorbed:
+            stayed = into if ran.failed is None else into - self._sum([ran.failed])
+            left = stayed - self._forwarded(ran, stayed, out)
+            if ran.waiting is not None:
+                waiting = self._sum([ran.waiting])
+                self._add(ran.node, "absorbed", self._told_of(waiting))
+                self._add(ran.node, "filtered", self._told_of(np.maximum(left - waiting, 0)))
+            else:
+                self._add(ran.node, "absorbed" if ran.absorbed else "filtered", self._told_of(left))
+        if ran.emitted:
+            emitted = self._told_of(self._emitted(ran, out))
+            self._add(ran.node, "emitted", emitted)
+            if ran.woken is None:
+                self._add(ran.node, "released", emitted)
+            self._woken |= emitted > 0
+
+    def _add_run(self, ran: Ran, into: Ints, out: Ints) -> None:
         if ran.inputs:
             self._add(ran.node, "rows_in", into)
         if ran.outputs:
             self._add(ran.node, "rows_out", out)
             if ran.node in self._sinks:
                 self._add(self._sinks[ran.node], "sent", out)
-        if ran.filtered or ran.absorbed:
-            stayed = into if ran.failed is None else into - self._sum([ran.failed])
-            left = stayed - self._forwarded(ran, stayed, out)
-            if ran.waiting is not None:
-                waiting = self._sum([ran.waiting])
-                self._add(ran.node, "absorbed", waiting)
-                self._add(ran.node, "filtered", np.maximum(left - waiting, 0))
-            else:
-                self._add(ran.node, "absorbed" if ran.absorbed else "filtered", left)
-        if ran.emitted:
-            emitted = self._emitted(ran, out)
-            self._add(ran.node, "emitted", emitted)
-            if ran.woken is None:
-                self._add(ran.node, "released", emitted)
-            self._woken |= emitted > 0
         if ran.woken is not None:
-            self._add(ran.node, "released", self._sum([ran.woken]))
+            self._add(ran.node, "released", self._sum_told([ran.woken]))
         elif not ran.inputs and ran.failed is not None:
-            self._add(ran.node, "released", self._sum([ran.failed]))
+            self._add(ran.node, "released", self._sum_told([ran.failed]))
         if self._of_row is None and ran.outputs:
             self._woken |= (out > 0) & (into == 0)
 
@@ -250,38 +288,35 @@ class Counting:
         return self._sum(rows)
 
     def _fail(self, node: str, fate: Fate, rows: Batch) -> pl.DataFrame:
-        ids = rows.frame[EXECUTION] if EXECUTION in rows.frame.columns else None
-        numbers = self._of(Who(rows.frame[ROW], ids))
-        self._add(node, fate, np.bincount(numbers, minlength=self._n + 1)[: self._n])
-        return rows.frame.select(pl.Series("number", numbers.astype(np.int64)), *_ERRORS)
+        numbers = self._of(_whose(rows.frame)).astype(np.int64)
+        self._add(node, fate, self._tally(numbers))
+        return _told_errors(numbers, rows.frame)
 
     def _unsend(self, node: str, numbers: pl.Series) -> None:
         """Rows that did not get to their topic after all."""
-        gone = -np.bincount(numbers.to_numpy(), minlength=self._n + 1)[: self._n]
+        gone = -self._tally(numbers.to_numpy())
         self._add(node, "rows_out", gone)
         if node in self._sinks:
             self._add(self._sinks[node], "sent", gone)
 
     def _picked(self, errors: pl.DataFrame, tasks: Ints) -> Counts:
         """Only executions of this step that leave a record."""
-        if self._noted.errors_only:
-            picked = np.zeros(self._n, np.bool_)
-            picked[errors["number"].to_numpy()] = True
-            if (resumed := self._rows.get((AGAIN_NODE, "resumed"))) is not None:
-                picked |= resumed > 0
-        else:
+        told, woken, kept = self._rows, self._woken, self._only
+        if kept is None:
             picked = tasks > 0
-            for rows in self._rows.values():
+            for rows in told.values():
                 picked |= rows > 0
-        kept = np.flatnonzero(picked)
+            kept = np.flatnonzero(picked)
+            told, woken = {name: rows[kept] for name, rows in told.items()}, woken[kept]
         self._place = np.full(self._n + 1, -1, np.int64)
         self._place[kept] = np.arange(len(kept))
-        errors = errors.with_columns(pl.Series("number", self._place[errors["number"].to_numpy()]))
+        place = self._place[errors["number"].to_numpy()]
+        errors = _told_errors(place, errors)
         return Counts(
             executions=self._named(kept),
-            rows={name: rows[kept] for name, rows in self._rows.items() if rows.any()},
-            woken=self._woken[kept],
-            errors=errors.filter(pl.col("number") >= 0),
+            rows={name: rows for name, rows in told.items() if rows.any()},
+            woken=woken,
+            errors=errors if (place >= 0).all() else errors.filter(pl.Series(place >= 0)),
             tasks=tasks[kept],
         )
 
@@ -325,6 +360,14 @@ def _told(noted: Noted) -> list[pl.Series]:
     return [who.ids for who in whose if who.ids is not None]
 
 
+def _whose(frame: pl.DataFrame) -> Who:
+    return Who(frame[ROW], frame[EXECUTION] if EXECUTION in frame.columns else None)
+
+
+def _below(numbers: Ints, end: int) -> Ints:
+    return numbers[numbers < end]
+
+
 def _some(who: Who | None) -> tuple[Who, ...]:
     return () if who is None else (who,)
 
@@ -335,10 +378,20 @@ def _path(who: Who) -> pl.Series:
 
 def _distinct(ids: Sequence[pl.Series]) -> pl.Series:
     """Ids in order of first appearance; rows without one are nobody's."""
+    if not any(map(len, ids)):
+        return pl.Series([], dtype=pl.String)
     return pl.concat([pl.Series([], dtype=pl.String), *ids]).unique(maintain_order=True).drop_nulls()
+
+
+def _told_errors(numbers: Ints, frame: pl.DataFrame) -> pl.DataFrame:
+    """Errors and whose they are."""
+    return pl.DataFrame([pl.Series("number", numbers, dtype=pl.Int64), *(frame[column] for column in _ERRORS)])
 
 
 def _first(errors: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """The first error of each execution, in the order in which nodes met them."""
-    nothing = pl.DataFrame(schema={"number": pl.Int64, **dict.fromkeys(_ERRORS, pl.String)})
-    return pl.concat([nothing, *errors]).unique("number", keep="first", maintain_order=True)
+    if not errors:
+        return pl.DataFrame(schema={"number": pl.Int64, **dict.fromkeys(_ERRORS, pl.String)})
+    every = pl.concat(errors)
+    _, at = np.unique(every["number"].to_numpy(), return_index=True)
+    return every if len(at) == len(every) else every[np.sort(at)]

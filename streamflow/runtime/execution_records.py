@@ -7,7 +7,6 @@ have in common is encoded once for each such pattern, and its bytes stand behind
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,23 +14,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX
-from streamflow.codecs.avrocodec import AvroWriter
 from streamflow.codecs.envelope import HEADER_SIZE
-from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, times
-from streamflow.codecs.pieces import Piece, per_row
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, KEY, TS
+from streamflow.codecs.envelope_encode import Rows, cuts, encode, nullable_bytes
+from streamflow.codecs.pieces import Piece, per_row, zero_byte
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE
 from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
 from streamflow.runtime.emit import Writes
 from streamflow.runtime.execution_counts import Counts, Ints
-from streamflow.runtime.execution_tails import HEAD, SPEC, Moment, Tails
+from streamflow.runtime.execution_tails import Moment, Tails
 from streamflow.sdk.errors import CodecError
 from streamflow.topology.plan import StagePlan
 
 MESSAGE_CHARS_MAX: Final = 500
-_TAIL: Final = "@tail"
 _TABLE_MAX: Final = 1 << 20
-_HEAD: Final = AvroWriter(replace(SPEC, schema=HEAD), None)
 
 
 class ExecutionWriter:
@@ -53,20 +49,19 @@ class ExecutionWriter:
         sampled[list(counts.samples)] = np.arange(1, len(counts.samples) + 1)
         columns = [*counts.rows.values(), counts.woken.astype(np.int64), counts.tasks, error, sampled]
         first, pattern = patterns(columns, len(counts))
-        tails = _Values(self._tails.encode(_picked(counts, first), errors[error[first]], moment))
+        tails = _Tails(self._tails.encode(_picked(counts, first), errors[error[first]], moment))
         keys = counts.executions.cast(pl.Binary)
-        head = pl.DataFrame([counts.executions.alias("execution"), pl.Series(_TAIL, pattern), keys.alias(KEY)])
-        head = head.with_columns(pl.lit(max(moment.now_ms, 0)).alias(TS))
         target = partition_for(keys, self._partitions)
         order = np.argsort(target, kind="stable")
-        return self._written(head[order], target[order], tails)
+        return self._written(keys[order], tails.piece(pattern[order]), target[order], max(moment.now_ms, 0))
 
-    def _written(self, frame: pl.DataFrame, target: NDArray[np.int32], tails: _Values) -> Writes:
-        """Record batches of all partitions, encoded in one go. `target`: the partition of each row, ascending."""
-        rows = Rows(frame.height, key_pieces(frame), times(frame), tails.pieces(frame), header_pieces(frame))
+    def _written(self, keys: pl.Series, tail: Piece, target: NDArray[np.int32], at_ms: int) -> Writes:
+        """Record batches of all partitions, encoded in one go. `keys`: ids. `target`: their partitions, ascending."""
+        key = nullable_bytes(keys)  # as Avro writes the id, which a value begins with
+        rows = Rows(len(keys), key, np.full(len(keys), at_ms, np.int64), [*key, tail], [zero_byte(len(keys))])
         sizes = per_row(rows.sizes_max(RECORDS_MAX), rows.count)
         if int(sizes.max()) > self._size_bytes_max - HEADER_SIZE:
-            one = frame["execution"][int(sizes.argmax())]
+            one = keys[int(sizes.argmax())].decode()
             raise CodecError(
                 f"a record of execution {one!r} takes {sizes.max()} bytes, more than its topic takes.",
                 mend="Ask for fewer samples, or raise max.message.bytes of the topic.",
@@ -88,10 +83,10 @@ def _picked(counts: Counts, which: Ints) -> Counts:
     """Some of the executions, without their errors."""
     place = {int(number): i for i, number in enumerate(which) if int(number) in counts.samples}
     return Counts(
-        executions=counts.executions.gather(which),
+        executions=counts.executions[which],
         rows={name: rows[which] for name, rows in counts.rows.items()},
         woken=counts.woken[which],
-        errors=counts.errors.clear(),
+        errors=counts.errors[:0],
         tasks=counts.tasks[which],
         samples={i: counts.samples[number] for number, i in place.items()},
     )
@@ -99,19 +94,28 @@ def _picked(counts: Counts, which: Ints) -> Counts:
 
 def _numbered(counts: Counts) -> tuple[Ints, pl.DataFrame]:
     """(the number of each execution's first error, the distinct errors by number); number 0 is none."""
-    errors = counts.errors.select(
-        pl.col(ERROR_CODE).alias("error_code"),
-        pl.col(ERROR_MESSAGE).str.head(MESSAGE_CHARS_MAX).alias("error_message"),
-        pl.col(ERROR_NODE).alias("error_node"),
-    )
-    none = pl.DataFrame(schema=errors.schema).clear(1)
+    fields = {"error_code": ERROR_CODE, "error_message": ERROR_MESSAGE, "error_node": ERROR_NODE}
+    none = pl.DataFrame([pl.Series(name, [None], dtype=pl.String) for name in fields])
     number = np.zeros(len(counts), np.int64)
-    if not len(errors):
+    if not len(counts.errors):
         return number, none
-    distinct = errors.unique(maintain_order=True).with_row_index("@n", offset=1)
-    found = errors.join(distinct, on=errors.columns, how="left", nulls_equal=True, maintain_order="left")["@n"]
-    number[counts.errors["number"].to_numpy()] = found.to_numpy()
-    return number, pl.concat([none, distinct.drop("@n")])
+    distinct, found = _distinct(counts.errors.select(fields.values()))
+    number[counts.errors["number"].to_numpy()] = found + 1
+    cut = pl.col(ERROR_MESSAGE).str.head(MESSAGE_CHARS_MAX)
+    told = distinct.select(
+        (cut if column == ERROR_MESSAGE else pl.col(column)).alias(name) for name, column in fields.items()
+    )
+    return number, pl.concat([none, told])
+
+
+def _distinct(rows: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
+    """(the distinct rows, which of them each row is). Mostly few columns, or none, tell rows apart."""
+    telling = [column.name for column in rows.iter_columns() if column.n_unique() > 1]
+    if not telling:
+        return rows[:1], np.zeros(len(rows), np.int64)
+    first = rows.with_row_index("@first").select(pl.col("@first").first().over(telling)).to_series()
+    places, found = np.unique(first.to_numpy(), return_inverse=True)
+    return rows[places], found
 
 
 def patterns(columns: Sequence[Ints], n: int) -> tuple[Ints, Ints]:
@@ -139,14 +143,13 @@ def patterns(columns: Sequence[Ints], n: int) -> tuple[Ints, Ints]:
     return first, found
 
 
-class _Values:
-    """Values of records: the id of each row and, behind it, the bytes of its pattern."""
+class _Tails:
+    """What stands in values behind the id: the bytes of each row's pattern."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         self._parts = parts
         self._sizes = np.array([len(p) for p in parts], np.int64)
 
-    def pieces(self, frame: pl.DataFrame) -> list[Piece]:
-        tail = frame[_TAIL].to_numpy()
-        data = b"".join(map(self._parts.__getitem__, tail.tolist()))
-        return [*_HEAD.pieces(frame), Piece(self._sizes[tail], data=np.frombuffer(data, np.uint8))]
+    def piece(self, pattern: Ints) -> Piece:
+        data = b"".join(map(self._parts.__getitem__, pattern.tolist()))
+        return Piece(self._sizes[pattern], data=np.frombuffer(data, np.uint8))

@@ -27,8 +27,7 @@ from streamflow.topology.envelopes import EXECUTION
 from streamflow.topology.plan import StagePlan
 
 SPEC: Final = CodecSpec(format="avro", schema=EXECUTION, name=EXECUTION.name)
-HEAD: Final = replace(EXECUTION, fields=EXECUTION.fields[:1])  # the id
-_TAIL: Final = replace(EXECUTION, fields=EXECUTION.fields[1:])
+_TAIL: Final = replace(EXECUTION, fields=EXECUTION.fields[1:])  # all but the id
 _PLAIN: Final = fastavro.parse_schema(dict(schema_to_avro(_TAIL)))
 _COLUMNAR: Final = AvroWriter(replace(SPEC, schema=_TAIL), None)
 _DTYPES: Final = frame_schema(EXECUTION)

@@ -138,6 +138,5 @@ class Places:
 def ids_of(rows: NDArray[np.int64], sources: Sequence[str], places: Places) -> pl.Series:
     """The executions of rows of a step, by `@row`, where each row that entered is one. `sources`: of its inputs."""
     inputs, offsets = places.by_row()
-    return pl.Series([f"{s}:" for s in sources], dtype=pl.String).gather(inputs[rows]) + pl.Series(offsets[rows]).cast(
-        pl.String
-    )
+    named = pl.Series([f"{s}:" for s in sources], dtype=pl.String)
+    return named[inputs[rows]] + pl.Series(offsets[rows]).cast(pl.String)
