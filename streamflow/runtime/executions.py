@@ -58,7 +58,7 @@ class Watch:
     def ran(self, plan: NodePlan, inputs: Mapping[str, Batch], result: Result) -> None:
         """A node was given rows, or gave rows out of its state (no `inputs`)."""
         heard = 0  # rows that tell of executions are nobody's
-        for port in [p for p in inputs if self._aside.intersection(w.node for w in plan.wires[p])]:
+        for port in [p for p in inputs if self._aside.intersection(w.node for w in plan.wires.get(p, ()))]:
             heard += len(inputs[port])
             inputs = {p: batch for p, batch in inputs.items() if p != port}
         outputs = tuple(self._who(batch) for batch in result.outputs.values() if len(batch))

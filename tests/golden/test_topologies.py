@@ -93,7 +93,7 @@ async def _details(workflow: Path, log: str, executions: list[str]) -> dict[str,
 
 def _of_node(node: dict[str, Any]) -> str:
     """A node on one line: its status and the counts that are not zero."""
-    gone = ("node", "kind", "stage", "status", "began_ms", "last_ms")
+    gone = ("node", "kind", "stage", "status", "began_ms", "last_ms", "released")
     rows = [f"{name} {rows}" for name, rows in node.items() if name not in gone and rows]
     return ", ".join([f"{node['node']}: {node['status']}", *rows])
 
