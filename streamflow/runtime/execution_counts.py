@@ -16,7 +16,7 @@ from streamflow.sdk.operator import NO_ROW
 Fate = Literal["continued", "to_error_port", "dead_lettered"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "received", "sent", "begun",
+    "received", "sent", "begun", "waits",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -45,6 +45,7 @@ class Ran:
     filtered: int
     absorbed: int
     emitted: int
+    moved: tuple[tuple[int, pl.Series], ...] = ()  # see `Result.moved`
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class Counting:
         elif noted.of_rows:
             self._of_row = self._by_entry(size)
         self._rows: dict[tuple[str, Counter], Ints] = {}
+        self._last: dict[tuple[str, Counter], Ints] = {}  # of the last call that was counted
         self._woken = np.zeros(self._n, np.bool_)
 
     def _by_entry(self, size: int) -> Ints:
@@ -139,6 +141,7 @@ class Counting:
         return total
 
     def _add(self, place: str, counter: Counter, rows: Ints) -> None:
+        self._last[place, counter] = rows
         before = self._rows.get((place, counter))
         self._rows[place, counter] = rows if before is None else before + rows
 
@@ -188,8 +191,23 @@ class Counting:
             emitted = self._emitted(ran, out)
             self._add(ran.node, "emitted", emitted)
             self._woken |= emitted > 0
+        self._wait(ran)
         if self._of_row is None and ran.outputs:
             self._woken |= (out > 0) & (into == 0)
+
+    def _wait(self, ran: Ran) -> None:
+        """By how many rows of each execution more wait in the node than before, where it is one in which rows wait."""
+        if ran.moved:
+            for by, ids in ran.moved:
+                found = np.bincount(self._numbers(ids), minlength=self._n + 1)[: self._n]
+                self._add(ran.node, "waits", by * found)
+            return
+        if ran.absorbed:
+            self._add(ran.node, "waits", self._last[ran.node, "absorbed"])
+        if ran.emitted:
+            self._add(ran.node, "waits", -self._last[ran.node, "emitted"])
+        if ran.failed is not None and not ran.inputs:
+            self._add(ran.node, "waits", -self._sum([ran.failed]))
 
     def _forwarded(self, ran: Ran, stayed: Ints, out: Ints) -> Ints:
         """Rows that went in and have children, by execution. `stayed`: those that did not fail."""
@@ -249,7 +267,7 @@ class Counting:
         else:
             picked = tasks > 0
             for rows in self._rows.values():
-                picked |= rows > 0
+                picked |= rows != 0
         kept = np.flatnonzero(picked)
         self._place = np.full(self._n + 1, -1, np.int64)
         self._place[kept] = np.arange(len(kept))
@@ -297,7 +315,8 @@ def _told(noted: Noted) -> list[pl.Series]:
     whose = [who for _, who in noted.entered]
     if not noted.of_rows:
         whose += [who for ran in noted.ran for who in (*ran.inputs, *ran.outputs, *_some(ran.failed))]
-    return [who.ids for who in whose if who.ids is not None]
+    moved = [ids for ran in noted.ran for _, ids in ran.moved]
+    return [*(who.ids for who in whose if who.ids is not None), *moved]
 
 
 def _some(who: Who | None) -> tuple[Who, ...]:

@@ -102,7 +102,7 @@ class Tails:
                     "begun": total("begun"),
                     "received": total("received"),
                     "sent": total("sent"),
-                    "waiting": total("absorbed", self._waits) - total("emitted", self._waits),
+                    "waiting": total("waits", self._waits),
                     "kept": total("absorbed", self._keeps),
                     "failed": total("dead_lettered"),
                     "woken": bool(counts.woken[i]),
@@ -119,7 +119,7 @@ class Tails:
     def _node(self, node: str, rows: Mapping[str, int], *, ended: bool) -> dict[str, Any]:
         counted: dict[str, int] = {c: rows.get(c, 0) for c in _NODE_COUNTERS}
         kept = node in self._keeps and not ended and counted["absorbed"] > 0
-        waits = kept or (node in self._waits and counted["absorbed"] > counted["emitted"])
+        waits = kept or (node in self._waits and rows.get("waits", 0) > 0)
         status = "failed" if counted["dead_lettered"] else "waiting" if waits else "completed"
         return {"node": node, "status": status, **counted}
 
@@ -135,14 +135,13 @@ class Tails:
         trigger = pl.Series("trigger", [""], dtype=pl.String).new_from_index(0, n)
         for node, begun in by_trigger.items():
             trigger = trigger.zip_with(pl.Series(begun == 0), pl.Series([node]))
-        waiting = total("absorbed", self._waits) - total("emitted", self._waits)
         return pl.DataFrame(
             [
                 trigger.alias("trigger"),
                 pl.Series("begun", total("begun")),
                 pl.Series("received", total("received")),
                 pl.Series("sent", total("sent")),
-                pl.Series("waiting", waiting),
+                pl.Series("waiting", total("waits", self._waits)),
                 pl.Series("kept", total("absorbed", self._keeps)),
                 pl.Series("failed", total("dead_lettered")),
                 pl.Series("woken", counts.woken),
@@ -163,7 +162,8 @@ class Tails:
         table: dict[str, NDArray[np.int64]] = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
         wait = np.array([i in self._waits for i in self._nodes])
         keep = np.array([i in self._keeps for i in self._nodes])
-        left = (wait & (table["absorbed"] > table["emitted"])) | (keep & (table["absorbed"] > 0) & ~ended[:, None])
+        waits = wait & (_table(rows, self._nodes, "waits", n) > 0)
+        left = waits | (keep & (table["absorbed"] > 0) & ~ended[:, None])
         status = np.where(table["dead_lettered"] > 0, "failed", np.where(left, "waiting", "completed"))
         return _lists("nodes", "node", self._nodes, table, n, {"status": status})
 

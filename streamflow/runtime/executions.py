@@ -52,9 +52,9 @@ class Watch:
         """A node was given rows, or gave rows out of its state (no `inputs`)."""
         outputs = tuple(self._who(batch) for batch in result.outputs.values() if len(batch))
         failed = None if result.failed is None or not len(result.failed) else self._who(result.failed)
-        if inputs or outputs or failed is not None:
-            taken = tuple(self._who(batch) for batch in inputs.values())
-            note = Ran(plan.id, taken, outputs, failed, result.filtered, result.absorbed, result.emitted)
+        if inputs or outputs or failed is not None or result.moved:
+            taken, moved = tuple(self._who(batch) for batch in inputs.values()), tuple(result.moved)
+            note = Ran(plan.id, taken, outputs, failed, result.filtered, result.absorbed, result.emitted, moved)
             self._noted.ran.append(note)
             if self._samples:
                 shown = {**result.outputs, **({} if failed is None else {"error": result.failed})}

@@ -5,8 +5,10 @@ Stages are chained in memory: what one writes to an internal topic enters the ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import orjson
 import polars as pl
@@ -32,6 +34,7 @@ from streamflow.operators.signals import HEARD, SIGNAL
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
+from streamflow.runtime.feeds import ROWS
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
 from streamflow.runtime.program import copying
 from streamflow.runtime.signals import read_id, waiting_nodes
@@ -62,6 +65,9 @@ class TopologyDriver:
         self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
         self._clocks: dict[str, SourceWatermark] = {}  # by trigger
         self._times: dict[str, dict[str, int]] = {}  # watermark of each input, by stage
+        self._gathers = any(stage.feeds for stage in topology.stages)
+        self._queue: deque[Callable[[], None]] = deque()
+        self._draining = False
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -266,10 +272,33 @@ class TopologyDriver:
                 continue
             following, entry = self._entry(sink.wire.node)
             for batch in out.records.get(sink.wire.node, []):
-                self._seed(following, entry, batch.frame)
+                self._next(partial(self._seed, following, entry, batch.frame))
             if sink.watermarks:
                 behind_ms = self._graphs[stage.id].behind_ms(sink.wire.node)
-                self._advance(following, entry, held_back(watermark_ms, behind_ms))
+                self._next(partial(self._advance, following, entry, held_back(watermark_ms, behind_ms)))
+        if (feeds := self._graphs[stage.id].feeds) is not None:
+            for node, told in feeds.sums().items():
+                self._next(partial(self._settle, node, told))
+        while self._queue and not self._draining:
+            self._draining = True
+            try:
+                self._queue.popleft()()
+            finally:
+                self._draining = False
+
+    def _next(self, step: Callable[[], None]) -> None:
+        """A stage behind takes what was written: at once, or, where a gather counts what is under way, in the order in
+        which all was written, as on a log.
+        """
+        if self._gathers:
+            self._queue.append(step)
+        else:
+            step()
+
+    def _settle(self, node: str, told: pl.DataFrame) -> None:
+        stage = self._entry(node)[0]
+        out = self._graphs[stage.id].settle(node, told[EXECUTION].to_list(), told[ROWS].to_list())
+        self._flow(stage, out, self.clock.watermark_ms)
 
     def _end(self, stage: StagePlan, execution: str) -> None:
         self._flow(stage, self._graphs[stage.id].end(execution), self.clock.watermark_ms)
