@@ -13,6 +13,7 @@ from streamflow.compiler.graph import Graph, GraphNode
 from streamflow.compiler.spread import Spreads, several_rows, triggers
 from streamflow.model.batch import EXECUTION
 from streamflow.model.policies import Extent
+from streamflow.nodes.gather import Gather
 from streamflow.sdk.node import ReadsSource
 from streamflow.sdk.places import Diagnostic
 
@@ -62,6 +63,8 @@ def _check(graph: Graph, spreads: Spreads, node: GraphNode, reach: frozenset[Ext
                 mend=f"Split the items before it{_or_stream(node)}, or use a node with a window.",
             )
         ]
+    if all(isinstance(graph.nodes[e.source].node, Gather) for e in graph.into(node.id)):
+        return []  # also one that takes rows as they come
     apart = spreads.before(node.id, min(reach))
     if apart is not None:
         why, odd = apart.why, on_the_way(graph, node.id).obstacle if reach == {"item"} else ""

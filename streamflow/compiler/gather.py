@@ -1,6 +1,6 @@
 """Rows of an execution that were taken apart are brought together before a node that needs all of them.
 
-Such a node gets two before it: `<node>.rows` sends what comes to its ports to one partition for each execution, and
+Such a node gets two before it: `<node>.rows` sends what comes to it to one partition for each execution, and
 `<node>.gather` keeps it there until no more can come (docs/decisions/0033). That is known where every row on the way is
 counted: on topics between stages, in nodes that wait, and in queues of items that are tried again. Where a node on the
 way keeps rows otherwise, or executions span steps, nothing is put in, and `extents` refuses the workflow.
@@ -54,12 +54,11 @@ def _next(graph: Graph) -> tuple[str, str] | None:
 
 def _put_before(graph: Graph, node_id: str, why: str) -> Graph:
     node = graph.nodes[node_id]
-    wired = {e.target_port for e in graph.into(node_id)}
-    ports = tuple(p.name for p in node.node.input_ports() if p.name in wired)
-    bounds = getattr(node.node, "gathering", dict)()
+    wires = _wires(graph, node_id)
+    ports, bounds = tuple(wires), getattr(node.node, "gathering", dict)()
     made = {
         ROWS: GatherSend(ports=ports, why=f"node {node_id!r} needs all rows of an execution, but {why}"),
-        GATHER: Gather(ports=ports, **bounds),
+        GATHER: Gather(ports=ports, sides=tuple(e.target_port for e in wires.values()), **bounds),
     }
     nodes = dict(graph.nodes)
     for name, kind in made.items():
@@ -73,10 +72,20 @@ def _put_before(graph: Graph, node_id: str, why: str) -> Graph:
         )
         nodes[put.id] = put
     send, keep = f"{node_id}.{ROWS}", f"{node_id}.{GATHER}"
-    edges = [replace(e, target=send) if e.target == node_id else e for e in graph.edges]
+    edges = [e for e in graph.edges if e.target != node_id]
+    edges += [replace(e, target=send, target_port=port) for port, e in wires.items()]
     edges.append(Edge(source=send, port="out", target=keep, target_port="in", place=node.place))
-    edges += [Edge(source=keep, port=p, target=node_id, target_port=p, place=node.place) for p in ports]
+    edges += [replace(e, source=keep, port=port) for port, e in wires.items()]
     return replace(graph, nodes=nodes, edges=tuple(edges))
+
+
+def _wires(graph: Graph, node_id: str) -> dict[str, Edge]:
+    """Connections into a node by ports of their own, so that rows of one place keep the order of their connections."""
+    found: dict[str, Edge] = {}
+    for port in graph.nodes[node_id].node.input_ports():
+        own = [e for e in graph.into(node_id) if e.target_port == port.name]
+        found |= {port.name if len(own) == 1 else f"{port.name}_{i}": e for i, e in enumerate(own)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the compiler puts before a node that needs all rows of an execution, where they come by several topics or at
 different times. No document can name these.
 
-gather.send   rows of all of the node's ports on their way to one partition, by execution
+gather.send   what comes to the node by all connections, on its way to one partition for each execution
 gather        rows are kept until no more of their execution can come; then all leave together
 """
 
@@ -47,7 +47,7 @@ class GatherSend(Node):
     spec: ClassVar = NodeSpec(
         kind="gather.send", category="merge", outputs=(Port(name="out"),), one_to_one=True, needs=(EXECUTION, PATH)
     )
-    ports: tuple[str, ...] = param(help="Ports of the node behind.")
+    ports: tuple[str, ...] = param(help="Connections into the node behind.")
     why: str = param(default="", help="What takes rows of an execution apart.")
 
     @property
@@ -82,7 +82,8 @@ class Gather(Node):
         stores=(Store(name=STORE, help="Rows of executions of which more may come."),),
         needs=(EXECUTION, PATH),
     )
-    ports: tuple[str, ...] = param(help="Ports of the node behind.")
+    ports: tuple[str, ...] = param(help="Connections into the node behind.")
+    sides: tuple[str, ...] = param(help="The port of the node behind that each of them leads to.")
     first: bool = param(default=False, help="Pass rows of the port that is first, and drop the others.")
     timeout_ms: int | None = param(default=None, ge=1, help="How long an execution waits for the rest of its rows.")
     items_max: int = param(default=ITEMS_MAX, ge=1, help="Rows of an execution.")
@@ -102,14 +103,14 @@ class Gather(Node):
         return None if self.first else (("in",), self.ports)
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
-        return dict(port_schemas(ctx.inputs["in"], self.ports)) if "in" in ctx.inputs else {}
+        return port_schemas(ctx.inputs["in"], self.ports) if "in" in ctx.inputs else {}
 
     def operator(self, ctx: BuildContext) -> Operator:
         ports: Mapping[str, Schema] = {port: ctx.outputs[port] for port in self.ports}
         bounds = Bounds(self.items_max, self.bytes_max, self.executions_max, self.timeout_ms)
         if self.first:
-            return FirstGatherOperator(Packing(ports), bounds)
-        return GatherOperator(Packing(ports), ctx.inputs["in"], ctx.kept, bounds)
+            return FirstGatherOperator(Packing(ports), self.sides, bounds)
+        return GatherOperator(Packing(ports), self.sides, ctx.inputs["in"], ctx.kept, bounds)
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         del extent

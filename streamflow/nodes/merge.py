@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, Field, Schema, Type
 from streamflow.nodes.checks import COLLISION, CONTRADICTION, WRONG_TYPE
+from streamflow.nodes.gather import BYTES_MAX, EXECUTIONS_MAX, ITEMS_MAX
+from streamflow.nodes.join_fields import late_schema
 from streamflow.nodes.no_op import PassOperator
-from streamflow.operators.combining import Combine, CombineOperator
+from streamflow.operators.combining import Combine, CombineOperator, Waiting
 from streamflow.operators.errors import label
+from streamflow.operators.firsts import FirstOperator
 from streamflow.operators.keys import can_be_key
 from streamflow.sdk.expression import Expression, Projection
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
@@ -29,22 +32,36 @@ class Merge(Node):
     - combine_by_position: the first with the first, the second with the second, …
     - combine_all: each with each.
     - choose: the items of one port, or of the other where an execution has none there.
+    - first: the items of the port that an execution comes by first; those that it has at the other port end here.
 
     Combined items have the fields of both. A field that both have is the left one's; the right one's gets a suffix.
+
+    All modes but append take the items of each execution by themselves. Where an execution's items come by several
+    topics or at different times (behind a wait, a repartition, items that are tried again later), they are kept until
+    no more of them can come: a branch that was not taken, or whose items were filtered or failed, is not waited for.
+    With `timeout` an execution waits for the rest of its items no longer than that, from its first item here on, by
+    the wall clock. The mode then takes what is there, as if nothing had been left, and what it makes of that leaves by
+    the port `timeout`, or by `out` where nothing is connected there; an execution of which it makes nothing ends here.
+    Items that come later leave by the port `late`, or fail with `too_late` where nothing is connected there; what is
+    beyond the bounds fails with `too_many_gathered`, in node `<id>.gather`. In mode first nobody waits.
     """
 
     spec: ClassVar = NodeSpec(
         kind="merge",
         category="merge",
         inputs=(Port(name="in", help="Mode append: any number of connections."), *_SIDES),
-        outputs=(Port(name="out"),),
+        outputs=(
+            Port(name="out"),
+            Port(name="timeout", help="With `timeout`: what was made of executions that were not complete by then."),
+            Port(name="late", help="With `timeout`: items that came behind it, as `{left, right}`."),
+        ),
         stores=(Store(name="rows", help="Items of executions that have not ended; all modes but append."),),
         whole_set=True,
         needs=("@execution", "@path"),
         icon="merge",
         example="priced: {type: merge, mode: combine_by_key, keys: [sku], join: left}",
     )
-    mode: Literal["append", "combine_by_key", "combine_by_position", "combine_all", "choose"] = param(
+    mode: Literal["append", "combine_by_key", "combine_by_position", "combine_all", "choose", "first"] = param(
         default="append", help="How items come together."
     )
     keys: tuple[Expression, ...] = param(
@@ -60,9 +77,23 @@ class Merge(Node):
     prefer: Literal["left", "right"] = param(default="left", help="choose: the port that comes first.")
     left_suffix: str = param(default="", help="Put behind names of left fields that right items have too.")
     right_suffix: str = param(default="_right", help="Put behind names of right fields that left items have too.")
+    timeout_ms: int | None = param(
+        default=None, ge=1, help="How long an execution waits for the rest of its items. Left out: until all are there."
+    )
+    items_max: int = param(default=ITEMS_MAX, ge=1, help="Items of an execution that wait for the rest.")
+    bytes_max: int = param(default=BYTES_MAX, ge=1, help="Bytes of the items of an execution that wait for the rest.")
+    executions_max: int = param(default=EXECUTIONS_MAX, ge=1, help="Executions of a task whose items wait.")
 
     def input_ports(self) -> tuple[Port, ...]:
         return (self.spec.inputs[0],) if self.mode == "append" else _SIDES
+
+    def output_ports(self) -> tuple[Port, ...]:
+        return self.spec.outputs if self.timeout_ms is not None else self.spec.outputs[:1]
+
+    def gathering(self) -> Mapping[str, Any]:
+        """How its items are gathered (`nodes.gather`)."""
+        named = ("timeout_ms", "items_max", "bytes_max", "executions_max")
+        return {"first": self.mode == "first", **{name: getattr(self, name) for name in named}}
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         return self.spec.stores if self.mode != "append" and extent != "item" else ()
@@ -79,13 +110,14 @@ class Merge(Node):
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         if any(p.name not in ctx.inputs for p in self.input_ports()):
             return {}
+        self._check_waiting(ctx)
         if self.mode == "append":
-            return {"out": ctx.inputs["in"]}
+            return self._made(ctx.inputs["in"], ctx)
         left, right = ctx.inputs["left"], ctx.inputs["right"]
         if "bytes" in (left.kind, right.kind):
             ctx.report(WRONG_TYPE, "items of bytes have no fields to combine.", mend="Put them into a field with set.")
             return {}
-        if self.mode == "choose":
+        if self.mode in ("choose", "first"):
             if left != right:
                 ctx.report(
                     WRONG_TYPE,
@@ -93,14 +125,16 @@ class Merge(Node):
                     param="mode",
                     mend="Bring them to one schema with set, or use append.",
                 )
-            return {"out": left}
+            return self._made(left, ctx)
         self._check_keys(ctx)
-        return {"out": self._combined(ctx, left, right)}
+        return self._made(self._combined(ctx, left, right), ctx)
 
     def operator(self, ctx: BuildContext) -> Operator:
         if self.mode == "append":
             return PassOperator()
         left, right = ctx.inputs["left"], ctx.inputs["right"]
+        if self.mode == "first":
+            return FirstOperator([port.name for port in _SIDES], ctx.outputs["out"])
         keys: dict[str, tuple[Projection, Mapping[str, str]]] = {}
         if self.mode == "combine_by_key":
             for port, expressions in (("left", self.keys), ("right", self.right_keys or self.keys)):
@@ -121,7 +155,31 @@ class Merge(Node):
             left_suffix=self.left_suffix,
             right_suffix=self.right_suffix,
         )
-        return CombineOperator(combine, keys, ctx.extent != "item")
+        waiting = Waiting(
+            over="timeout" if "timeout" in ctx.wired else "out",
+            late=ctx.outputs["late"] if "late" in ctx.wired else None,
+        )
+        return CombineOperator(combine, keys, ctx.extent != "item", waiting)
+
+    def _made(self, made: Schema, ctx: SchemaContext) -> Schemas:
+        found = {port.name: made for port in self.output_ports()}
+        if "late" in found and "left" in ctx.inputs:
+            found["late"] = late_schema(ctx.inputs["left"], ctx.inputs["right"])
+        return found
+
+    def _check_waiting(self, ctx: SchemaContext) -> None:
+        """Parameters that are of no use with others."""
+        if self.timeout_ms is not None and self.mode in ("append", "first"):
+            message = f"in mode {self.mode} no item waits for another."
+            ctx.report(CONTRADICTION, message, param="timeout_ms", mend="Leave `timeout` out.")
+        elif self.timeout_ms is not None and ctx.extent != "item":
+            message = f"executions are told to end here ({ctx.extent}), and wait for that."
+            ctx.report(CONTRADICTION, message, param="timeout_ms", mend="Leave `timeout` out.")
+        elif self.mode == "first" and ctx.extent != "item":
+            message = f"an execution of many items ({ctx.extent}) has no first branch."
+            ctx.report(
+                CONTRADICTION, message, param="mode", mend="Use choose, or a trigger that begins one for each item."
+            )
 
     def _check_keys(self, ctx: SchemaContext) -> None:
         if self.mode != "combine_by_key":

@@ -22,6 +22,7 @@ from streamflow.operators.execution_rows import (
     reserved,
     waiting,
 )
+from streamflow.operators.gathering import LATE, STANDING, TIMED_OUT
 from streamflow.operators.typed_json import untyped_items
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.expression import Projection
@@ -164,21 +165,56 @@ def _gathered(side: pl.DataFrame | None, name: str, at: pl.Series, schema: Schem
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Of executions that wait for their rows with a time-out (`operators.gathering`). `over`: the port for what is made
+    of those that were not complete by then. `late`: schema of what comes later, `{left, right}`; None: it fails.
+    """
+
+    over: str = "out"
+    late: Schema | None = None
+
+    def split(self, port: str, batch: Batch) -> tuple[Batch, Batch | None]:
+        """(rows to be combined, late ones)."""
+        if STANDING not in batch.frame.columns:
+            return batch, None
+        late = batch.frame[STANDING] == LATE
+        return (batch, None) if not late.any() else (batch.where(~late), batch.where(late))
+
+    def lately(self, port: str, rows: Batch) -> tuple[pl.DataFrame | None, Batch | None]:
+        """Late rows of a port: (those that go on, those that fail)."""
+        frame = rows.frame.drop(STANDING)
+        if self.late is None:
+            message = f"{port}: it came when the time-out of its execution was over."
+            return None, fail(Batch(frame, rows.schema), "too_late", message)
+        item = pl.col(PAYLOAD) if rows.schema.kind != "record" else pl.struct(f.name for f in rows.schema.fields)
+        nothing = {n: pl.lit(None, dtype=t) for n, t in frame_schema(self.late).items() if n != port}
+        reserved = [pl.col(c) for c in rows.reserved_columns() if c != STANDING]
+        return frame.select([*reserved, item.alias(port), *(e.alias(n) for n, e in nothing.items())]), None
+
+
+@dataclass(frozen=True, slots=True)
 class CombineOperator:
     """Feeds `Combine` with whole executions; rows of those that span steps wait in the store `rows`."""
 
     combine: Combine
     keys: Mapping[str, tuple[Projection, Mapping[str, str]]]
     bounded: bool
+    waiting: Waiting = Waiting()
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         failures: list[Batch | None] = []
         executions: dict[str, Sides] = {}
+        late: list[pl.DataFrame] = []
         absorbed = 0
         for port in _SIDES:
             if port not in inputs:
                 continue
-            batch, failed = self._keyed(port, inputs[port])
+            batch, behind = self.waiting.split(port, inputs[port])
+            if behind is not None:
+                passed, failed = self.waiting.lately(port, behind)
+                late += [] if passed is None else [passed]
+                failures.append(failed)
+            batch, failed = self._keyed(port, batch)
             failures.append(failed)
             if self.bounded:
                 ExecutionRows(ctx.store("rows"), port).add_all(batch.frame)
@@ -201,11 +237,26 @@ class CombineOperator:
             else:
                 filtered += count
         return Result(
-            outputs={"out": Batch(arrived(made), self.combine.schema)} if made else {},
+            outputs={**(self._by_port(arrived(made)) if made else {}), **self._late(late)},
             failed=join_failed(failures),
             filtered=filtered,
             absorbed=absorbed,
         )
+
+    def _by_port(self, rows: pl.DataFrame) -> dict[str, Batch]:
+        if STANDING not in rows.columns:
+            return {"out": Batch(rows, self.combine.schema)}
+        over = rows[STANDING] == TIMED_OUT
+        rows = rows.drop(STANDING)
+        if self.waiting.over == "out" or not over.any():
+            return {"out": Batch(rows, self.combine.schema)}
+        parts = {"out": rows.filter(~over), self.waiting.over: rows.filter(over)}
+        return {port: Batch(part, self.combine.schema) for port, part in parts.items() if part.height}
+
+    def _late(self, frames: Sequence[pl.DataFrame]) -> dict[str, Batch]:
+        if not frames or self.waiting.late is None:
+            return {}
+        return {"late": Batch(arrived([*frames]), self.waiting.late)}
 
     def end(self, execution: str, ctx: Context) -> Result:
         sides: Sides = {}

@@ -1,7 +1,7 @@
 """Of each execution the rows of one port pass: of the one whose rows came first.
 
 Where rows of an execution come by several topics, the store remembers which port that was, until no more of them can
-come: `x<execution>` -> how many are on their way, and the number of the port.
+come: `x<execution>` -> how many are on their way, and the number of a connection to the port.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ _NONE: Final = -1
 
 @dataclass(slots=True)
 class FirstGatherOperator:
-    """Rows pass at once or are filtered; they come packed, in the order of the topic."""
+    """Rows pass at once or are filtered; they come packed, in the order of the topic. `sides`: the port that each
+    connection leads to.
+    """
 
     packing: Packing
+    sides: Sequence[str]
     bounds: Bounds
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
@@ -47,7 +50,7 @@ class FirstGatherOperator:
                 continue
             if won == _NONE:
                 heads[name], opened, won = (coming, port), opened + 1, port
-            passes.append(port == won)
+            passes.append(self.sides[port] == self.sides[won])
         self._write(ctx, {name: head for name, head in heads.items() if head[1] != _NONE})
         if opened != before:
             store.put(_COUNT, opened.to_bytes(8, "big"))
@@ -79,9 +82,8 @@ class FirstGatherOperator:
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Executions that have begun here and of which more rows can come, with the port that was first."""
-        names = list(self.packing.ports)
         found = [(k[1:].decode(), _HEAD.unpack(v)[1]) for k, v in stores[STORE] if k.startswith(_HEADS)]
-        first = [(execution, names[port]) for execution, port in found if port != _NONE]
+        first = [(execution, self.sides[port]) for execution, port in found if port != _NONE]
         nothing = pl.Series([None] * len(first), dtype=pl.Int64)
         return pl.DataFrame(
             [

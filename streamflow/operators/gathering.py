@@ -29,13 +29,14 @@ from streamflow.sdk.operator import Context, Result
 from streamflow.sdk.state import StateStore
 
 STORE: Final = "gathered"
-TIMED_OUT: Final = "@timed_out"  # of rows: their execution's time-out was over before it was complete
+STANDING: Final = "@gathered"  # of rows: how their execution stood when they went on
+COMPLETE, TIMED_OUT, LATE = 0, 1, 2
 WAKE_ROWS_MAX: Final = 50_000  # that a wake gives before it leaves the rest to the next
 _ROW_BASE: Final = 1 << 31  # above the rows that enter in a step
 _HEAD = struct.Struct(">qqqqB")
 _COUNT = struct.Struct(">q")
 _HEADS, _ROWS, _TIMES, _TOTAL = b"x", b"r", b"t", b"c"
-LATE, FULL, UNTOLD = "too_late", "too_many_gathered", "not_counted"
+FULL, UNTOLD = "too_many_gathered", "not_counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,14 @@ class Head:
 
 @dataclass(slots=True)
 class GatherOperator:
-    """`packing`: of the ports that rows come by and leave by. `schema`: of rows as they come, packed."""
+    """`packing`: of the ports that rows come by and leave by. `sides`: where each of these leads. `schema`: of rows as
+    they come, packed.
+
+    Where there is a time-out, rows leave with STANDING: what is late for it passes at once.
+    """
 
     packing: Packing
+    sides: Sequence[str]
     schema: Schema
     earlier: Mapping[str, Schema]
     bounds: Bounds
@@ -88,10 +94,13 @@ class GatherOperator:
         names = [execution.encode() for execution in batch.frame[EXECUTION].to_list()]
         ports = self.packing.numbers(batch).to_list()
         heads, left = _heads(store, names), _opened(store)
-        before, refused = left, dict[int, tuple[str, str]]()
-        keys, values = list[bytes](), list[bytes]()
+        before, refused = left, dict[int, str]()
+        keys, values, late = list[bytes](), list[bytes](), list[int]()
         for at, (name, port, value) in enumerate(zip(names, ports, self._rows.encode(batch.frame), strict=True)):
             head = heads[name]
+            if head.over:
+                late.append(at)
+                continue
             if why := self._refuses(head, len(value), left):
                 refused[at] = why
                 continue
@@ -106,10 +115,13 @@ class GatherOperator:
         _write(store, heads)
         if left != before:
             store.put(_TOTAL, _COUNT.pack(left))
-        failed = [
-            _picked(batch, {at: one for at, one in refused.items() if one == why}) for why in set(refused.values())
-        ]
-        return Result(failed=join_failed(failed), absorbed=len(keys))
+        failed: list[Batch | None] = []
+        for why in dict.fromkeys(refused.values()):
+            rows = [at for at, one in refused.items() if one == why]
+            failed.append(fail(batch.with_frame(batch.frame[rows]), FULL, why))
+        passing = batch.frame[late].with_columns(pl.lit(LATE, dtype=pl.Int8).alias(STANDING))
+        outputs = self.packing.unpack(Batch(passing, self.schema)) if late else {}
+        return Result(outputs=outputs, failed=join_failed(failed), absorbed=len(keys))
 
     def settle(self, executions: Sequence[str], rows: Sequence[int], ctx: Context) -> Result:
         store, names = ctx.store(STORE), [execution.encode() for execution in executions]
@@ -124,8 +136,8 @@ class GatherOperator:
         settled, lost = self._take(store, heads, whole), self._take(store, heads, odd)
         store.delete_many([_HEADS + name for name in whole])
         _write(store, {name: head for name, head in heads.items() if head.coming})
-        found = self._made(settled, ctx, over=False)
-        failed = self._made(lost, ctx, over=False)
+        found = self._made(settled, ctx, COMPLETE)
+        failed = self._made(lost, ctx, COMPLETE)
         return Result(
             outputs=self.packing.unpack(found),
             emitted=len(found),
@@ -147,7 +159,7 @@ class GatherOperator:
             rows += heads[name].rows
             heads[name].over, heads[name].due_ms = True, NEVER
             names.append(name)
-        found = self._made(self._take(store, heads, names), ctx, over=True)
+        found = self._made(self._take(store, heads, names), ctx, TIMED_OUT)
         _write(store, {name: heads[name] for name in names})
         return Result(outputs=self.packing.unpack(found), emitted=len(found))
 
@@ -158,21 +170,18 @@ class GatherOperator:
         kept = [(key[1:-9], value) for key, value in entries if key.startswith(_ROWS)]
         times = [None if (ms := due.get(name, NEVER)) >= NEVER else ms for name, _ in kept]
         shown = waiting_rows(self._rows.decode([value[1:] for _, value in kept]), times, [None] * len(kept))
-        names = list(self.packing.ports)
-        return shown.with_columns(pl.Series("@port", [names[value[0]] for _, value in kept], dtype=pl.String))
+        return shown.with_columns(pl.Series("@port", [self.sides[value[0]] for _, value in kept], dtype=pl.String))
 
-    def _refuses(self, head: Head, size_bytes: int, opened: int) -> tuple[str, str] | None:
-        """Code and reason for a row that is not kept."""
+    def _refuses(self, head: Head, size_bytes: int, opened: int) -> str:
+        """Why a row is not kept; "" for one that is."""
         bounds = self.bounds
-        if head.over:
-            return LATE, f"it came when the {bounds.timeout_ms} ms of its execution were over."
         if not head.rows and opened >= bounds.executions_max:
-            return FULL, f"{bounds.executions_max} executions wait here for the rest of their rows (executions_max)."
+            return f"{bounds.executions_max} executions wait here for the rest of their rows (executions_max)."
         if head.rows >= bounds.items_max:
-            return FULL, f"{bounds.items_max} rows of its execution wait here (items_max)."
+            return f"{bounds.items_max} rows of its execution wait here (items_max)."
         if head.size_bytes + size_bytes > bounds.bytes_max:
-            return FULL, f"rows of its execution of {bounds.bytes_max} bytes wait here (bytes_max)."
-        return None
+            return f"rows of its execution of {bounds.bytes_max} bytes wait here (bytes_max)."
+        return ""
 
     def _begin(self, store: StateStore, name: bytes, head: Head, now_ms: int) -> None:
         if self.bounds.timeout_ms is not None and head.due_ms >= NEVER:
@@ -203,7 +212,7 @@ class GatherOperator:
             store.put(_TOTAL, _COUNT.pack(opened))
         return [(at, value) for at, value in zip(number, values, strict=True) if value is not None]
 
-    def _made(self, taken: Sequence[tuple[int, bytes]], ctx: Context, *, over: bool) -> Batch:
+    def _made(self, taken: Sequence[tuple[int, bytes]], ctx: Context, standing: int) -> Batch:
         """Rows in the order of their executions, and in each by path and port: as they would have been together."""
         frame = self._rows.decode([value[1:] for _, value in taken])
         columns = [
@@ -216,7 +225,7 @@ class GatherOperator:
         rows = np.arange(_ROW_BASE, _ROW_BASE + frame.height, dtype=np.uint32)
         frame = frame.with_columns(pl.Series(ROW, rows), pl.lit(ctx.watermark_ms, dtype=pl.Int64).alias(WM))
         if self.bounds.timeout_ms is not None:
-            frame = frame.with_columns(pl.lit(over).alias(TIMED_OUT))
+            frame = frame.with_columns(pl.lit(standing, dtype=pl.Int8).alias(STANDING))
         return Batch(frame, self.schema)
 
 
@@ -243,10 +252,3 @@ def _opened(store: StateStore) -> int:
 
 def _row(name: bytes, number: int) -> bytes:
     return _ROWS + name + b"\0" + number.to_bytes(8, "big")
-
-
-def _picked(batch: Batch, refused: Mapping[int, tuple[str, str]]) -> Batch | None:
-    if not refused:
-        return None
-    code, message = next(iter(refused.values()))
-    return fail(batch.with_frame(batch.frame[list(refused)]), code, message)

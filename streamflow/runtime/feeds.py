@@ -33,8 +33,9 @@ from streamflow.sdk.operator import NO_ROW, Result
 from streamflow.topology.plan import FeedPlan, NodePlan, StagePlan
 
 MARKER_BYTES_MAX: Final = 200_000  # of the ids in one record, unless one alone takes more
-_BY, _AT = "@by", "@at"
-_EMPTY: Final = pl.DataFrame(schema={EXECUTION: pl.String, _BY: pl.Int64, _AT: pl.UInt32})
+ROWS: Final = "@rows"
+_AT, _CAME = "@at", "@came"
+_EMPTY: Final = pl.DataFrame(schema={EXECUTION: pl.String, ROWS: pl.Int64, _AT: pl.UInt32})
 
 
 @dataclass(slots=True)
@@ -85,24 +86,33 @@ class Feeds:
             if lost.height:
                 self._note(plan, -1, lost)
 
+    def sums(self) -> dict[str, pl.DataFrame]:
+        """By the node of a plan: executions of the step, and by how many their rows grew (ROWS). Then all is forgotten.
+
+        Executions are in the order of arrival, so that they come out of the gather as they came, however a stream is
+        cut.
+        """
+        found: dict[str, pl.DataFrame] = {}
+        for plan in self.plans:
+            if noted := self._noted.get(plan.node):
+                sums = pl.concat([_EMPTY, *noted]).drop_nulls(EXECUTION).group_by(EXECUTION, maintain_order=True)
+                told = sums.agg(pl.col(ROWS).sum(), pl.col(_AT).min(), (pl.col(ROWS) == 0).any().alias(_CAME))
+                told = told.filter((pl.col(ROWS) != 0) | pl.col(_CAME)).sort(_AT, maintain_order=True)
+                found[plan.node] = told.select(EXECUTION, ROWS)
+        self.clear()
+        return found
+
     def take(self, partitions: Mapping[str, int], now_ms: int) -> Emitted:
         """Records of the step, for the partitions of the gathers' topics."""
-        told = Emitted()
+        told, sums = Emitted(), self.sums()
         for plan in self.plans:
-            noted = self._noted.get(plan.node)
-            if not noted:
-                continue
-            sums = pl.concat([_EMPTY, *noted]).drop_nulls(EXECUTION).group_by(EXECUTION, maintain_order=True)
-            # In order of arrival, so that executions come out of the gather as they came, however a stream is cut.
-            found = sums.agg(pl.col(_BY).sum(), pl.col(_AT).min(), (pl.col(_BY) == 0).any().alias("@came"))
-            found = found.filter((pl.col(_BY) != 0) | pl.col("@came")).sort(_AT, maintain_order=True)
+            found = sums.get(plan.node, _EMPTY)
             target = partition_for(found[EXECUTION].cast(pl.Binary), partitions[plan.topic])
             for number in np.unique(target).tolist():
                 at = TopicPartition(plan.topic, number)
                 for record in _records(found.filter(pl.Series(target == number)), now_ms):
                     told.writes.setdefault(at, []).append(record)
                     told.count(plan.node, at).markers += 1
-        self.clear()
         return told
 
     def _held(self, plan: FeedPlan, rows: Mapping[str, Batch], ports: tuple[str, ...], by: int) -> None:
@@ -114,7 +124,7 @@ class Feeds:
         if not frame.height:
             return
         at = pl.col(ROW) if ROW in frame.columns else pl.lit(NO_ROW, dtype=pl.UInt32)
-        noted = frame.select(EXECUTION, pl.lit(by, dtype=pl.Int64).alias(_BY), at.alias(_AT))
+        noted = frame.select(EXECUTION, pl.lit(by, dtype=pl.Int64).alias(ROWS), at.alias(_AT))
         self._noted.setdefault(plan.node, []).append(noted)
 
 
@@ -134,4 +144,4 @@ def _records(found: pl.DataFrame, now_ms: int) -> Iterator[NewBatch]:
     cuts = np.flatnonzero(np.diff(sizes // MARKER_BYTES_MAX)) + 1
     for first, end in pairwise([0, *cuts.tolist(), found.height]):
         part = found[first:end]
-        yield grown_marker(part[EXECUTION].to_list(), part[_BY].to_list(), now_ms)
+        yield grown_marker(part[EXECUTION].to_list(), part[ROWS].to_list(), now_ms)

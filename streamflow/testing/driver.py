@@ -6,8 +6,9 @@ Stages are chained in memory: what one writes to an internal topic enters the ne
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import orjson
 import polars as pl
@@ -33,6 +34,7 @@ from streamflow.operators.signals import HEARD, SIGNAL
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
+from streamflow.runtime.feeds import ROWS
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
 from streamflow.runtime.program import copying
 from streamflow.runtime.signals import read_id, waiting_nodes
@@ -64,8 +66,11 @@ class TopologyDriver:
         self._started: dict[str, int] = {}  # trigger -> offset at which its open execution began
         self._clocks: dict[str, SourceWatermark] = {}  # by trigger
         self._times: dict[str, dict[str, int]] = {}  # watermark of each input, by stage
-        self._coming_back: deque[tuple[StagePlan, InputPlan, pl.DataFrame]] = deque()  # to loops, by topics
+        self._coming_back: deque[Callable[[], None]] = deque()  # to loops, by topics
         self._teller = Teller(topology)
+        self._gathers = any(stage.feeds for stage in topology.stages)
+        self._queue: deque[Callable[[], None]] = deque()
+        self._draining = False
         for stage in topology.stages:
             if any(i.source for i in stage.inputs):
                 continue
@@ -162,7 +167,7 @@ class TopologyDriver:
             stage = self.topology.stage(stage_id)
             self.clock.watermark_ms = self._least(stage)
             self._flow(stage, self._graphs[stage_id].wake(), self.clock.watermark_ms)
-            self._settle()
+            self._go_on()
         self.clock.now_ms = self.clock.now_ms if end_ms is None else end_ms
 
     def wake(self, now_ms: int) -> None:
@@ -172,7 +177,7 @@ class TopologyDriver:
             while (due_ms := graph.due_ms()) is not None and due_ms <= now_ms:
                 self._flow(self.topology.stage(stage_id), graph.wake(), self.clock.watermark_ms)
                 self._go_round()
-        self._settle()
+        self._go_on()
 
     def commit(self) -> None:
         """What a task does with stores and outside effects when it commits."""
@@ -282,15 +287,39 @@ class TopologyDriver:
                 continue
             following, entry = self._entry(sink.wire.node)
             for batch in out.records.get(sink.wire.node, []):
+                step = partial(self._seed, following, entry, batch.frame)
                 if entry.back:
-                    self._coming_back.append((following, entry, batch.frame))
+                    self._coming_back.append(step)
                 else:
-                    self._seed(following, entry, batch.frame)
+                    self._next(step)
             if sink.watermarks:
                 behind_ms = self._graphs[stage.id].behind_ms(sink.wire.node)
-                self._advance(following, entry, held_back(watermark_ms, behind_ms))
+                self._next(partial(self._advance, following, entry, held_back(watermark_ms, behind_ms)))
+        if (feeds := self._graphs[stage.id].feeds) is not None:
+            for node, told in feeds.sums().items():
+                self._next(partial(self._settle, node, told))
+        while self._queue and not self._draining:
+            self._draining = True
+            try:
+                self._queue.popleft()()
+            finally:
+                self._draining = False
 
-    def _settle(self) -> None:
+    def _next(self, step: Callable[[], None]) -> None:
+        """A stage behind takes what was written: at once, or, where a gather counts what is under way, in the order in
+        which all was written, as on a log.
+        """
+        if self._gathers:
+            self._queue.append(step)
+        else:
+            step()
+
+    def _settle(self, node: str, told: pl.DataFrame) -> None:
+        stage = self._entry(node)[0]
+        out = self._graphs[stage.id].settle(node, told[EXECUTION].to_list(), told[ROWS].to_list())
+        self._flow(stage, out, self.clock.watermark_ms)
+
+    def _go_on(self) -> None:
         """Everything goes on that needs no clock."""
         self._go_round()
         self._tell()
@@ -298,7 +327,7 @@ class TopologyDriver:
     def _go_round(self) -> None:
         """Rows that came to the ends of rounds go on, until all of them wait or have left their loops."""
         while self._coming_back:
-            self._seed(*self._coming_back.popleft())
+            self._coming_back.popleft()()
 
     def _tell(self) -> None:
         """Nodes hear what became of executions, until nothing more becomes of them by that."""

@@ -30,13 +30,16 @@ import polars as pl
 from streamflow.cli.recover import Recover, retries
 from streamflow.cli.resuming import resumptions
 from streamflow.compiler import compile_document
-from streamflow.compiler.codes import STAGE_CYCLE
+from streamflow.compiler.codes import ONE_ROW_EXECUTION, STAGE_CYCLE
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
+from streamflow.operators.gathering import STORE as GATHERED
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width
 from streamflow.sdk.errors import Fenced, LogFull
+from streamflow.state.memory import MemoryStore
+from streamflow.state.restore import restore
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from streamflow.topology.plan import Topology
 from streamflow.workflow.load import load_text
@@ -103,6 +106,7 @@ def draw(seed: int) -> Drawn:
     drawn.recovers = random.Random(seed + 7).random() < 0.5
     for number in range(choose.randint(1, 8)):
         _node(drawn, number)
+    _gathering(drawn, random.Random(seed + 2))  # draws by itself: what a seed gave without it stays
     for number, port in enumerate(dict.fromkeys(drawn.ports)):
         drawn.add(f"sink{number}", f"type: publish, topic: out.{number}, format: json", feeds=[port])
     return drawn
@@ -178,6 +182,36 @@ def _loop(drawn: Drawn, name: str, source: str, *, depth: int) -> None:
     drawn.ports.append(f"{name}.done")
 
 
+WHOLE = (
+    "sort, by: [{value: long(n)}]",
+    "limit, count: 1",
+    "batch",
+    "aggregate, fields: {count: {function: count}}",
+)
+MERGES = ("combine_by_key, keys: [string(k)]", "combine_by_position", "combine_all", "choose", "first")
+
+
+def _gathering(drawn: Drawn, choose: random.Random) -> None:
+    """Up to two nodes that need all rows of an execution, behind whatever took them apart."""
+    for number in range(choose.choice([0, 1, 1, 2])):
+        port = choose.choice(drawn.ports)
+        drawn.ports.remove(port)
+        if choose.random() < 0.3 or not drawn.ports:
+            drawn.add(f"whole{number}", f"type: {choose.choice(WHOLE)}", "out", feeds=[port])
+            return  # what stands behind it may be of another schema
+        other = choose.choice(drawn.ports)
+        mode = choose.choice(MERGES)
+        params, ports = f"type: merge, mode: {mode}", ["out"]
+        if mode.startswith("combine_by"):
+            params += f", join: {choose.choice(['inner', 'left', 'outer'])}"
+        if mode != "first" and choose.random() < 0.3:
+            params += f", timeout: {choose.randint(1, 3)}s"
+            ports += [p for p in ("timeout", "late") if choose.random() < 0.7]
+        drawn.add(f"gathered{number}", params, *ports, feeds=())
+        for side, source in (("left", port), ("right", other)):
+            drawn.wires.append(f"{source} -> gathered{number}.{side}")
+
+
 def _failing(drawn: Drawn, name: str, source: str, a: int, b: int) -> None:
     """A node that fails for some items, for some of them whatever is tried."""
     policy = drawn.choose.choice(POLICIES)
@@ -216,14 +250,15 @@ def play(seed: int, folder: Path) -> Outcome:
 
 
 class Refused(Exception):
-    """The compiler does not take the graph: branches on both sides of a repartition meet."""
+    """The compiler does not take the graph: branches on both sides of a repartition meet, or an execution is one row."""
 
 
 def _compiled(drawn: Drawn) -> Topology:
     document, findings = load_text(drawn.text())
     assert document is not None, findings
     topology, more = compile_document(document, registry())
-    if topology is None and {f.code for f in more if f.severity == "error"} == {STAGE_CYCLE}:
+    errors = {f.code for f in more if f.severity == "error"}
+    if topology is None and errors <= {STAGE_CYCLE, ONE_ROW_EXECUTION}:
         raise Refused(more)
     assert topology is not None, [str(f) for f in more]
     return topology
@@ -341,11 +376,22 @@ async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recove
         assert blamed == failed, f"{blamed ^ failed}"
     assert blamed <= failed, f"dead letters of executions that did not fail: {sorted(blamed - failed)[:3]}"
     assert bool(failed) == bool(outstanding), f"{len(failed)} failed, {len(outstanding)} dead letters"
+    await _nothing_is_gathered(topology, log)
     nodes = records.select("execution", "nodes").explode("nodes").unnest("nodes").drop_nulls("node").drop("status")
     sums = nodes.group_by("execution", "node").sum()
     history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
     history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
     return Outcome(len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused)
+
+
+async def _nothing_is_gathered(topology: Topology, log: EmbeddedLog) -> None:
+    """No gather keeps anything of an execution that is over."""
+    topics = await log.topics()
+    for changelog in (s.changelog for stage in topology.stages for s in stage.stores if s.name == GATHERED):
+        for p in range(topics[changelog].partitions):
+            store = MemoryStore()
+            await restore(store, log, TopicPartition(changelog, p))
+            assert all(key == b"c" and not any(value) for key, value in store.scan()), (changelog, list(store.scan()))
 
 
 def _place(execution: str) -> str:

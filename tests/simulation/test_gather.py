@@ -1,0 +1,169 @@
+"""Rows of an execution that went ways of their own come together as if they had never been apart.
+
+Method: a seed draws a workflow of branches that split, filter, fail, wait and change partition before nodes that need
+all rows of an execution. The same workflow with `no-op` in the place of whatever takes rows apart has all of them in
+one step, and says what has to come out. Tasks work in any order, on a log that fails, and are begun anew at any step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.nodes import registry
+from streamflow.testing.driver import TopologyDriver
+from streamflow.testing.faulty_log import FaultyLog, seeded_faults
+from tests.simulation.auditing import audited
+from tests.simulation.histories import agree_with_ledger, records_of, stand
+from tests.simulation.random_executions import _drive, _nothing_is_gathered
+from tests.simulation.running import compiled, send, values
+from tests.simulation.test_watermarks import Bench
+
+JOINS = ("inner", "left", "outer")
+
+
+@dataclass
+class Drawn:
+    """Lines of a workflow."""
+
+    choose: random.Random
+    nodes: list[str] = field(default_factory=list)
+    wires: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, params: str, *feeds: tuple[str, str]) -> str:
+        """A node, fed by (port of another, port of this)."""
+        name = f"{kind}{len(self.nodes)}"
+        self.nodes.append(f"{name}: {{{params}}}")
+        self.wires += [f"{source} -> {name}{f'.{port}' if port else ''}" for source, port in feeds]
+        return name
+
+    def text(self) -> str:
+        policies = "policies: {executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}"
+        head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
+        body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
+        return "\n".join([*head, *body, policies])
+
+
+def draw(seed: int) -> Drawn:
+    """Branches, brought together two by two until one is left."""
+    drawn = Drawn(random.Random(seed))
+    choose = drawn.choose
+    source = drawn.add("split", "type: split, field: tags, keep: true", ("start", "")) if seed % 2 else "start"
+    branches = [_branch(drawn, source) for _ in range(choose.randint(2, 4))]
+    number = 0
+    while len(branches) > 1:
+        one, other = (branches.pop(choose.randrange(len(branches))) for _ in range(2))
+        mode = choose.choice(["combine_by_key, keys: [string(n)]", "combine_by_position", "combine_all", "choose"])
+        if mode.startswith("combine_by"):
+            mode += f", join: {choose.choice(JOINS)}"
+        merged = drawn.add(
+            "merge", f"type: merge, mode: {mode}, right_suffix: _{number}", (one, "left"), (other, "right")
+        )
+        branches.append(_branch(drawn, merged) if choose.random() < 0.4 else merged)
+        number += 1
+    (last,) = branches
+    if choose.random() < 0.3:
+        last = drawn.add("batch", "type: batch", (last, ""))
+    drawn.add("sink", "type: publish, topic: out, format: json", (last, ""))
+    return drawn
+
+
+def _branch(drawn: Drawn, source: str) -> str:
+    choose = drawn.choose
+    for _ in range(choose.randint(0, 3)):
+        a, b = choose.randint(2, 4), choose.randint(0, 2)
+        kind, params = choose.choice(
+            [
+                ("set", f"type: set, fields: {{n: long(n) + {b}}}"),
+                ("filter", f"type: filter, when: long(n) % {a} != {b}"),
+                ("bad", f"type: set, fields: {{got: 100 // (long(n) % {a} - {b})}}, on_error: continue"),
+                (
+                    "again",
+                    f"type: set, fields: {{got: 100 // (long(n) % {a} - {b})}}, on_error: continue, "
+                    "retry: {attempts: 2, delay: 2s, mode: park}",
+                ),
+                ("split", "type: split, field: tags, keep: true"),
+                ("wait", f"type: wait, for: 'long(n) % {a} * 1000'"),
+                ("wait", f"type: wait, for: 'long(n) % {a} * 1000'"),
+                ("repartition", f"type: repartition, key: string(long(n) % {a}), partition_count: 2"),
+                ("repartition", f"type: repartition, key: string(long(n) % {a}), partition_count: 2"),
+            ]
+        )
+        source = drawn.add(kind, params, (source, ""))
+    return source
+
+
+def together(text: str) -> str:
+    """The workflow with nothing in it that takes rows of an execution apart."""
+    text = re.sub(r"type: wait, for: '[^']*'", "type: no-op", text)
+    text = re.sub(r"type: repartition, key: [^{]*?, partition_count: 2", "type: no-op", text)
+    return re.sub(r", retry: \{[^}]*\}", "", text)
+
+
+def drawn_items(choose: random.Random) -> list[dict[str, Any]]:
+    return [
+        {"n": choose.randint(0, 11), "k": choose.randint(0, 4), "tags": ["a", "b", "c"][: choose.randint(0, 3)], "i": i}
+        for i in range(choose.randint(5, 20))
+    ]
+
+
+def expected(text: str, items: list[dict[str, Any]]) -> Counter[str]:
+    driver = TopologyDriver(compiled(together(text)), nodes=registry())
+    driver.feed("start", items)
+    sink = next(line.split(":")[0].strip() for line in text.splitlines() if "topic: out," in line)
+    return Counter(json.dumps(item, sort_keys=True) for item in driver.items(sink))
+
+
+async def run_apart(seed: int, text: str, items: list[dict[str, Any]], folder: Path) -> Counter[str]:
+    """What comes out of tasks that work in any order, on a log that fails; the history must be whole."""
+    choose, topology = random.Random(seed + 1), compiled(text)
+    inner = EmbeddedLog(folder / "log")
+    await inner.open()
+    try:
+        await send(inner, "in", items, partitions=2, batch=4)
+        log = FaultyLog(inner, seeded_faults(seed, count=choose.randint(0, 4), nth_max=40))
+        with ThreadPoolExecutor(1) as executor:
+            bench = Bench(topology, log, executor)
+            await _drive(bench, topology, log, choose)
+            await bench.close()
+        report = await audited(inner, topology)
+        assert report.ok, report.text()
+        records = await records_of(inner, topology)
+        await agree_with_ledger(inner, topology, records)
+        assert set(stand(records, topology)["status"]) == {"completed"}
+        await _nothing_is_gathered(topology, inner)
+        return Counter(json.dumps(item, sort_keys=True) for item in await values(inner, "out"))
+    finally:
+        await inner.close()
+
+
+@pytest.mark.parametrize("seed", range(36))
+def test_branches_come_together_as_if_they_had_been_in_one_step(seed: int, tmp_path: Path) -> None:
+    text, items = draw(seed).text(), drawn_items(random.Random(seed + 2))
+    got = asyncio.run(run_apart(seed, text, items, tmp_path))
+    assert got == expected(text, items), text
+
+
+@pytest.mark.parametrize("seed", range(36, 76))
+def test_how_a_stream_is_cut_shows_nowhere(seed: int) -> None:
+    """In memory, in order: also the order of what comes out is the same."""
+    text, items = draw(seed).text(), drawn_items(random.Random(seed + 2))
+    topology, outputs = compiled(text), []
+    for rows in (1, 3, 1 << 20):
+        driver = TopologyDriver(topology, nodes=registry(), step_rows=rows)
+        driver.feed("start", items)
+        driver.pass_time()
+        outputs.append([node for node in driver.outputs if node[0].startswith("sink")])
+        outputs[-1] = driver.items(next(n.id for s in topology.stages for n in s.nodes if n.id.startswith("sink")))
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert Counter(json.dumps(item, sort_keys=True) for item in outputs[0]) == expected(text, items), text
