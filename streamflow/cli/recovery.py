@@ -163,3 +163,29 @@ def _tell(topology: Topology, work: Recover, done: Written, word: str, *, dry_ru
         )
     if work.refused:
         raise typer.Exit(1)
+
+
+@executions.command()
+def compensate(
+    file: FileArgument,
+    ids: IdsArgument = None,
+    log: LogOption = DEFAULT_LOG,
+    all_failed: AllOption = False,
+    dry_run: DryOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Undo the steps that failed executions have passed, the last one first, as `compensate` of each step says.
+
+    Each is undone once, however often this is called. The execution stays failed; it is not resumed any more.
+    """
+    run_async(_compensate(file, _wanted(ids, all_failed), log, dry_run, json))
+
+
+async def _compensate(file: Path, ids: list[str] | None, address: str, dry_run: bool, as_json: bool) -> None:
+    from streamflow.cli.recover import Recover
+    from streamflow.cli.undoing import compensations
+
+    topology = recoverable(file)
+    async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
+        done = await written(work, await compensations(work, ids))
+    _tell(topology, work, done, "compensated", dry_run=dry_run, as_json=as_json)

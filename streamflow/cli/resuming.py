@@ -13,9 +13,9 @@ from streamflow.compiler.compensate import UNDO
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import EXECUTION
 from streamflow.model.types import ANY, PAYLOAD
+from streamflow.operators.entered import Entered, enter, keep, kept_types
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.build import build_node, kept_schemas
-from streamflow.runtime.entered import Entered, enter, keep, kept_types
 from streamflow.runtime.recoverable import the_port
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.expression import Expression, Scope
@@ -44,7 +44,7 @@ async def resumptions(
         if execution is None or (chosen is not None and execution not in chosen) or node not in (None, letter.node):
             continue
         seen.add(execution)
-        if execution in undone:
+        if letter.position in undone:
             work.refuse(execution, "its steps were undone by `executions compensate`.", "Retry it instead.")
             continue
         why, mend = why_not(topology, letter, nodes)

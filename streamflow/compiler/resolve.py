@@ -133,7 +133,8 @@ class _Resolver:
             for entry in self.document.nodes
             if entry.compensate in self.nodes and entry.id not in self._off and entry.compensate != entry.id
         }
-        whole, found = compensate(Graph(nodes=self.nodes, edges=tuple(self.edges)), wanted, self.registry)
+        graph, recovers = Graph(nodes=self.nodes, edges=tuple(self.edges)), self.document.policies.recovers
+        whole, found = compensate(graph, wanted, self.registry, by_command=recovers)
         self.findings += found
         self.nodes, self.edges = dict(whole.nodes), list(whole.edges)
 

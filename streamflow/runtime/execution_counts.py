@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from streamflow.model.again import AGAIN_NODE
+from streamflow.model.again import AGAIN_NODE, UNDONE
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.sdk.operator import NO_ROW
 
 Fate = Literal["continued", "to_error_port", "dead_lettered"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "received", "sent", "begun", "resumed", "given_up",
+    "received", "sent", "begun", "resumed", "given_up", "undone",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -68,7 +68,7 @@ class Noted:
 
     @property
     def given_again(self) -> bool:
-        return any(node == AGAIN_NODE for node, _ in self.entered)
+        return any(node in (AGAIN_NODE, UNDONE) for node, _ in self.entered)
 
     def __bool__(self) -> bool:
         return bool(self.entered or self.ran or self.ended or self.failures)
@@ -177,6 +177,10 @@ class Counting:
         if node == AGAIN_NODE:
             self._add(node, "resumed", rows)
             return
+        if node == UNDONE:
+            self._add(node, "undone", rows)
+            self._woken |= rows > 0  # it may have been over
+            return
         for counter in ("begun", "rows_in", "rows_out"):
             self._add(node, counter, rows)
 
@@ -256,8 +260,10 @@ class Counting:
         if self._noted.errors_only:
             picked = np.zeros(self._n, np.bool_)
             picked[errors["number"].to_numpy()] = True
-            if (resumed := self._rows.get((AGAIN_NODE, "resumed"))) is not None:
-                picked |= resumed > 0
+            given: tuple[tuple[str, Counter], ...] = ((AGAIN_NODE, "resumed"), (UNDONE, "undone"))
+            for place in given:
+                if (rows := self._rows.get(place)) is not None:
+                    picked |= rows > 0
         else:
             picked = tasks > 0
             for rows in self._rows.values():
