@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
 _INTERNAL = frozenset(
-    ("trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions", "again")
+    ("trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions", "again", "checkpoints")
 )
 
 

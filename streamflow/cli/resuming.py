@@ -108,21 +108,23 @@ def why_not(topology: Topology, letter: DeadLetter, nodes: NodeRegistry) -> tupl
 
 def acting_on_executions(topology: Topology, node_id: str, nodes: NodeRegistry) -> str:
     """The first node at or behind one that acts on whole executions; "" if there is none."""
-    topics = {s.wire.node: s.topic for stage in topology.stages for s in stage.sinks if s.kind == "repartition"}
-    front, seen = [node_id], {node_id}
-    while front:
-        here = front.pop(0)
+    for here in behind(topology, node_id):
         found = find_node(topology, here)
         if found is not None and build_node(found[1], nodes).acts_on_executions():
             return here
-        entries = {i.node for s in topology.stages for i in s.inputs if i.topic == topics.get(here, "-")}
-        feeds = {here} | entries
-        for stage in topology.stages:
-            for node in stage.nodes:
-                if node.id not in seen and any(w.node in feeds for ws in node.wires.values() for w in ws):
-                    seen.add(node.id)
-                    front.append(node.id)
     return ""
+
+
+def behind(topology: Topology, node_id: str) -> list[str]:
+    """A node and all to which its rows may come, through topics as well; nearer ones first."""
+    topics = {s.wire.node: s.topic for stage in topology.stages for s in stage.sinks if s.kind == "repartition"}
+    found = [node_id]
+    for here in found:  # it grows
+        feeds = {here} | {i.node for s in topology.stages for i in s.inputs if i.topic == topics.get(here, "-")}
+        for node in (n for stage in topology.stages for n in stage.nodes):
+            if node.id not in found and any(w.node in feeds for ws in node.wires.values() for w in ws):
+                found.append(node.id)
+    return found
 
 
 def resumption(letter: DeadLetter, entered: Entered, stage: StagePlan, node: NodePlan) -> Again:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from streamflow.cli.resuming import behind
 from streamflow.compiler.compensate import ALL, UNDO
 from streamflow.operators.entered import enter, kept_types
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.build import kept_schemas
+from streamflow.runtime.checkpoint_log import checkpoints_of
+from streamflow.runtime.execution_log import records_of
+from streamflow.runtime.execution_states import Reach, States, statuses
 from streamflow.runtime.recoverable import the_port
 from streamflow.sdk.errors import CodecError
 
@@ -20,10 +24,13 @@ if TYPE_CHECKING:
 _MEND = "Name what undoes a step with `compensate: NODE` on it."
 
 
-async def compensations(work: Recover, ids: Sequence[str] | None) -> list[tuple[int, Again]]:
-    """What undoes the steps of executions that failed, one record for each dead letter; None: of all that failed."""
-    chosen = None if ids is None else set(ids)
-    done = {r.letter for _, r in work.given if r.action == "compensate"}
+async def compensations(work: Recover, ids: Sequence[str], *, all_failed: bool = False) -> list[tuple[int, Again]]:
+    """What undoes the steps of executions: one record for each dead letter, or for one that is completed.
+
+    `all_failed`: of all that failed and have passed a step.
+    """
+    chosen = None if all_failed else set(ids)
+    done = work.compensated
     wanted, seen = [], set[str]()
     async for letter in work.letters():
         execution = letter.execution
@@ -41,10 +48,50 @@ async def compensations(work: Recover, ids: Sequence[str] | None) -> list[tuple[
             work.refuse(execution, why, mend)
         elif (task := work.task_of(execution, letter.task)) is not None:
             wanted.append((task, record))
-    for execution in sorted((chosen or set()) - seen):
-        why = "it has no dead letter that was not given again already."
-        work.refuse(execution, why, "`executions show` tells how it stands.")
-    return wanted
+    rest = [await of_completed(work, execution) for execution in sorted((chosen or set()) - seen)]
+    return [*wanted, *(found for found in rest if found is not None)]
+
+
+async def of_completed(work: Recover, execution: str) -> tuple[int, Again] | None:
+    """What undoes the steps of an execution without dead letters, from the last of its checkpoints; None: refused."""
+    topology = work.topology
+    if any(r.execution == execution and r.letter < 0 and r.action == "compensate" for _, r in work.given):
+        work.refuse(execution, "its steps were undone before, by `executions compensate`.")
+        return None
+    stage, begins = beginnings(topology)
+    if stage is None:
+        work.refuse(execution, f"no step of {topology.workflow!r} says what undoes it.", _MEND)
+        return None
+    records = await records_of(work.log, topology, execution)
+    status = None if records is None else statuses(States.of(records), Reach.of(topology))["status"][0]
+    if status != "completed" or Reach.of(topology).partial:
+        how = f"it is {status}" if status else "nothing is told of it"
+        mend = "`executions: all` below `policies:` tells how executions stand."
+        work.refuse(execution, f"only what failed or is completed is undone, and {how}.", mend)
+        return None
+    steps = {begin.partition(f".{UNDO}~")[0] for begin in begins}
+    behind_all = [
+        one for one in await checkpoints_of(work.log, topology, execution)
+        if fails_into_undoing(topology, one.node) and not steps & set(behind(topology, one.node))
+    ]  # fmt: skip
+    if not behind_all:
+        work.refuse(
+            execution,
+            "it has no checkpoint behind all of its steps: what they made of the item is not known.",
+            "Name a node behind them in `policies: {checkpoints: {nodes: […]}}`.",
+        )
+        return None
+    last = behind_all[-1]
+    if len({one.path for one in behind_all if one.node == last.node}) > 1:
+        work.refuse(execution, f"several items of it came to {last.node!r}: which of them stands for it is not known.")
+        return None
+    if (task := work.task_of(execution, last.task)) is None:
+        return None
+    record = Again(
+        action="compensate", stage=stage.id, node=last.node, execution=execution, timestamp_ms=last.timestamp_ms,
+        steps=begins, entered=last.entered, error_code="compensated", error_message="undone by `executions compensate`",
+    )  # fmt: skip
+    return task, record
 
 
 def compensation(topology: Topology, letter: DeadLetter) -> tuple[Again | None, str, str]:

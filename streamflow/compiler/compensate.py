@@ -18,6 +18,7 @@ from streamflow.compiler.codes import COMPENSATION, NOT_INSTALLED
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
 from streamflow.compiler.partition import staying
 from streamflow.model.policies import OnError
+from streamflow.nodes.checkpointing import Checkpoint
 from streamflow.nodes.compensating import FailAgain
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.params import RawParams, build
@@ -87,7 +88,8 @@ class _Compensating:
         node = self.nodes[node_id]
         wired = any(e.port == ERROR_PORT for e in self.before.out_of(node_id))
         steps = [s for s in self.steps if self._settled(s, node_id)]
-        if steps and not wired and node_id not in self.undoing and node.node.spec.can_fail:
+        may = node.node.spec.can_fail or node.kind == Checkpoint.spec.kind
+        if steps and not wired and node_id not in self.undoing and may:
             self.failing[node_id] = steps
 
     def graph(self) -> Graph:

@@ -20,6 +20,7 @@ from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
+from streamflow.nodes.checkpointing import Checkpoint
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
 from streamflow.sdk.places import Diagnostic
 from streamflow.topology.envelopes import EXECUTION
@@ -60,7 +61,7 @@ class _Namer:
         other = self.topics.get(topic.name)
         if other is None:
             self.topics[topic.name], self.makers[topic.name] = topic, maker
-        elif {other.kind, topic.kind} <= {"source", "sink"}:
+        elif {other.kind, topic.kind} <= {"source", "sink"} or other.kind == topic.kind == "checkpoints":
             self._shared(other, topic, maker, param)
         else:
             self._report(
@@ -134,7 +135,7 @@ class _Namer:
                 self.add(
                     TopicPlan(
                         name=write.topic,
-                        kind="sink",
+                        kind="checkpoints" if node.kind == Checkpoint.spec.kind else "sink",
                         codec=user_codec(write, types.avro),
                         why=f"Node {node_id!r} writes it.",
                         partitions=write.partitions,
@@ -310,6 +311,7 @@ def _spell(topic: TopicPlan) -> str:
         "sink": "a topic that is written",
         "dead_letter": "the dead letter topic",
         "executions": "the topic of executions",
+        "checkpoints": "the topic of checkpoints",
         "again": "the topic of items that are given again",
         "trigger": "a trigger's own topic",
         "repartition": "a repartition topic",

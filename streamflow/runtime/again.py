@@ -32,7 +32,7 @@ from streamflow.model.batch import (
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
 from streamflow.model.types import ANY, PAYLOAD, Schema
 from streamflow.operators.entered import enter, kept_types
-from streamflow.runtime.again_records import Again, decode_again
+from streamflow.runtime.again_records import Again, decode_again, decode_one, encode_again
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import kept_schemas
 from streamflow.runtime.error_items import error_items
@@ -192,7 +192,11 @@ class AgainInput:
             program.history.watch.again(items, undone=True)
         for begin in begins:
             self._count(begin.id, len(items), children=begin is not begins[0])
+        dead = len(done.dead)
         program.absorb(program.graph.enter({(begin.id, "in"): items for begin in begins}), places, done)
+        if first.then is not None and len(done.dead) == dead and done.stop is None:
+            at = TopicPartition(self._stage.again, first.then_partition)
+            done.writes.setdefault(at, []).extend(encode_again([decode_one(first.then)]))
 
     def _entered(self, records: list[tuple[int, Again]], node: NodePlan, schema: Schema) -> Batch:
         """The items, with what the stage needs of each row and what may be kept of nodes before `node`."""

@@ -20,7 +20,17 @@ from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
-    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions", "again"
+    "source",
+    "sink",
+    "trigger",
+    "repartition",
+    "changelog",
+    "dead_letter",
+    "ledger",
+    "journal",
+    "executions",
+    "again",
+    "checkpoints",
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
