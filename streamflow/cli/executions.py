@@ -18,7 +18,7 @@ from streamflow.cli.common import (
     run_async,
 )
 from streamflow.cli.output import counted, fail, one_line, print_json, table
-from streamflow.cli.recovery import resume, retry
+from streamflow.cli.recovery import compensate, resume, retry, rollback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
 executions = typer.Typer(help="Executions: what one trigger item each has caused.", no_args_is_help=True)
-for command in (cancel, retry, resume):
+for command in (cancel, retry, resume, rollback, compensate):
     executions.command()(command)
 _MESSAGE_CHARS = 60
 

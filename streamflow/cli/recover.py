@@ -85,9 +85,9 @@ class Recover:
         return {r.letter for _, r in self.given if r.action in _ON_LETTERS}
 
     @property
-    def compensated(self) -> set[str]:
-        """Executions whose steps were undone by a command."""
-        return {r.execution for _, r in self.given if r.action == "compensate"}
+    def compensated(self) -> set[int]:
+        """Dead letters of items whose steps were undone by a command."""
+        return {r.letter for _, r in self.given if r.action == "compensate"}
 
     @property
     def retried(self) -> dict[str, str]:

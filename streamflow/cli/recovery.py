@@ -147,7 +147,9 @@ def _tell(topology: Topology, work: Recover, done: Written, word: str, *, dry_ru
     ]
     if as_json:
         refused = [{"execution": r.execution, "why": r.why, "mend": r.mend} for r in work.refused]
-        print_json({"workflow": topology.workflow, "written": not dry_run, word: given, "refused": refused})
+        print_json(
+            {"workflow": topology.workflow, "written": not dry_run, word.replace(" ", "_"): given, "refused": refused}
+        )
     else:
         for one in given:
             became = f" as {one['as']}" if "as" in one else f" at {one['node']}"
@@ -160,3 +162,63 @@ def _tell(topology: Topology, work: Recover, done: Written, word: str, *, dry_ru
         )
     if work.refused:
         raise typer.Exit(1)
+
+
+def compensate(
+    file: FileArgument,
+    ids: IdsArgument = None,
+    log: LogOption = DEFAULT_LOG,
+    all_failed: AllOption = False,
+    dry_run: DryOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Undo the steps that executions have passed, the last one first, as `compensate` of each step says.
+
+    Each is undone once, however often this is called. An execution that failed stays failed, and is not resumed any
+    more. One that is completed can be undone from a checkpoint behind all of its steps.
+    """
+    run_async(_compensate(file, _wanted(ids, all_failed), log, dry_run, json))
+
+
+async def _compensate(file: Path, ids: list[str] | None, address: str, dry_run: bool, as_json: bool) -> None:
+    from streamflow.cli.recover import Recover
+    from streamflow.cli.undoing import compensations
+
+    topology = recoverable(file)
+    async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
+        wanted = await compensations(work, [] if ids is None else ids, all_failed=ids is None)
+        done = await written(work, wanted)
+    _tell(topology, work, done, "compensated", dry_run=dry_run, as_json=as_json)
+
+
+def rollback(
+    file: FileArgument,
+    ids: IdsArgument = None,
+    log: LogOption = DEFAULT_LOG,
+    to: Annotated[
+        str | None, typer.Option(metavar="NODE", help="The node before which it begins again. Left out: the last.")
+    ] = None,
+    all_failed: AllOption = False,
+    dry_run: DryOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Let failed executions go on from a checkpoint, with the item as it was recorded there.
+
+    Steps that were passed since are undone first, the last one first. Where a compensation fails the execution does not
+    go on.
+    """
+    run_async(_rollback(file, _wanted(ids, all_failed), log, to, dry_run, json))
+
+
+async def _rollback(
+    file: Path, ids: list[str] | None, address: str, to: str | None, dry_run: bool, as_json: bool
+) -> None:
+    from streamflow.cli.recover import Recover
+    from streamflow.cli.rolling_back import checked_target, rollbacks
+    from streamflow.nodes import registry
+
+    topology = recoverable(file)
+    target = checked_target(topology, to)
+    async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
+        done = await written(work, await rollbacks(work, ids, registry(), to=target))
+    _tell(topology, work, done, "rolled back", dry_run=dry_run, as_json=as_json)

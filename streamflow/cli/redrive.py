@@ -44,7 +44,8 @@ class Redrive:
         try:
             everyone = await self._position(self._group)
             by_node: dict[str, int] = {}
-            again = {r.letter for _, r in await given_again(self._log, self._topology) if r.letter >= 0}
+            given = await given_again(self._log, self._topology)
+            again = {r.letter for _, r in given if r.action in ("resume", "rollback")}
             begin = everyone if self._node is None else max(everyone, await self._position(self._of(self._node)))
             async for page in pages(self._log, self._topology, begin):
                 todo = []

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
 _INTERNAL = frozenset(
-    ("trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions", "control", "again")
+    (
+        "trigger",
+        "repartition",
+        "changelog",
+        "dead_letter",
+        "ledger",
+        "journal",
+        "executions",
+        "control",
+        "again",
+        "checkpoints",
+    )
 )
 
 

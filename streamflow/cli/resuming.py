@@ -13,9 +13,9 @@ from streamflow.compiler.compensate import UNDO
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import EXECUTION
 from streamflow.model.types import ANY, PAYLOAD
+from streamflow.operators.entered import Entered, enter, keep, kept_types
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.build import build_node, kept_schemas
-from streamflow.runtime.entered import Entered, enter, keep, kept_types
 from streamflow.runtime.recoverable import the_port
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.expression import Expression, Scope
@@ -44,7 +44,7 @@ async def resumptions(
         if execution is None or (chosen is not None and execution not in chosen) or node not in (None, letter.node):
             continue
         seen.add(execution)
-        if execution in undone:
+        if letter.position in undone:
             work.refuse(execution, "its steps were undone by `executions compensate`.", "Retry it instead.")
             continue
         why, mend = why_not(topology, letter, nodes)
@@ -108,21 +108,23 @@ def why_not(topology: Topology, letter: DeadLetter, nodes: NodeRegistry) -> tupl
 
 def acting_on_executions(topology: Topology, node_id: str, nodes: NodeRegistry) -> str:
     """The first node at or behind one that acts on whole executions; "" if there is none."""
-    topics = {s.wire.node: s.topic for stage in topology.stages for s in stage.sinks if s.kind == "repartition"}
-    front, seen = [node_id], {node_id}
-    while front:
-        here = front.pop(0)
+    for here in behind(topology, node_id):
         found = find_node(topology, here)
         if found is not None and build_node(found[1], nodes).acts_on_executions():
             return here
-        entries = {i.node for s in topology.stages for i in s.inputs if i.topic == topics.get(here, "-")}
-        feeds = {here} | entries
-        for stage in topology.stages:
-            for node in stage.nodes:
-                if node.id not in seen and any(w.node in feeds for ws in node.wires.values() for w in ws):
-                    seen.add(node.id)
-                    front.append(node.id)
     return ""
+
+
+def behind(topology: Topology, node_id: str) -> list[str]:
+    """A node and all to which its rows may come, through topics as well; nearer ones first."""
+    topics = {s.wire.node: s.topic for stage in topology.stages for s in stage.sinks if s.kind == "repartition"}
+    found = [node_id]
+    for here in found:  # it grows
+        feeds = {here} | {i.node for s in topology.stages for i in s.inputs if i.topic == topics.get(here, "-")}
+        for node in (n for stage in topology.stages for n in stage.nodes):
+            if node.id not in found and any(w.node in feeds for ws in node.wires.values() for w in ws):
+                found.append(node.id)
+    return found
 
 
 def resumption(letter: DeadLetter, entered: Entered, stage: StagePlan, node: NodePlan) -> Again:

@@ -32,6 +32,7 @@ SUB_FLOW = "SF244"
 SLOTS = "SF264"
 LATE_BEHIND_SLOTS = "SF265"
 ORDER_GIVEN_UP = "SF261"
+CHECKPOINTS = "SF249"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -64,4 +65,5 @@ CODES: dict[str, str] = {
     LATE_BEHIND_SLOTS: "Event time does not wait for executions that wait for a slot (a warning).",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
+    CHECKPOINTS: "Items are recorded before nodes that they enter by one port, and not round after round.",
 }

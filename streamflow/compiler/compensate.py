@@ -18,6 +18,7 @@ from streamflow.compiler.codes import COMPENSATION, NOT_INSTALLED
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
 from streamflow.compiler.partition import staying
 from streamflow.model.policies import OnError
+from streamflow.nodes.checkpointing import Checkpoint
 from streamflow.nodes.compensating import FailAgain
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.params import RawParams, build
@@ -37,13 +38,18 @@ class Compensation:
 
 
 def compensate(
-    graph: Graph, compensations: Mapping[str, Compensation], registry: NodeRegistry
+    graph: Graph, compensations: Mapping[str, Compensation], registry: NodeRegistry, *, by_command: bool = False
 ) -> tuple[Graph, list[Diagnostic]]:
-    """The graph with the compensations of its steps wired. `compensations`: by step; their nodes exist."""
+    """The graph with the compensations of its steps wired. `compensations`: by step; their nodes exist. `by_command`:
+    executions can be compensated later: the ways of all that may become dead letters are there.
+    """
     made = _Compensating(graph, compensations, registry)
     for node in graph.order:
         if graph.nodes[node].errors.on_error == "compensate":
             made.fails(node)
+    for node in graph.order if by_command else ():
+        if graph.nodes[node].errors.on_error == "dead_letter":
+            made.may_be_undone(node)
     return made.graph(), made.findings
 
 
@@ -76,6 +82,15 @@ class _Compensating:
                 self.unwired.append(node_id)
         on_error: OnError = "error_port" if steps or wired else "dead_letter"
         self.nodes[node_id] = replace(node, errors=replace(node.errors, on_error=on_error))
+
+    def may_be_undone(self, node_id: str) -> None:
+        """What fails in a node becomes a dead letter, and may be undone by a command: no item takes its wire."""
+        node = self.nodes[node_id]
+        wired = any(e.port == ERROR_PORT for e in self.before.out_of(node_id))
+        steps = [s for s in self.steps if self._settled(s, node_id)]
+        may = node.node.spec.can_fail or node.kind == Checkpoint.spec.kind
+        if steps and not wired and node_id not in self.undoing and may:
+            self.failing[node_id] = steps
 
     def graph(self) -> Graph:
         """The graph with everything wired. Of nodes that could come next the first comes: behind the topic all stand in

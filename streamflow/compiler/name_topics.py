@@ -20,6 +20,7 @@ from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
+from streamflow.nodes.checkpointing import Checkpoint
 from streamflow.nodes.gather import GatherSend
 from streamflow.operators.control import CONTROL
 from streamflow.sdk.node import Repartitions, TopicRead, TopicWrite
@@ -62,7 +63,7 @@ class _Namer:
         other = self.topics.get(topic.name)
         if other is None:
             self.topics[topic.name], self.makers[topic.name] = topic, maker
-        elif {other.kind, topic.kind} <= {"source", "sink"}:
+        elif {other.kind, topic.kind} <= {"source", "sink"} or other.kind == topic.kind == "checkpoints":
             self._shared(other, topic, maker, param)
         else:
             self._report(
@@ -136,7 +137,7 @@ class _Namer:
                 self.add(
                     TopicPlan(
                         name=write.topic,
-                        kind="sink",
+                        kind="checkpoints" if node.kind == Checkpoint.spec.kind else "sink",
                         codec=user_codec(write, types.avro),
                         why=f"Node {node_id!r} writes it.",
                         partitions=write.partitions,
@@ -336,6 +337,7 @@ def _spell(topic: TopicPlan) -> str:
         "dead_letter": "the dead letter topic",
         "executions": "the topic of executions",
         "control": "the topic of orders to executions",
+        "checkpoints": "the topic of checkpoints",
         "again": "the topic of items that are given again",
         "trigger": "a trigger's own topic",
         "repartition": "a repartition topic",

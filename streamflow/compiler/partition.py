@@ -200,7 +200,7 @@ def _partitioned_by(graph: Graph, node: str, key: str, *, meets: bool) -> bool:
 
 def _passes_on(node: GraphNode) -> bool:
     """Whether it changes neither items nor keys."""
-    return node.node.spec.category == "condition" or node.kind in ("pass", "no-op", "limit")
+    return node.node.spec.category == "condition" or node.kind in ("pass", "no-op", "limit", "checkpoint")
 
 
 def _by_key(node: GraphNode) -> bool:

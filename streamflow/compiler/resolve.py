@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from streamflow.compiler.checkpoints import with_checkpoints
 from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED
 from streamflow.compiler.compensate import Compensation, compensate
 from streamflow.compiler.graph import DONE_PORT, ERROR_PORT, Edge, Graph, GraphNode
@@ -31,6 +32,7 @@ def resolve(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Graph, 
     for connection in connections:
         made.connect(connection)
     made.fallbacks()
+    made.checkpoints()
     made.compensations()
     made.passing()
     made.unconnected()
@@ -126,6 +128,13 @@ class _Resolver:
                 if edge not in self.edges:
                     self.edges.append(edge)
 
+    def checkpoints(self) -> None:
+        """What records items before the nodes that the policies name."""
+        graph = Graph(nodes=self.nodes, edges=tuple(self.edges), loops=tuple(self.loops))
+        whole, found = with_checkpoints(graph, self.document.policies.checkpoints, self.document.place)
+        self.findings += found
+        self.nodes, self.edges = dict(whole.nodes), list(whole.edges)
+
     def compensations(self) -> None:
         """What undoes steps behind which an item fails."""
         wanted = {
@@ -133,7 +142,8 @@ class _Resolver:
             for entry in self.document.nodes
             if entry.compensate in self.nodes and entry.id not in self._off and entry.compensate != entry.id
         }
-        whole, found = compensate(Graph(nodes=self.nodes, edges=tuple(self.edges)), wanted, self.registry)
+        graph, recovers = Graph(nodes=self.nodes, edges=tuple(self.edges)), self.document.policies.recovers
+        whole, found = compensate(graph, wanted, self.registry, by_command=recovers)
         self.findings += found
         self.nodes, self.edges = dict(whole.nodes), list(whole.edges)
 

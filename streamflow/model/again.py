@@ -10,6 +10,7 @@ from streamflow.model.types import BYTES, INT, LONG, STRING, Schema, Type, array
 Action = Literal["retry", "resume", "compensate", "rollback"]
 # Stands for the topic among the nodes of a stage: in the ledger, and in the history. No node has such an id.
 AGAIN_NODE: Final = "~again"
+UNDONE: Final = "~undone"  # the same, in the history, of items whose steps are undone
 _TIMESTAMP: Final = Type(kind="timestamp", unit="ms")
 
 AGAIN: Final[Schema] = documented(

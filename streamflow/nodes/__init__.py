@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamflow.nodes.aggregate import AggregateNode
 from streamflow.nodes.batch import BatchNode
+from streamflow.nodes.checkpointing import Checkpoint
 from streamflow.nodes.compensating import FailAgain
 from streamflow.nodes.control import Control
 from streamflow.nodes.debounce import Debounce
@@ -99,6 +100,7 @@ BUILTIN: tuple[type[Node], ...] = (
 
 # What the compiler makes of others.
 PARTS: tuple[type[Node], ...] = (
+    Checkpoint,
     Control,
     FailAgain,
     Gather,

@@ -30,11 +30,12 @@ from streamflow.model.batch import (
     Batch,
 )
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
-from streamflow.model.types import ANY, PAYLOAD
-from streamflow.runtime.again_records import Again, decode_again
+from streamflow.model.types import ANY, PAYLOAD, Schema
+from streamflow.operators.entered import enter, kept_types
+from streamflow.runtime.again_records import Again, decode_again, decode_one, encode_again
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import kept_schemas
-from streamflow.runtime.entered import enter, kept_types
+from streamflow.runtime.error_items import error_items
 from streamflow.runtime.journal import JournalStep
 from streamflow.runtime.recoverable import ENTERED, ENTERED_SCHEMA, the_port
 from streamflow.runtime.seed import Seeder
@@ -102,6 +103,8 @@ class AgainInput:
         first = records[0][1]
         if first.action == "retry":
             self._retry(records, places, taken, arrived, done)
+        elif first.steps:
+            self._undo(records, places, done)
         else:
             self._resume(records, places, done)
 
@@ -155,19 +158,50 @@ class AgainInput:
             self._lost(records, f"node {first.node!r} is not here any more, or has several input ports.", places, done)
             return
         try:
-            rows = self._entered(records, node, port)
+            rows = self._entered(records, node, node.inputs[port])
         except CodecError as error:
             self._lost(records, f"node {node.id!r} does not take it any more: {error}", places, done)
             return
         if program.history:
             program.history.watch.again(rows)
         self._count(node.id, len(rows))
-        program.absorb(program.graph.enter(node.id, port, rows), places, done)
+        program.absorb(program.graph.enter({(node.id, port): rows}), places, done)
 
-    def _entered(self, records: list[tuple[int, Again]], node: NodePlan, port: str) -> Batch:
-        """The items as the node takes them, with what its stage needs of each row."""
+    def _undo(self, records: list[tuple[int, Again]], places: Places, done: Stepped) -> None:
+        """Items whose steps are undone enter where compensations begin, as they would from the node's error port."""
+        first, program = records[0][1], self._program
+        node = next((n for s in self._topology.stages for n in s.nodes if n.id == first.node), None)
+        begins = [self._nodes[step] for step in first.steps if step in self._nodes]
+        port = "" if node is None else the_port(node)
+        if node is None or not port or len(begins) < len(first.steps):
+            self._lost(records, f"node {first.node!r} or its compensations are not here any more.", places, done)
+            return
+        try:
+            rows = self._entered(records, begins[-1], node.inputs[port])
+        except CodecError as error:
+            self._lost(records, f"node {node.id!r} does not take it any more: {error}", places, done)
+            return
+        told = [r for _, r in records]
+        failed = rows.frame.with_columns(
+            pl.Series(ERROR_CODE, [r.error_code or "" for r in told], dtype=pl.String),
+            pl.Series(ERROR_MESSAGE, [r.error_message or "" for r in told], dtype=pl.String),
+            pl.lit(first.node).alias(ERROR_NODE),
+        )
+        items = error_items(rows.with_frame(failed))
+        if program.history:
+            program.history.watch.again(items, undone=True)
+        for begin in begins:
+            self._count(begin.id, len(items), children=begin is not begins[0])
+        dead = len(done.dead)
+        program.absorb(program.graph.enter({(begin.id, "in"): items for begin in begins}), places, done)
+        if first.then is not None and len(done.dead) == dead and done.stop is None:
+            at = TopicPartition(self._stage.again, first.then_partition)
+            done.writes.setdefault(at, []).extend(encode_again([decode_one(first.then)]))
+
+    def _entered(self, records: list[tuple[int, Again]], node: NodePlan, schema: Schema) -> Batch:
+        """The items, with what the stage needs of each row and what may be kept of nodes before `node`."""
         types = kept_types(kept_schemas(self._topology, node))
-        rows = enter([r.entered for _, r in records if r.entered is not None], node.inputs[port], types)
+        rows = enter([r.entered for _, r in records if r.entered is not None], schema, types)
         return self._reserved(rows, records)
 
     def _reserved(self, rows: Batch, records: list[tuple[int, Again]]) -> Batch:
@@ -212,20 +246,22 @@ class AgainInput:
         )  # fmt: skip
         rows = Batch(frame, ANY)
         if self._program.history:
-            self._program.history.watch.again(rows)
+            self._program.history.watch.again(rows, undone=told[0].action == "compensate")
             self._program.history.watch.failed(AGAIN_NODE, rows, "dead_lettered")
         self._program.graph.counts[AGAIN_NODE].dead_lettered += len(told)
         done.dead.append(places.located(rows))
 
-    def _count(self, node: str, rows: int) -> None:
+    def _count(self, node: str, rows: int, *, children: bool = False) -> None:
+        """Rows go to a node. `children`: they went to another one as well."""
         counts = self._program.graph.counts[AGAIN_NODE]
-        counts.forwarded += rows
+        counts.forwarded += 0 if children else rows
         counts.rows_out += rows
         counts.ports[node] = counts.ports.get(node, 0) + rows
 
 
-def _way(record: Again) -> tuple[str, str, str]:
-    return record.action, record.node, record.entered.schema if record.entered else ""
+def _way(record: Again) -> tuple[object, ...]:
+    alone = record.position if record.then is not None else -1  # whether it went well is asked of each by itself
+    return record.action, record.node, record.steps, record.entered.schema if record.entered else "", alone
 
 
 def _original(record: Again) -> RecordBatch:

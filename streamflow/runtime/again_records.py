@@ -13,7 +13,7 @@ from streamflow.codecs.rows import RowCodec
 from streamflow.model.again import AGAIN, Action
 from streamflow.model.batch import HEADERS_DTYPE, KEY, POSITION, TS
 from streamflow.model.types import frame_schema
-from streamflow.runtime.entered import Entered
+from streamflow.operators.entered import Entered
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.log import NewBatch, RecordBatch
 

@@ -12,7 +12,7 @@ from streamflow.codecs import CodecSpec, decoder, encoder
 from streamflow.model.batch import HEADERS, HEADERS_DTYPE, KEY, POSITION, TS
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import frame_schema
-from streamflow.runtime.entered import Entered
+from streamflow.operators.entered import Entered
 from streamflow.sdk.errors import CodecError
 from streamflow.sdk.log import NewBatch, RecordBatch
 

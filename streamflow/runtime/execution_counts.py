@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from streamflow.model.again import AGAIN_NODE
+from streamflow.model.again import AGAIN_NODE, UNDONE
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.sdk.operator import NO_ROW
 
 Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "released", "received", "sent", "begun", "resumed",
+    "cancelled", "timed_out", "released", "received", "sent", "begun", "resumed", "undone",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -70,7 +70,7 @@ class Noted:
 
     @property
     def given_again(self) -> bool:
-        return any(node == AGAIN_NODE for node, _ in self.entered)
+        return any(node in (AGAIN_NODE, UNDONE) for node, _ in self.entered)
 
     def __bool__(self) -> bool:
         return bool(self.entered or self.ran or self.ended or self.failures)
@@ -147,7 +147,7 @@ class Counting:
         frames = [rows.frame for *_, rows in self._noted.failed] + [rows.frame for rows in self._noted.unwritten]
         numbers = [self._of(_whose(frame)) for frame in frames]
         numbers += [self._numbers(frame[EXECUTION]) for *_, frame in self._noted.lost]
-        numbers += [self._of(who) for node, who in self._noted.entered if node == AGAIN_NODE]
+        numbers += [self._of(who) for node, who in self._noted.entered if node in (AGAIN_NODE, UNDONE)]
         return _below(np.unique(np.concatenate([np.zeros(0, np.int64), *numbers])), self._n)
 
     def _sum(self, who: Sequence[Who]) -> Ints:
@@ -209,6 +209,10 @@ class Counting:
             return
         if node == AGAIN_NODE:
             self._add(node, "resumed", rows)
+            return
+        if node == UNDONE:
+            self._add(node, "undone", rows)
+            self._woken |= rows > 0  # it may have been over
             return
         for counter in ("begun", "rows_in", "rows_out"):
             self._add(node, counter, rows)

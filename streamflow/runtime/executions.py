@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from streamflow.model.again import AGAIN_NODE
+from streamflow.model.again import AGAIN_NODE, UNDONE
 from streamflow.model.batch import ERROR_NODE, EXECUTION, PATH, ROW, Batch
 from streamflow.runtime.execution_counts import Counting, Counts, Fate, Ids, Noted, Ran, Who
 from streamflow.runtime.execution_samples import sampled
@@ -51,9 +51,9 @@ class Watch:
         if self._samples:
             self._noted.samples += [(node, "out", self._who(b, ids=True), b) for node, b in some.items()]
 
-    def again(self, rows: Batch) -> None:
-        """Rows enter the stage at a node, given again."""
-        self._noted.entered.append((AGAIN_NODE, self._who(rows, ids=True)))
+    def again(self, rows: Batch, *, undone: bool = False) -> None:
+        """Rows enter the stage at a node, given again; `undone`: for the compensations of their steps."""
+        self._noted.entered.append((UNDONE if undone else AGAIN_NODE, self._who(rows, ids=True)))
 
     def ran(self, plan: NodePlan, inputs: Mapping[str, Batch], result: Result) -> None:
         """A node was given rows, or gave rows out of its state (no `inputs`)."""

@@ -182,10 +182,9 @@ class Graph:
         out.dead = joined(out.dead)
         return out
 
-    def enter(self, node: str, port: str, rows: Batch) -> StepOutput:
-        """Rows that are given again enter a node, past what is wired to it. Not one in the body of a loop."""
-        step = StepOutput()
-        return self._push({}, step, NO_TIMES, given={(node, port): rows})
+    def enter(self, rows: Mapping[tuple[str, str], Batch]) -> StepOutput:
+        """Rows that are given again enter nodes by their ports, past what is wired there. Not in the body of a loop."""
+        return self._push({}, StepOutput(), NO_TIMES, given=rows)
 
     def advance(self) -> StepOutput:
         """Event time may have gone on without rows: operators that waited for it act."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamflow.model.batch import ERROR_NODE, ROW, Batch
+from streamflow.operators.entered import Entered, keep, kept_types
 from streamflow.runtime.build import kept_schemas
 from streamflow.runtime.deadletter import DeadLetter
-from streamflow.runtime.entered import Entered, keep, kept_types
 from streamflow.sdk.errors import CodecError
 from streamflow.topology.plan import NodePlan, StagePlan, Topology
 

@@ -167,7 +167,8 @@ def register_schemas(topology: Topology, registry: SchemaRegistry) -> None:
     """
     for topic in topology.topics:
         if (
-            topic.kind in ("sink", "trigger", "repartition", "dead_letter", "executions", "control", "again")
+            topic.kind
+            in ("sink", "trigger", "repartition", "dead_letter", "executions", "control", "again", "checkpoints")
             and topic.codec.format == "avro"
         ):
             registry.register(f"{topic.name}-value", written_schema(topic))

@@ -13,6 +13,7 @@ from typing import Final
 
 from streamflow.codecs.avrotypes import schema_to_avro
 from streamflow.model.again import AGAIN
+from streamflow.model.checkpoint import CHECKPOINT
 from streamflow.model.dead_letter import DEAD_LETTER, documented
 from streamflow.model.execution_status import NODE_STATUSES
 from streamflow.model.types import (
@@ -203,6 +204,7 @@ FILES: Final = {
     "signal.avsc": SIGNAL,
     "control.avsc": CONTROL,
     "again.avsc": AGAIN,
+    "checkpoint.avsc": CHECKPOINT,
 }
 
 

@@ -31,6 +31,7 @@ TopicKind = Literal[
     "executions",
     "control",
     "again",
+    "checkpoints",
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]

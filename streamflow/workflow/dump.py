@@ -74,6 +74,12 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     for key in keys:
         if (value := getattr(policies.run, key)) != getattr(usual.run, key):
             made[key] = value
+    if (taken := policies.checkpoints) is not None:
+        written: dict[str, object] = {"nodes": list(taken.nodes), "rollbacks_max": taken.rollbacks_max}
+        written |= {} if taken.interval_ms is None else {"interval_ms": taken.interval_ms}
+        written |= {} if not taken.keep_ms else {"keep_ms": taken.keep_ms}
+        written |= {} if taken.when is None else {"when": taken.when.text}
+        made["checkpoints"] = written
     if policies.redact:
         made["redact"] = list(policies.redact)
     if policies.retry != usual.retry:

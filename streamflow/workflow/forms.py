@@ -20,8 +20,29 @@ from streamflow.nodes.slots_params import RateForm
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
-from streamflow.workflow.model import Metadata, WorkflowPolicies
+from streamflow.workflow.model import CheckpointPolicy, Metadata, WorkflowPolicies
 from streamflow.workflow.slots_forms import ConcurrencyForm, slots_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointsForm:
+    """Which items are recorded, whole, so that their executions can be rolled back to there."""
+
+    nodes: tuple[str, ...] = param(min_length=1, help="Nodes before which items are recorded, as they come to them.")
+    interval_ms: int | None = param(
+        default=None, ge=1, help="At most one record of an execution and node in this time, by the clock of the tasks."
+    )
+    keep_ms: int = param(default=0, ge=0, help="How long records are kept; 0 keeps them.")
+    when: Expression | None = param(
+        default=None, help="An execution is rolled back only to items for which this is true. Left out: to all."
+    )
+    rollbacks_max: int = param(default=3, ge=1, le=1_000, help="How often an execution is rolled back to a node.")
+
+    def policy(self) -> CheckpointPolicy:
+        return CheckpointPolicy(
+            nodes=self.nodes, interval_ms=self.interval_ms, keep_ms=self.keep_ms, when=self.when,
+            rollbacks_max=self.rollbacks_max,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +105,9 @@ class PoliciesForm:
         help="commands: executions can be retried, resumed and compensated by commands. What fails is kept with all "
         "that it takes to go on from there.",
     )
+    checkpoints: CheckpointsForm | None = param(
+        default=None, help="Which items are recorded on the way. Executions can then be recovered, and rolled back."
+    )
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
     concurrency: ConcurrencyForm | None = param(
         default=None, help="How many executions are under way at once. Needs `executions: all`, and one trigger."
@@ -118,6 +142,7 @@ class PoliciesForm:
             samples=self.samples,
             redact=self.redact,
             recovery=self.recovery,
+            checkpoints=self.checkpoints.policy() if self.checkpoints else None,
             partitions=self.partitions,
             slots=slots_of(self.concurrency, self.rate, self.partitions),
         )

@@ -89,6 +89,17 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPolicy:
+    """Which items are recorded, so that their executions can be rolled back: those that come to some nodes."""
+
+    nodes: tuple[str, ...]
+    interval_ms: int | None = None  # at most one of an execution in this time
+    keep_ms: int = 0  # how long records are kept; 0: always
+    when: Expression | None = None  # only items for which this is true are rolled back to
+    rollbacks_max: int = 3  # of an execution, to each node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowPolicies:
     """Defaults for all nodes, and how tasks run."""
 
@@ -103,13 +114,14 @@ class WorkflowPolicies:
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
     recovery: Recovery = "none"
+    checkpoints: CheckpointPolicy | None = None
     partitions: int = 4  # of user topics that have to be created
     slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
 
     @property
     def recovers(self) -> bool:
         """Whether executions can be recovered: what fails is kept as it was, and can be given again."""
-        return self.recovery != "none"
+        return self.recovery != "none" or self.checkpoints is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

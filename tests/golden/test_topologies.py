@@ -2,8 +2,8 @@
 
 `golden.yaml` (optional) names what to send before the run, and what to send `then`, before one more; the `workflow`
 that takes the place of the file from then on, and `commands` before that run, as [command, subcommand, options …] of
-which the file is put behind the first two; whether the run `halts`; and topics of which only the `latest` record of
-each key is told, since what came before it depends on how tasks take turns.
+which the file is put behind the first two (`refuses`: they exit with 1); whether the run `halts`; and topics of which
+only the `latest` record of each key is told, since what came before it depends on how tasks take turns.
 `expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
 to one partition has no other. Times of dead letters are those of sending and left out.
 `expected.executions.json` holds what executions did, where they leave records: how many came to which end through
@@ -119,7 +119,9 @@ def send_and_run(folder: Path, log: str) -> None:
         if "workflow" in plan:
             shutil.copy(folder / plan["workflow"], folder / "workflow.yaml")
         for command, what, *options in plan.get("commands", []):
-            call(command, what, folder / "workflow.yaml", *options, "--log", log)
+            refused = "refuses" in options
+            options = [o for o in options if o != "refuses"]
+            call(command, what, folder / "workflow.yaml", *options, "--log", log, ok=not refused)
         call("run", folder / "workflow.yaml", "--until-end", "--log", log, ok=not plan.get("halts", False))
         plan = plan.get("then")
 

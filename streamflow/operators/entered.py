@@ -146,3 +146,10 @@ def _layout(text: str) -> _Layout:
     own = tuple(f for f in whole.fields if f.name not in columns)
     item = Type(kind="record", fields=own) if whole.doc == "record" else BYTES if whole.doc == "bytes" else ANY
     return _Layout(item, columns, RowCodec(record_of({f.name: f.type for f in whole.fields}), name="Entered"))
+
+
+def travelling(entered: Entered) -> dict[str, object]:
+    """What travels with an item, by column. Raises CodecError."""
+    layout = _layout(entered.schema)
+    row = layout.codec.decode([entered.value]).row(0, named=True)
+    return {column: row[field] for field, column in layout.columns.items()}
