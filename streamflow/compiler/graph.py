@@ -10,7 +10,17 @@ from functools import cached_property
 from streamflow.model.policies import ErrorPolicy, Extent
 from streamflow.model.types import Schema, Type
 from streamflow.sdk.expression import Expression
-from streamflow.sdk.node import Node, ReadsSource, ReadsTopic, Repartitions, Store, TopicRead, TopicWrite, WritesTopic
+from streamflow.sdk.node import (
+    Node,
+    Port,
+    ReadsSource,
+    ReadsTopic,
+    Repartitions,
+    Store,
+    TopicRead,
+    TopicWrite,
+    WritesTopic,
+)
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Place
 from streamflow.topology.failures import ENDED_PORT, ONWARD_PORT, guard_stores
@@ -155,7 +165,8 @@ class Graph:
         """Topological order; of nodes that could come next, the first in the document does. A loop is followed by its
         body.
         """
-        waiting = {n: len(self.into(n)) + (n in self.references) for n in self.nodes}
+        told = self._told
+        waiting = {n: len(self.into(n)) + (n in self.references) + len(told.get(n, ())) for n in self.nodes}
         rank = {n: i for i, n in enumerate(self.nodes)}
         ready = [n for n, count in waiting.items() if count == 0]
         done: list[str] = []
@@ -165,6 +176,7 @@ class Graph:
             behind = [e.target for e in self.out_of(node)] + [
                 n for n, table in self.references.items() if table == node
             ]
+            behind += [loop for loop, sources in told.items() for source in sources if source == node]
             for target in behind:
                 waiting[target] -= 1
                 if waiting[target] == 0:
@@ -174,6 +186,19 @@ class Graph:
             done = [n for n in done if n not in self.bodies[loop]]
             done[done.index(loop) + 1 : done.index(loop) + 1] = body
         return tuple(done)
+
+    @property
+    def _told(self) -> Mapping[str, tuple[str, ...]]:
+        """By loop: nodes outside of its body that tell nodes in there something. They come before the loop."""
+        found: dict[str, tuple[str, ...]] = {}
+        for loop, body in self.bodies.items():
+            into = (e for n in body for e in self.into(n) if e.source not in body and e.source != loop)
+            aside = [e for e in into if any(p.aside and p.name == e.target_port for p in self._ports(e.target))]
+            found[loop] = tuple(dict.fromkeys(e.source for e in aside))
+        return found
+
+    def _ports(self, node: str) -> tuple[Port, ...]:
+        return self.nodes[node].node.input_ports()
 
     @cached_property
     def bodies(self) -> Mapping[str, frozenset[str]]:

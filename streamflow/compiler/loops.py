@@ -1,8 +1,8 @@
 """How loops go round: within a step, or across topics where something in the body keeps rows, moves them, or takes them
 by key. Rows enter a body by its loop only.
 
-A loop across topics gets a node `<loop>.back` behind each way that leads back: it hands rows to a topic, which the stage
-of the loop reads as one more input (docs/decisions/0036).
+A loop across topics gets a node `<loop>.back` behind each way that leads back: it hands rows to a topic, which the
+stage of the loop reads as one more input (docs/decisions/0036).
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from streamflow.compiler.graph import BODY_PORT, Edge, Graph, GraphNode, TypedGr
 from streamflow.nodes.loop_back import LoopBack
 from streamflow.sdk.node import Repartitions, Repeats
 from streamflow.sdk.places import Diagnostic, Place
-from streamflow.topology.failures import put_in
-
-BACK_PORT = "back"  # of a loop
+from streamflow.topology.failures import ONWARD_PORT, put_in
 
 
 def check_loops(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
@@ -29,10 +27,9 @@ def check_loops(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     broken = set(graph.broken)
     across = _across(graph)
     for node in graph.nodes.values():
-        if isinstance(node.node, Repeats) and node.id not in graph.broken:
-            if found := list(_check(graph, node, across)):
-                findings += found
-                broken.add(node.id)
+        if isinstance(node.node, Repeats) and node.id not in graph.broken and (found := list(_check(graph, node))):
+            findings += found
+            broken.add(node.id)
     return _through_topics(replace(graph, broken=frozenset(broken)), across - broken), findings
 
 
@@ -77,19 +74,26 @@ def _through_topics(graph: Graph, across: Collection[str]) -> Graph:
             loops.append(edge)
             continue
         assert isinstance(loop.node, Repeats)
-        alone = len(graph.back_to(edge.target)) == 1
-        name = f"{loop.id}.back" if alone else f"{loop.id}.back.{edge.source}.{edge.port}".replace("~", "-")
+        ways = {_way(e) for e in graph.back_to(edge.target)}
+        name = f"{loop.id}.back" if len(ways) == 1 else f"{loop.id}.back.{'.'.join(_way(edge))}".replace("~", "-")
+        edges.append(replace(edge, target=name, target_port="in"))
+        if name in nodes:
+            continue
         made = LoopBack(loop=loop.id)
         nodes[loop.id] = replace(loop, node=loop.node.across())
         nodes[name] = replace(
             loop, id=name, kind=made.spec.kind, node=made, errors=put_in(loop.errors), says_retry=False, retry_when=None
         )
-        edges.append(replace(edge, target=name, target_port="in"))
         loops.append(replace(edge, source=name, port="out"))
     return replace(graph, nodes=nodes, edges=tuple(edges), loops=tuple(loops))
 
 
-def _check(graph: Graph, loop: GraphNode, across: Collection[str]) -> Iterator[Diagnostic]:
+def _way(edge: Edge) -> tuple[str, str]:
+    """By what rows come back; failed items that pass on go the way of the others."""
+    return edge.source, "out" if edge.port == ONWARD_PORT else edge.port
+
+
+def _check(graph: Graph, loop: GraphNode) -> Iterator[Diagnostic]:
     if loop.id not in graph.bodies:
         return  # that nothing leads back was reported, unless what should is disabled
     body = graph.bodies[loop.id]

@@ -149,9 +149,10 @@ class _Resolver:
 
     def passing(self) -> None:
         """Where failed items pass on, what flows from `out` also flows from the port that they leave by."""
-        for edge in list(self.edges):
-            if self.nodes[edge.source].errors.on_error == "pass" and edge.port == "out":
-                self.edges.append(replace(edge, port=ONWARD_PORT))
+        for edges in (self.edges, self.loops):
+            for edge in list(edges):
+                if self.nodes[edge.source].errors.on_error == "pass" and edge.port == "out":
+                    edges.append(replace(edge, port=ONWARD_PORT))
 
     def unconnected(self) -> None:
         """Mark nodes with a port that nothing sound flows into; where that is because of a disabled node, say so."""

@@ -116,12 +116,12 @@ class _Checker:
                     )
                 )
             return
-        back = (e for e in self.graph.loops if e.source == node.id)
-        if failing is not None and any(e.port == ERROR_PORT for e in (*self.graph.out_of(node.id), *back)):
+        left_by = {e.port for e in (*self.graph.out_of(node.id), *self.graph.loops) if e.source == node.id}
+        if failing is not None and ERROR_PORT in left_by:
             outputs[ERROR_PORT] = error_schema(failing)
-        if any(e.port == ENDED_PORT for e in self.graph.out_of(node.id)):
+        if ENDED_PORT in left_by:
             outputs[ENDED_PORT] = error_schema(failing or ANY)
-        if passing is not None and any(e.port == ONWARD_PORT for e in self.graph.out_of(node.id)):
+        if passing is not None and ONWARD_PORT in left_by:
             outputs[ONWARD_PORT] = passing
         if node.repartitions and "out" in outputs:
             outputs.setdefault(RECORDS_PORT, outputs["out"])

@@ -65,7 +65,7 @@ async def turn(bench: Bench, *, restart: bool) -> None:
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_polls_until_it_is_done(restart: bool, tmp_path: Path) -> None:
-    """Each item asks, waits 10 s by the clock, and asks again: n times in all, five at most; restarts change nothing."""
+    """Each item asks, waits 10 s by the clock, and asks again, five times at most; restarts change nothing."""
     (tmp_path / "n.avsc").write_text(SCHEMA)
     topology = compiled(POLL, tmp_path, nodes=NODES)
 
