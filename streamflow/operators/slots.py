@@ -203,11 +203,10 @@ class SlotsOperator:
         return _Came(batch, batch.frame[EXECUTION].to_list(), keys.to_list(), ranks)
 
     def _told(self, batch: Batch, ctx: Context) -> _Told:
-        """What is told of executions that have a slot."""
-        held = pl.Series(list(self._held), dtype=pl.String).implode()
+        """What is told of executions by stages that count."""
         here = pl.col("stage") == ctx.stage
         counts = pl.col("stage").is_in(list(self.behind)) | (here & (pl.col("failed") > 0))
-        frame = batch.frame.filter(counts & pl.col("execution").is_in(held))
+        frame = batch.frame.filter(counts)
         # What failed here is gone, whatever its record says of rows that it has not sent.
         change = pl.when(here).then(None).otherwise(pl.col("sent") - pl.col("received") + pl.col("waiting"))
         marks = frame[WM].to_list() if WM in frame.columns else None
