@@ -24,7 +24,9 @@ from streamflow.cli.output import counted, fail, note, print_json
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
-_INTERNAL = frozenset(("trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"))
+_INTERNAL = frozenset(
+    ("trigger", "repartition", "changelog", "dead_letter", "errors", "ledger", "journal", "executions")
+)
 
 
 def reset(

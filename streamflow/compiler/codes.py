@@ -29,6 +29,7 @@ LOOP_BODY = "SF242"
 LOOP_SCHEMA = "SF243"
 SUB_FLOW = "SF244"
 ORDER_GIVEN_UP = "SF261"
+ERROR_WORKFLOW = "SF262"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -58,4 +59,5 @@ CODES: dict[str, str] = {
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
+    ERROR_WORKFLOW: "An error workflow stands beside the workflow and has a trigger that hears of its errors.",
 }

@@ -165,6 +165,22 @@ class _Namer:
                         node,
                     )
 
+    def handled(self, policies: WorkflowPolicies) -> None:
+        """Where errors are told that a policy handles, if they are."""
+        if policies.error_workflow is None or not policies.error_workflow.also:
+            return
+        self.add(
+            TopicPlan(
+                name=names.errors_topic(self.workflow),
+                kind="errors",
+                codec=CodecSpec(format="avro", framing="raw", schema=DEAD_LETTER),
+                why=f"Errors that were handled ({', '.join(policies.error_workflow.also)}), for the error workflow.",
+                partitions=1,
+                config=KEPT,
+            ),
+            None,
+        )
+
     def bookkeeping(self) -> None:
         self.add(
             TopicPlan(
@@ -284,6 +300,7 @@ def name_topics(
     namer.user_topics()
     namer.internal_topics()
     namer.bookkeeping()
+    namer.handled(policies)
     namer.history(policies)
     return namer.topics, namer.findings
 
@@ -293,6 +310,7 @@ def _spell(topic: TopicPlan) -> str:
         "source": "a topic that is read",
         "sink": "a topic that is written",
         "dead_letter": "the dead letter topic",
+        "errors": "the topic of handled errors",
         "executions": "the topic of executions",
         "trigger": "a trigger's own topic",
         "repartition": "a repartition topic",

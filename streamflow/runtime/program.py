@@ -97,6 +97,13 @@ class TaskProgram:
             self._decoders[plan.node] = decoder(
                 _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal
             )
+        # What names the execution of a record, with its offset, where each is one and no row tells of another.
+        kinds = {topic.name: topic.kind for topic in topology.topics}
+        self.origins = {
+            at: f"{self.seeders[at].source}:"
+            for at, plan in self.inputs.items()
+            if plan.extent == "item" and kinds.get(plan.topic) != "repartition" and not stage.stores
+        }
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
         self._readers = {i.node: min(tasks, topics[i.topic].partitions) for i in self.inputs.values()}
         self.time = make_clock(stage, self.inputs, topology, topics)
@@ -308,18 +315,28 @@ class TaskProgram:
         lost = len(arrived.bad) + (0 if failed is None else len(failed))
         if plan.errors.on_error == "continue":
             taken.continued += lost
+            if "continue" in self.stage.also_told:
+                taken.passed.extend(arrived.bad)
+                if failed is not None and len(failed):
+                    done.told.append(self._lost(plan, failed, number))
             return
         taken.dead += lost
         taken.bad.extend(arrived.bad)
         if failed is not None and len(failed):
-            offsets = failed.frame[POSITION]
-            frame = failed.frame.with_columns(pl.lit(plan.node).alias(ERROR_NODE))
-            done.dead.append(FailedRows(failed.with_frame(frame), offsets, np.full(len(failed), number)))
+            lost_rows = self._lost(plan, failed, number)
+            offsets = lost_rows.offsets
+            done.dead.append(lost_rows)
             first = failed.frame.row(0, named=True)
             self._stop_at_trigger(arrived, offsets[0], first[ERROR_CODE], first[ERROR_MESSAGE], done)
         if arrived.bad:
             bad = arrived.bad[0]
             self._stop_at_trigger(arrived, bad.offset, bad.code, bad.message, done)
+
+    @staticmethod
+    def _lost(plan: InputPlan, failed: Batch, number: int) -> FailedRows:
+        """Rows of input `number` that failed before they were any."""
+        frame = failed.frame.with_columns(pl.lit(plan.node).alias(ERROR_NODE))
+        return FailedRows(failed.with_frame(frame), failed.frame[POSITION], np.full(len(failed), number))
 
     def _stop_at_trigger(self, arrived: Arrived, offset: int, code: str, message: str, done: Stepped) -> None:
         plan = self.inputs[arrived.at]
@@ -346,6 +363,7 @@ class TaskProgram:
             self._stop_unwritten(rows, stop)
         for rows in (*out.dead, *emitted.dead):
             done.dead.append(places.located(rows))
+        done.told += [places.located(rows) for rows in out.told]
 
     def _stop_unwritten(self, rows: Batch, stop: Callable[[int, str], None]) -> None:
         """Rows that their topic cannot hold are dead-lettered, unless their node's policy is to stop."""

@@ -47,29 +47,53 @@ class DeadWrites:
         self.count += other.count
 
 
-def _dead_topic(stage: StagePlan) -> TopicPartition:
-    return TopicPartition(stage.dead_letter, 0)
-
-
 def dead_letters(
-    topology: Topology, stage: StagePlan, partition: int, done: Sequence[Stepped], size_bytes_max: int
+    topology: Topology,
+    stage: StagePlan,
+    partition: int,
+    done: Sequence[Stepped],
+    size_bytes_max: int,
+    origins: Mapping[TopicPartition, str],
 ) -> DeadWrites:
     """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
 
-    `partition`: of the task. `size_bytes_max`: of a record batch of their topic.
+    `partition`: of the task. `size_bytes_max`: of a record batch of their topic. `origins`: what names the execution of a
+    record, with its offset, by input; only where each record is one.
     """
     letters: list[DeadLetter] = []
     for step in done:
-        letters += [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.bad]
+        letters += [_undecodable(topology, stage, taken, bad, origins) for taken in step.taken for bad in taken.bad]
         for failed in step.dead:
-            letters += _failed(topology, stage, partition, failed, step.taken)
-    return _encoded(stage, letters, size_bytes_max)
+            letters += _failed(topology, stage, partition, failed, step.taken, origins)
+    return _encoded(letters, size_bytes_max, stage.dead_letter)
+
+
+def handled_errors(
+    topology: Topology,
+    stage: StagePlan,
+    partition: int,
+    done: Sequence[Stepped],
+    size_bytes_max: int,
+    origins: Mapping[TopicPartition, str],
+) -> Writes:
+    """The same of items that a policy handles, for the topic of errors."""
+    letters: list[DeadLetter] = []
+    for step in done:
+        letters += [_undecodable(topology, stage, taken, bad, origins) for taken in step.taken for bad in taken.passed]
+        for failed in step.told:
+            letters += _failed(topology, stage, partition, failed, step.taken, origins)
+    return _encoded(letters, size_bytes_max, stage.errors).writes
 
 
 def encode_source_failures(
-    topology: Topology, stage: StagePlan, bad: Sequence[tuple[bytes, str, str]], now_ms: int
+    topology: Topology,
+    stage: StagePlan,
+    bad: Sequence[tuple[bytes, str, str]],
+    now_ms: int,
+    *,
+    handled: bool = False,
 ) -> DeadWrites:
-    """Dead letters of a trigger that is no topic: raw bytes that did not decode."""
+    """Dead letters of a trigger that is no topic: raw bytes that did not decode. `handled`: for the topic of errors."""
     node = stage.inputs[0].node
     letters = [
         DeadLetter(
@@ -78,22 +102,26 @@ def encode_source_failures(
         )
         for raw, code, message in bad
     ]  # fmt: skip
-    return _encoded(stage, letters, RECORD_BYTES_MAX)
+    return _encoded(letters, RECORD_BYTES_MAX, stage.errors if handled else stage.dead_letter)
 
 
-def _encoded(stage: StagePlan, letters: Sequence[DeadLetter], size_bytes_max: int) -> DeadWrites:
+def _encoded(letters: Sequence[DeadLetter], size_bytes_max: int, topic: str) -> DeadWrites:
     if not letters:
         return DeadWrites()
-    return DeadWrites({_dead_topic(stage): encode_dead_letters(letters, size_bytes_max=size_bytes_max)}, len(letters))
+    at = TopicPartition(topic, 0)
+    return DeadWrites({at: encode_dead_letters(letters, size_bytes_max=size_bytes_max)}, len(letters))
 
 
-def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRecord) -> DeadLetter:
+def _undecodable(
+    topology: Topology, stage: StagePlan, taken: Taken, bad: BadRecord, origins: Mapping[TopicPartition, str]
+) -> DeadLetter:
     return DeadLetter(
         workflow=topology.workflow,
         stage=stage.id,
         node=taken.node,
         code=bad.code,
         message=bad.message,
+        execution=f"{origins[taken.at]}{bad.offset}" if taken.at in origins else None,
         topic=taken.at.topic,
         partition=taken.at.partition,
         offset=bad.offset,
@@ -105,7 +133,12 @@ def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRec
 
 
 def _failed(
-    topology: Topology, stage: StagePlan, partition: int, failed: FailedRows, taken: Sequence[Taken]
+    topology: Topology,
+    stage: StagePlan,
+    partition: int,
+    failed: FailedRows,
+    taken: Sequence[Taken],
+    origins: Mapping[TopicPartition, str],
 ) -> list[DeadLetter]:
     frame, n = failed.rows.frame, len(failed.rows)
     offsets, inputs = failed.offsets.to_list(), failed.inputs.tolist()
@@ -125,6 +158,9 @@ def _failed(
     rows = zip(frame.select(ERROR_NODE, ERROR_CODE, ERROR_MESSAGE).iter_rows(), offsets, inputs, strict=True)
     for i, ((node, code, message), offset, number) in enumerate(rows):
         record = originals.get(number, {}).get(offset)
+        execution = executions[i]
+        if execution is None and record is not None and taken[number].at in origins:
+            execution = f"{origins[taken[number].at]}{record.offset}"
         letters.append(
             DeadLetter(
                 workflow=topology.workflow,
@@ -132,7 +168,7 @@ def _failed(
                 node=node,
                 code=code,
                 message=message,
-                execution=executions[i],
+                execution=execution,
                 topic=taken[number].at.topic if record is not None else stage.inputs[0].topic if i in lie else "",
                 partition=taken[number].at.partition if record is not None else partition if i in lie else -1,
                 offset=record.offset if record is not None else lie.get(i, -1),

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
+from streamflow.model.policies import ErrorPolicy, Executions, Extent, Handled, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
-    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "ledger", "journal", "executions"
+    "source", "sink", "trigger", "repartition", "changelog", "dead_letter", "errors", "ledger", "journal", "executions"
 ]
 SinkKind = Literal["publish", "repartition", "trigger"]
 PartitionBy = Literal["source", "key", "single", "round_robin", "weighted", "random", "least_loaded", "expression"]
@@ -145,6 +145,8 @@ class StagePlan:
     tables: tuple[TablePlan, ...] = ()  # that its nodes look into
     needs: tuple[str, ...] = ()  # reserved columns to make at the source, besides @row
     dead_letter: str = ""  # topics
+    errors: str = ""  # only where `also_told` names something
+    also_told: tuple[Handled, ...] = ()  # policies that handle items of which that topic tells
     ledger: str = ""
     journal: str = ""
     executions: str = ""  # only where `tracked` is not none

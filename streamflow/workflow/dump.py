@@ -72,6 +72,9 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
             made[key] = value
     if policies.redact:
         made["redact"] = list(policies.redact)
+    if policies.error_workflow is not None:
+        also = {"also": list(policies.error_workflow.also)} if policies.error_workflow.also else {}
+        made["error_workflow"] = {"file": policies.error_workflow.file} | also
     if policies.retry != usual.retry:
         made["retry"] = _retry(policies.retry)
     return made

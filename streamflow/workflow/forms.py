@@ -6,11 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamflow.model.policies import Executions, Guarantee, RetryPolicy, RunPolicy, StateBackend
+from streamflow.model.policies import (
+    ErrorWorkflow,
+    Executions,
+    Guarantee,
+    Handled,
+    RetryPolicy,
+    RunPolicy,
+    StateBackend,
+)
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import Json, param
 from streamflow.workflow.error_forms import RETRY_TOTAL_MS_MAX, RetryForm
 from streamflow.workflow.model import Metadata, WorkflowPolicies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorWorkflowForm:
+    """The workflow that hears of what fails here, with the whole error."""
+
+    file: str = param(
+        help="Its file, in the folder of this one or below it, or its name there. It has an `error-trigger` of this "
+        "workflow, and is run by itself.",
+        min_length=1,
+    )
+    also: tuple[Handled, ...] = param(
+        default=(),
+        help="Policies that handle items which it is to hear of all the same (fallbacks count as `error_port`, those with "
+        "a value as `pass`): their errors are written to the topic `<workflow>.errors`.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +81,9 @@ class PoliciesForm:
         default=(), help="Fields, however deep in an item, whose values samples do not show."
     )
     partitions: int = param(default=4, ge=1, le=10_000, help="Partitions of user topics that have to be created.")
+    error_workflow: ErrorWorkflowForm | None = param(
+        default=None, help="The workflow that hears of what fails here; `check` looks whether it does."
+    )
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry.mode != "block":
@@ -84,6 +111,9 @@ class PoliciesForm:
             samples=self.samples,
             redact=self.redact,
             partitions=self.partitions,
+            error_workflow=None
+            if self.error_workflow is None
+            else ErrorWorkflow(file=self.error_workflow.file, also=tuple(dict.fromkeys(self.error_workflow.also))),
         )
 
 

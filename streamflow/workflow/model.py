@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnError, RetryPolicy, RunPolicy
+from streamflow.model.policies import (
+    BreakerPolicy,
+    ErrorPolicy,
+    ErrorWorkflow,
+    Executions,
+    OnError,
+    RetryPolicy,
+    RunPolicy,
+)
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -91,6 +99,8 @@ class WorkflowPolicies:
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
     partitions: int = 4  # of user topics that have to be created
+    error_workflow: ErrorWorkflow | None = None  # hears of what fails
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)  # by key, where it was written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
