@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 import shlex
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -1,4 +1,4 @@
-"""The workflow that hears of another one's errors: it exists beside it, and has triggers that read what this one writes."""
+"""The workflow that hears of another one's errors: it stands beside it and has triggers that read its errors."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def dead_letters(
 ) -> DeadWrites:
     """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
 
-    `partition`: of the task. `size_bytes_max`: of a record batch of their topic. `origins`: what names the execution of a
-    record, with its offset, by input; only where each record is one.
+    `partition`: of the task. `size_bytes_max`: of a record batch of their topic. `origins`: what names the execution
+    of a record, with its offset, by input; only where each record is one.
     """
     letters: list[DeadLetter] = []
     for step in done:

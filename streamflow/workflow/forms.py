@@ -32,8 +32,8 @@ class ErrorWorkflowForm:
     )
     also: tuple[Handled, ...] = param(
         default=(),
-        help="Policies that handle items which it is to hear of all the same (fallbacks count as `error_port`, those with "
-        "a value as `pass`): their errors are written to the topic `<workflow>.errors`.",
+        help="Policies that handle items which it is to hear of all the same (fallbacks count as `error_port`, those "
+        "with a value as `pass`): their errors are written to the topic `<workflow>.errors`.",
     )
 
 
