@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,6 +107,9 @@ async def _show(file: Path, number: int, address: str, registry: str, as_json: b
             continue
         text = value if isinstance(value, str) else "-" if value is None else orjson.dumps(value).decode()
         print(f"{name:<10} {one_line(text)}")
+    if letter.execution and any(topic.kind == "executions" for topic in topology.topics):
+        shown = shlex.join(["streamflow", "executions", "show", str(file), letter.execution])
+        print(f"{'history':<10} {shown}")
 
 
 @dlq.command()

@@ -30,6 +30,7 @@ _INTERNAL = frozenset(
         "repartition",
         "changelog",
         "dead_letter",
+        "errors",
         "ledger",
         "journal",
         "executions",

@@ -27,6 +27,7 @@ from streamflow.compiler.assemble import assemble
 from streamflow.compiler.codes import CODES
 from streamflow.compiler.endings import endings
 from streamflow.compiler.envelope import envelope
+from streamflow.compiler.error_workflow import check_error_workflow
 from streamflow.compiler.expand import expand
 from streamflow.compiler.extents import extents
 from streamflow.compiler.fuse import fuse
@@ -57,6 +58,7 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     """
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
+    findings += check_error_workflow(document)
     included = include(graph, document, registry)
     graph, document = included.graph, replace(document, vars={**document.vars, **included.vars})
     findings += included.findings

@@ -11,7 +11,7 @@ from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
 from streamflow.compiler.partition import lying_alike
-from streamflow.model.policies import Executions
+from streamflow.model.policies import Executions, Handled
 from streamflow.model.types import Schema
 from streamflow.nodes.gather import GatherSend
 from streamflow.nodes.slots import HoldSlots
@@ -97,6 +97,8 @@ class _Assembler:
             tables=tuple(self._table(t) for t in dict.fromkeys(self._tables(group))),
             needs=self.envelopes.needs[group.id],
             dead_letter=names.dead_letter_topic(self.workflow),
+            errors=names.errors_topic(self.workflow) if self._also_told() else "",
+            also_told=self._also_told(),
             ledger=names.ledger_topic(self.workflow, group.id),
             journal=names.journal_topic(self.workflow, group.id),
             feeds=tuple(replace(f, topic=self._internal_topic(f.node).name) for f in self.feeds[group.id]),
@@ -107,6 +109,10 @@ class _Assembler:
             redact=self.policies.redact if tracked != "none" else (),
             again=names.again_topic(self.workflow) if self.policies.recovers and not group.source else "",
         )
+
+    def _also_told(self) -> tuple[Handled, ...]:
+        wanted = self.policies.error_workflow
+        return () if wanted is None else wanted.also
 
     def _together(self, group: Group, inputs: Sequence[InputPlan]) -> tuple[str, ...]:
         """Topics that meet by key where they lie."""

@@ -33,6 +33,7 @@ SLOTS = "SF264"
 LATE_BEHIND_SLOTS = "SF265"
 ORDER_GIVEN_UP = "SF261"
 CHECKPOINTS = "SF249"
+ERROR_WORKFLOW = "SF262"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -66,4 +67,5 @@ CODES: dict[str, str] = {
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
     CHECKPOINTS: "Items are recorded before nodes that they enter by one port, and not round after round.",
+    ERROR_WORKFLOW: "An error workflow stands beside the workflow and has a trigger that hears of its errors.",
 }

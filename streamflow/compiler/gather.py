@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import Edge, Graph, GraphNode
@@ -55,7 +56,8 @@ def _next(graph: Graph) -> tuple[str, str] | None:
 def _put_before(graph: Graph, node_id: str, why: str) -> Graph:
     node = graph.nodes[node_id]
     wires = _wires(graph, node_id)
-    ports, bounds = tuple(wires), getattr(node.node, "gathering", dict)()
+    ports = tuple(wires)
+    bounds: dict[str, Any] = getattr(node.node, "gathering", dict)()
     made = {
         ROWS: GatherSend(ports=ports, why=f"node {node_id!r} needs all rows of an execution, but {why}"),
         GATHER: Gather(ports=ports, sides=tuple(e.target_port for e in wires.values()), **bounds),

@@ -169,6 +169,22 @@ class _Namer:
                         node,
                     )
 
+    def handled(self, policies: WorkflowPolicies) -> None:
+        """Where errors are told that a policy handles, if they are."""
+        if policies.error_workflow is None or not policies.error_workflow.also:
+            return
+        self.add(
+            TopicPlan(
+                name=names.errors_topic(self.workflow),
+                kind="errors",
+                codec=CodecSpec(format="avro", framing="raw", schema=DEAD_LETTER),
+                why=f"Errors that were handled ({', '.join(policies.error_workflow.also)}), for the error workflow.",
+                partitions=1,
+                config=KEPT,
+            ),
+            None,
+        )
+
     def bookkeeping(self) -> None:
         self.add(
             TopicPlan(
@@ -325,6 +341,7 @@ def name_topics(
     namer.user_topics()
     namer.internal_topics()
     namer.bookkeeping()
+    namer.handled(policies)
     namer.history(policies)
     namer.again(policies)
     return namer.topics, namer.findings
@@ -335,6 +352,7 @@ def _spell(topic: TopicPlan) -> str:
         "source": "a topic that is read",
         "sink": "a topic that is written",
         "dead_letter": "the dead letter topic",
+        "errors": "the topic of handled errors",
         "executions": "the topic of executions",
         "control": "the topic of orders to executions",
         "checkpoints": "the topic of checkpoints",

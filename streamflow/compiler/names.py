@@ -24,6 +24,10 @@ def dead_letter_topic(workflow: str) -> str:
     return f"{workflow}.dead-letter"
 
 
+def errors_topic(workflow: str) -> str:
+    return f"{workflow}.errors"
+
+
 def ledger_topic(workflow: str, stage: str) -> str:
     return f"{workflow}.{stage}.ledger"
 

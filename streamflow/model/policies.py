@@ -12,6 +12,7 @@ Executions = Literal["none", "errors", "all"]  # which executions leave a record
 Recovery = Literal["none", "commands"]  # whether executions can be retried, resumed, compensated
 OnError = Literal["stop", "continue", "pass", "dead_letter", "error_port", "compensate"]
 OnCancel = Literal["compensate", "drop"]
+Handled = Literal["continue", "pass", "error_port"]
 Backoff = Literal["fixed", "linear", "exponential", "random"]
 RetryMode = Literal["block", "park", "delay"]
 LONGEST_MS: Final = 10 * 365 * 86_400_000  # no wait is longer, whatever its backoff makes of it
@@ -107,6 +108,14 @@ class ErrorPolicy:
     value: Mapping[str, object] | None = None  # fields that a failed item passes on with; then on_error is pass
     breaker: BreakerPolicy | None = None
     retry: RetryPolicy = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorWorkflow:
+    """The workflow that hears of errors. `also`: policies whose items it hears of although they handle them."""
+
+    file: str
+    also: tuple[Handled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

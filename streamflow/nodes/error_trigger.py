@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.sdk.node import Node, NodeSpec, Port, SchemaContext, Schemas, TopicRead, param
 
+_TOPICS = {"dead_letters": "dead-letter", "handled": "errors"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorTrigger(Node):
@@ -19,8 +21,13 @@ class ErrorTrigger(Node):
     time is that of the failing item.
 
     It reads the topic `<workflow>.dead-letter`, so it hears of what its policies send there, exactly once, also of what
-    failed before it was started. What the workflow handles itself (an error port, a fallback, `continue`) is not among
-    it, nor is the item that a workflow with `on_error: stop` stops at. A workflow cannot read its own dead letters.
+    failed before it was started. With `reads: handled` it reads `<workflow>.errors`: what the workflow handles itself
+    (an error port, a fallback, `continue`), where its `policies: {error_workflow: {file, also}}` say so; to hear of both,
+    connect two triggers to the same node. The item that a workflow with `on_error: stop` stops at is in neither.
+    A workflow cannot read its own dead letters.
+
+    `streamflow executions show FILE EXECUTION` tells of the execution that the item names, where the other workflow
+    keeps records of executions.
     """
 
     spec: ClassVar = NodeSpec(
@@ -33,13 +40,20 @@ class ErrorTrigger(Node):
     )
     partitions: ClassVar[int] = 1  # of the dead letter topic, where this workflow runs first
     workflow: str = param(help="Id of the workflow whose failures are read.", min_length=1)
+    reads: Literal["dead_letters", "handled"] = param(
+        default="dead_letters", help="Items that nothing took, or those that a policy handled."
+    )
     start: Literal["earliest", "latest"] = param(
         default="earliest", help="Where reading begins when nothing was committed yet."
     )
 
     def topic_read(self, ctx: SchemaContext) -> TopicRead | None:
         return TopicRead(
-            topic=f"{self.workflow}.dead-letter", format="avro", framing="raw", schema=DEAD_LETTER, start=self.start
+            topic=f"{self.workflow}.{_TOPICS[self.reads]}",
+            format="avro",
+            framing="raw",
+            schema=DEAD_LETTER,
+            start=self.start,
         )
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:

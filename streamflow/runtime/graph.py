@@ -84,6 +84,7 @@ class StepOutput:
 
     records: dict[str, list[Batch]] = field(default_factory=dict)
     dead: list[Batch] = field(default_factory=list)  # with @error_code, @error_message, @error_node
+    told: list[Batch] = field(default_factory=list)  # failed rows that a policy handles, for the topic of errors
     stop_row: int | None = None  # first row (by @row) whose failure policy is `stop`
     stop_text: str = ""
 
@@ -179,7 +180,7 @@ class Graph:
         for portion in portions(batch):
             self._push({node: portion}, out)
         out.records = {sink: joined(batches) for sink, batches in out.records.items()}
-        out.dead = joined(out.dead)
+        out.dead, out.told = joined(out.dead), joined(out.told)
         return out
 
     def enter(self, rows: Mapping[tuple[str, str], Batch]) -> StepOutput:
@@ -544,7 +545,10 @@ class Graph:
                 step.out.stop_row = first[ROW]
                 step.out.stop_text = f"node {plan.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}"
             counts.dead_lettered += n  # never committed: the step is repeated up to the row before
-        elif policy == "continue":
+            return
+        if policy in self._stage.also_told and (policy != "error_port" or plan.id in self._error_wired):
+            step.out.told.append(failed)
+        if policy == "continue":
             self._watch_failed(plan, failed, "continued")
             counts.continued += n
         elif policy == "pass" and plan.id not in self._passing:

@@ -112,8 +112,11 @@ class TaskProgram:
             )  # fmt: skip
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
         kinds = {t.name: t.kind for t in topology.topics}
-        # Triggers whose items are executions, which dead letters have to name where these can be recovered.
-        self._beginning = {i.node for i in stage.inputs if i.extent == "item" and kinds.get(i.topic) != "repartition"}
+        # Triggers whose items are executions: dead letters name these by the places of their records, where no row tells
+        # and none comes out of state.
+        named = stage.again or not stage.stores
+        begins = {i.node for i in stage.inputs if i.extent == "item" and kinds.get(i.topic) != "repartition"}
+        self._beginning = begins if named else set[str]()
         self._readers = {i.node: min(tasks, topics[i.topic].partitions) for i in self.inputs.values()}
         self.time = make_clock(stage, self.inputs, topology, topics)
         width = max((topics[i.topic].partitions for i in stage.inputs if i.topic), default=1)
@@ -376,7 +379,7 @@ class TaskProgram:
         taken = Taken(
             node=plan.node, at=arrived.at, range=OffsetRange(arrived.first, arrived.end_offset),
             rows_in=arrived.records, markers=len(arrived.markers), batches=arrived.batches,
-            source=self.seeders[arrived.at].source if self.stage.again and plan.node in self._beginning else "",
+            source=self.seeders[arrived.at].source if plan.node in self._beginning else "",
         )  # fmt: skip
         done.taken.append(taken)
         self._lost(plan, arrived, taken, done)
@@ -393,18 +396,28 @@ class TaskProgram:
         lost = len(arrived.bad) + (0 if failed is None else len(failed))
         if plan.errors.on_error == "continue":
             taken.continued += lost
+            if "continue" in self.stage.also_told:
+                taken.passed.extend(arrived.bad)
+                if failed is not None and len(failed):
+                    done.told.append(self._failed_rows(plan, failed, number))
             return
         taken.dead += lost
         taken.bad.extend(arrived.bad)
         if failed is not None and len(failed):
-            offsets = failed.frame[POSITION]
-            frame = failed.frame.with_columns(pl.lit(plan.node).alias(ERROR_NODE))
-            done.dead.append(FailedRows(failed.with_frame(frame), offsets, np.full(len(failed), number)))
+            lost_rows = self._failed_rows(plan, failed, number)
+            offsets = lost_rows.offsets
+            done.dead.append(lost_rows)
             first = failed.frame.row(0, named=True)
             self._stop_at_trigger(arrived, offsets[0], first[ERROR_CODE], first[ERROR_MESSAGE], done)
         if arrived.bad:
             bad = arrived.bad[0]
             self._stop_at_trigger(arrived, bad.offset, bad.code, bad.message, done)
+
+    @staticmethod
+    def _failed_rows(plan: InputPlan, failed: Batch, number: int) -> FailedRows:
+        """Rows of input `number` that failed before they were any."""
+        frame = failed.frame.with_columns(pl.lit(plan.node).alias(ERROR_NODE))
+        return FailedRows(failed.with_frame(frame), failed.frame[POSITION], np.full(len(failed), number))
 
     def _stop_at_trigger(self, arrived: Arrived, offset: int, code: str, message: str, done: Stepped) -> None:
         plan = self.inputs[arrived.at]
@@ -435,6 +448,7 @@ class TaskProgram:
             self._stop_unwritten(rows, stop)
         for rows in (*out.dead, *emitted.dead):
             done.dead.append(places.located(rows))
+        done.told += [places.located(rows) for rows in out.told]
 
     def _stop_unwritten(self, rows: Batch, stop: Callable[[int, str], None]) -> None:
         """Rows that their topic cannot hold are dead-lettered, unless their node's policy is to stop."""

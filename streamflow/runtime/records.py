@@ -48,12 +48,12 @@ class DeadWrites:
         self.count += other.count
 
 
-def _dead_topic(stage: StagePlan) -> TopicPartition:
-    return TopicPartition(stage.dead_letter, 0)
-
-
 def dead_letters(
-    topology: Topology, stage: StagePlan, partition: int, done: Sequence[Stepped], size_bytes_max: int
+    topology: Topology,
+    stage: StagePlan,
+    partition: int,
+    done: Sequence[Stepped],
+    size_bytes_max: int,
 ) -> DeadWrites:
     """Dead letters of a commit's steps, with the records that the rows came from byte for byte.
 
@@ -66,13 +66,30 @@ def dead_letters(
         for failed in step.dead:
             made = _failed(topology, stage, partition, failed, step.taken)
             letters += recoverable(topology, stage, partition, failed.rows, made) if stage.again else made
-    return _encoded(stage, letters, size_bytes_max)
+    return _encoded(letters, size_bytes_max, stage.dead_letter)
+
+
+def handled_errors(
+    topology: Topology, stage: StagePlan, partition: int, done: Sequence[Stepped], size_bytes_max: int
+) -> Writes:
+    """The same of items that a policy handles, for the topic of errors."""
+    letters: list[DeadLetter] = []
+    for step in done:
+        letters += [_undecodable(topology, stage, taken, bad) for taken in step.taken for bad in taken.passed]
+        for failed in step.told:
+            letters += _failed(topology, stage, partition, failed, step.taken)
+    return _encoded(letters, size_bytes_max, stage.errors).writes
 
 
 def encode_source_failures(
-    topology: Topology, stage: StagePlan, bad: Sequence[tuple[bytes, str, str]], now_ms: int
+    topology: Topology,
+    stage: StagePlan,
+    bad: Sequence[tuple[bytes, str, str]],
+    now_ms: int,
+    *,
+    handled: bool = False,
 ) -> DeadWrites:
-    """Dead letters of a trigger that is no topic: raw bytes that did not decode."""
+    """Dead letters of a trigger that is no topic: raw bytes that did not decode. `handled`: for the topic of errors."""
     node = stage.inputs[0].node
     letters = [
         DeadLetter(
@@ -81,13 +98,14 @@ def encode_source_failures(
         )
         for raw, code, message in bad
     ]  # fmt: skip
-    return _encoded(stage, letters, RECORD_BYTES_MAX)
+    return _encoded(letters, RECORD_BYTES_MAX, stage.errors if handled else stage.dead_letter)
 
 
-def _encoded(stage: StagePlan, letters: Sequence[DeadLetter], size_bytes_max: int) -> DeadWrites:
+def _encoded(letters: Sequence[DeadLetter], size_bytes_max: int, topic: str) -> DeadWrites:
     if not letters:
         return DeadWrites()
-    return DeadWrites({_dead_topic(stage): encode_dead_letters(letters, size_bytes_max=size_bytes_max)}, len(letters))
+    at = TopicPartition(topic, 0)
+    return DeadWrites({at: encode_dead_letters(letters, size_bytes_max=size_bytes_max)}, len(letters))
 
 
 def _undecodable(topology: Topology, stage: StagePlan, taken: Taken, bad: BadRecord) -> DeadLetter:
@@ -116,7 +134,11 @@ def _origin(taken: Taken, offset: int) -> Origin:
 
 
 def _failed(
-    topology: Topology, stage: StagePlan, partition: int, failed: FailedRows, taken: Sequence[Taken]
+    topology: Topology,
+    stage: StagePlan,
+    partition: int,
+    failed: FailedRows,
+    taken: Sequence[Taken],
 ) -> list[DeadLetter]:
     frame, n = failed.rows.frame, len(failed.rows)
     offsets, inputs = failed.offsets.to_list(), failed.inputs.tolist()

@@ -175,6 +175,9 @@ class SourceTask:
             self._end_told = not self._sink.watermarks
         if bad and self._errors.on_error == "continue":
             self._continued += len(bad)
+            if "continue" in self.stage.also_told:
+                told = encode_source_failures(self._topology, self.stage, bad, now_ms, handled=True)
+                self._dead.add(DeadWrites(told.writes))
         elif bad:
             self._dead.add(encode_source_failures(self._topology, self.stage, bad, now_ms))
         if batch.ends:

@@ -53,6 +53,7 @@ class Taken:
     dead: int = 0  # records that did not decode, or have no key or time
     continued: int = 0  # the same under policy `continue`
     bad: list[BadRecord] = field(default_factory=list)  # records that did not decode
+    passed: list[BadRecord] = field(default_factory=list)  # the same under `continue`, where errors are told of
     batches: Sequence[RecordBatch] = ()  # where its records were read, as long as a dead letter may need them
     source: str = ""  # what ids of executions begin with, where items are executions and dead letters have to name them
     origins: Mapping[int, Origin] = field(default_factory=dict)  # by offset; of items that are given again
@@ -77,6 +78,7 @@ class Stepped:
     idle: tuple[TopicPartition, ...] = ()  # inputs held to be idle from this step on
     sinks: dict[tuple[str, TopicPartition], SinkRows] = field(default_factory=dict)
     dead: list[FailedRows] = field(default_factory=list)
+    told: list[FailedRows] = field(default_factory=list)  # the same for the topic of handled errors
     stop: Stop | None = None
 
     @property
@@ -89,8 +91,8 @@ class Stepped:
 
     @property
     def failed(self) -> bool:
-        """Whether something of it goes to the dead letter topic."""
-        return bool(self.dead) or any(taken.bad for taken in self.taken)
+        """Whether something of it goes to the dead letter topic, or to that of errors."""
+        return bool(self.dead or self.told) or any(taken.bad or taken.passed for taken in self.taken)
 
 
 class Places:

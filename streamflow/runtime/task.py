@@ -23,9 +23,10 @@ from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked
+from streamflow.runtime.emit import Writes
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
-from streamflow.runtime.records import commit_records, dead_letters
+from streamflow.runtime.records import commit_records, dead_letters, handled_errors
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.table_reader import TableReader
 from streamflow.runtime.transaction import Transaction
@@ -554,8 +555,13 @@ class Task:
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
         dead = await self._in_thread(
-            dead_letters, self._topology, self.stage, self.partition, pending.done, program.letter_bytes_max
-        )
+            dead_letters, self._topology, self.stage, self.partition, pending.done, program.letter_bytes_max,
+        )  # fmt: skip
+        told: Writes = {}
+        if self.stage.errors:
+            told = await self._in_thread(
+                handled_errors, self._topology, self.stage, self.partition, pending.done, program.letter_bytes_max,
+            )  # fmt: skip
         now_ms = pending.steps[-1].now_ms if pending.steps else self._clock_ms()
         more = await self._has_more()
         before, behind = program.watermarks(now_ms, more=more)
@@ -569,7 +575,7 @@ class Task:
         transaction = Transaction(self._producer, self.group)
         await transaction.run(
             outputs=[before.writes, *(done.writes for done in pending.done), behind.writes],
-            dead_letters=dead.writes,
+            dead_letters={**dead.writes, **told},
             stores={self._changelogs[key]: store for key, store in program.stores.items()},
             records=records,
             offsets=offsets,

@@ -41,7 +41,7 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
             counts[topic.name] = existing[topic.name]
         elif topic.partitions is not None:
             counts[topic.name] = topic.partitions
-        elif topic.kind in ("trigger", "dead_letter"):
+        elif topic.kind in ("trigger", "dead_letter", "errors"):
             counts[topic.name] = 1
         elif topic.kind == "source":
             counts[topic.name] = topology.partitions_default
@@ -168,7 +168,17 @@ def register_schemas(topology: Topology, registry: SchemaRegistry) -> None:
     for topic in topology.topics:
         if (
             topic.kind
-            in ("sink", "trigger", "repartition", "dead_letter", "executions", "control", "again", "checkpoints")
+            in (
+                "sink",
+                "trigger",
+                "repartition",
+                "dead_letter",
+                "errors",
+                "executions",
+                "control",
+                "again",
+                "checkpoints",
+            )
             and topic.codec.format == "avro"
         ):
             registry.register(f"{topic.name}-value", written_schema(topic))

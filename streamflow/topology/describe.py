@@ -145,6 +145,7 @@ def _ports(outputs: Mapping[str, str]) -> str:
 def _policy(errors: ErrorPolicy) -> str:
     words = {
         "dead_letter": "",
+        "errors": "",
         "stop": "stops on errors",
         "continue": "goes on after errors",
         "error_port": "errors leave",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.policies import ErrorPolicy, Executions, Extent, RunPolicy
+from streamflow.model.policies import ErrorPolicy, Executions, Extent, Handled, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
@@ -26,6 +26,7 @@ TopicKind = Literal[
     "repartition",
     "changelog",
     "dead_letter",
+    "errors",
     "ledger",
     "journal",
     "executions",
@@ -186,6 +187,8 @@ class StagePlan:
     tables: tuple[TablePlan, ...] = ()  # that its nodes look into
     needs: tuple[str, ...] = ()  # reserved columns to make at the source, besides @row
     dead_letter: str = ""  # topics
+    errors: str = ""  # only where `also_told` names something
+    also_told: tuple[Handled, ...] = ()  # policies that handle items of which that topic tells
     ledger: str = ""
     journal: str = ""
     feeds: tuple[FeedPlan, ...] = ()  # gathers that its rows are on the way to

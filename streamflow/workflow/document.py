@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from streamflow.sdk.params import BROKEN, KEY, Path, RawParams, build_form, nearest, param_types, spell, suggestion
 from streamflow.sdk.places import Diagnostic, Place
@@ -51,13 +52,14 @@ def read_document(
     if name and not is_id(name):  # the document goes on with a sound one, so that no topic name is faulty as well
         findings.report(name_at, "SF113", f"{spell(name)} is no workflow id.", id_mend(name))
         name = as_id(name)
+    policies = header.policies.policies() if header.policies else WorkflowPolicies()
     document = WorkflowDocument(
         name=name,
         description=header.description,
         version=str(header.version),
         nodes=tuple(nodes),
         connections=tuple(connections),
-        policies=header.policies.policies() if header.policies else WorkflowPolicies(),
+        policies=replace(policies, places=_places(entries, "policies")),
         vars=header.vars or {},
         registry=header.registry,
         tests=tuple(tests),
@@ -67,6 +69,12 @@ def read_document(
         incomplete=incomplete or faulty,
     )
     return document, findings
+
+
+def _places(entries: Mapping[str, tuple[Place, Tree]], section: str) -> dict[str, Place]:
+    """Where the keys of a section stand."""
+    inside = entries[section][1].mapping if section in entries else None
+    return {key: place for key, (place, _) in (inside or {}).items()}
 
 
 def _header(entries: Mapping[str, tuple[Place, Tree]], place: Place, findings: Findings) -> HeaderForm:

@@ -82,6 +82,9 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
         made["checkpoints"] = written
     if policies.redact:
         made["redact"] = list(policies.redact)
+    if policies.error_workflow is not None:
+        also = {"also": list(policies.error_workflow.also)} if policies.error_workflow.also else {}
+        made["error_workflow"] = {"file": policies.error_workflow.file} | also
     if policies.retry != usual.retry:
         made["retry"] = _retry(policies.retry)
     return made | _slots(policies.slots)

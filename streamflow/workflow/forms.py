@@ -8,8 +8,10 @@ from typing import Literal
 
 from streamflow.model.policies import (
     LONGEST_MS,
+    ErrorWorkflow,
     Executions,
     Guarantee,
+    Handled,
     OnCancel,
     Recovery,
     RetryPolicy,
@@ -43,6 +45,22 @@ class CheckpointsForm:
             nodes=self.nodes, interval_ms=self.interval_ms, keep_ms=self.keep_ms, when=self.when,
             rollbacks_max=self.rollbacks_max,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorWorkflowForm:
+    """The workflow that hears of what fails here, with the whole error."""
+
+    file: str = param(
+        help="Its file, in the folder of this one or below it, or its name there. It has an `error-trigger` of this "
+        "workflow, and is run by itself.",
+        min_length=1,
+    )
+    also: tuple[Handled, ...] = param(
+        default=(),
+        help="Policies that handle items which it is to hear of all the same (fallbacks count as `error_port`, those "
+        "with a value as `pass`): their errors are written to the topic `<workflow>.errors`.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +131,9 @@ class PoliciesForm:
         default=None, help="How many executions are under way at once. Needs `executions: all`, and one trigger."
     )
     rate: RateForm | None = param(default=None, help="How many executions begin in a period. Needs one trigger.")
+    error_workflow: ErrorWorkflowForm | None = param(
+        default=None, help="The workflow that hears of what fails here; `check` looks whether it does."
+    )
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry.mode != "block":
@@ -145,6 +166,9 @@ class PoliciesForm:
             checkpoints=self.checkpoints.policy() if self.checkpoints else None,
             partitions=self.partitions,
             slots=slots_of(self.concurrency, self.rate, self.partitions),
+            error_workflow=None
+            if self.error_workflow is None
+            else ErrorWorkflow(file=self.error_workflow.file, also=tuple(dict.fromkeys(self.error_workflow.also))),
         )
 
 

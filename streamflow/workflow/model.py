@@ -13,6 +13,7 @@ from typing import Any
 from streamflow.model.policies import (
     BreakerPolicy,
     ErrorPolicy,
+    ErrorWorkflow,
     Executions,
     OnCancel,
     OnError,
@@ -117,6 +118,8 @@ class WorkflowPolicies:
     checkpoints: CheckpointPolicy | None = None
     partitions: int = 4  # of user topics that have to be created
     slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
+    error_workflow: ErrorWorkflow | None = None  # hears of what fails
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)  # by key, where it was written
 
     @property
     def recovers(self) -> bool:

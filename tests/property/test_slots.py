@@ -145,7 +145,9 @@ def batches(events: list[tuple[Event, int | None]]) -> dict[str, Batch]:
 events = st.lists(
     st.one_of(
         st.builds(lambda k, u: (k, u), st.sampled_from("ab"), st.integers(-2, 2)),
-        st.builds(Told, st.integers(0, 5), st.sampled_from([-1, -1, 1]), st.sampled_from(["behind", "behind", "s", "before"])),
+        st.builds(
+            Told, st.integers(0, 5), st.sampled_from([-1, -1, 1]), st.sampled_from(["behind", "behind", "s", "before"])
+        ),
         st.builds(Tick, st.integers(0, 30)),
     ),
     max_size=40,
