@@ -75,9 +75,9 @@ def why_not(topology: Topology, letter: DeadLetter, nodes: NodeRegistry) -> tupl
     retry = "`executions retry` begins anew with its trigger item."
     if any(i.node == letter.node for s in topology.stages for i in s.inputs):
         return f"it failed at trigger {letter.node!r}, where nothing of it was done yet.", retry
-    if letter.stage.startswith(UNDO):
-        return "its steps were undone when it failed.", retry
     found = find_node(topology, letter.node)
+    if letter.stage.startswith(UNDO) and (found is None or found[0].id != letter.stage):
+        return "its steps were undone when it failed.", retry
     if found is None:
         return f"there is no node {letter.node!r} any more, in which it failed.", retry
     stage, node = found

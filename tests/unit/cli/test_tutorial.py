@@ -27,6 +27,7 @@ BLOCK = re.compile(
 # What differs from run to run or between machines; what is left must be equal.
 VARYING = [
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+    (r"#[0-9a-f]{32}/", "#EPOCH/"),
     (r"\d+\.\d+ s, [\d,]+ records/s, \d+ commits?", "SECONDS, RATE, COMMITS"),
     (r"\d+ commits?, ", "COMMITS, "),
     (r"(plan) [0-9a-f]{16}", r"\1 DIGEST"),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-import pytest
-
-from streamflow.operators import alarms
 from streamflow.operators.alarms import Alarms
 from streamflow.state.memory import MemoryStore
 
@@ -76,12 +73,11 @@ def test_a_wake_costs_what_is_due() -> None:
     assert store.seen < 6_000
 
 
-def test_a_lot_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alarms, "ENTRIES_MAX", 3)
+def test_a_lot_is_taken_in_parts() -> None:
     store = MemoryStore()
     made = filled(store, [1, 1, 1, 1, 2, 8])
-    assert [at for at, _, _ in made.take(store, 5)] == [1, 1, 1]
+    assert [at for at, _, _ in made.take(store, 5, entries_max=3)] == [1, 1, 1]
     assert made.next_ms(store) == 1
-    assert [at for at, _, _ in made.take(store, 5)] == [1, 2]
+    assert [at for at, _, _ in made.take(store, 5, entries_max=3)] == [1, 2]
     assert made.take(store, 5) == []
     assert made.next_ms(store) == 8
