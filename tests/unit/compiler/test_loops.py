@@ -159,10 +159,10 @@ def test_executions_that_end_are_refused_where_rows_still_go_round() -> None:
     text = HEAD.replace("{type: event, topic: in, format: json}", "{type: manual, items: [{n: 1}]}")
     node = "  x: {type: wait, for: 1s}\n"
     (found,) = findings(text + node + NESTED.format(a="x ->", b=""))
-    assert found == (
-        "SF242: loop 'outer' goes round across topics, and executions (extent run) of 'start' would end before rows "
-        "that still go round."
-    )
+    ends = "executions (extent run) of 'start' would end before rows that still go round."
+    assert found == f"SF242: node 'x' (wait) lets loop 'outer' go round across topics, and {ends}"
+    said = text.replace('times: "2"', 'times: "2", commit_rounds: true')
+    assert findings(said + NESTED.format(a="", b="")) == [f"SF242: loop 'outer' goes round across topics, and {ends}"]
     compiled(text + NESTED.format(a="", b=""))
 
 
