@@ -13,8 +13,9 @@ from dataclasses import replace
 from streamflow.compiler.codes import LOOP_BODY
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import BODY_PORT, Edge, Graph, GraphNode, TypedGraph
+from streamflow.model.policies import Extent
 from streamflow.nodes.loop_back import LoopBack
-from streamflow.sdk.node import Repartitions, Repeats
+from streamflow.sdk.node import ReadsSource, Repartitions, Repeats
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.topology.failures import ONWARD_PORT, put_in
 
@@ -27,31 +28,60 @@ def check_loops(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     broken = set(graph.broken)
     across = _across(graph)
     for node in graph.nodes.values():
-        if isinstance(node.node, Repeats) and node.id not in graph.broken and (found := list(_check(graph, node))):
-            findings += found
-            broken.add(node.id)
+        if isinstance(node.node, Repeats) and node.id not in graph.broken:
+            found, ended = list(_check(graph, node)), _ended_by(graph, node.id) if node.id in across else None
+            if found or ended:
+                findings += found or _overtaken(graph, node, *ended)  # type: ignore[misc]
+                broken.add(node.id)
     return _through_topics(replace(graph, broken=frozenset(broken)), across - broken), findings
 
 
 def check_ends(typed: TypedGraph, groups: Groups) -> list[Diagnostic]:
-    """Ends of executions that span steps would overtake rows that still go round: what they come to is refused."""
+    """Report executions that end in a stage of a loop across topics, though they do not get to the loop."""
     graph, findings = typed.graph, list[Diagnostic]()
     for loop in sorted(graph.across):
         going = {loop, *graph.bodies[loop]}
-        for group in (g for g in groups.stages if going & set(g.nodes) and not g.source):
-            ended = [i for i in group.inputs if typed.types[i].extent != "item"]
-            if ended:
-                extent = typed.types[ended[0]].extent
-                findings.append(
-                    _finding(
-                        graph.nodes[loop].place,
-                        f"loop {loop!r} goes round across topics, and executions (extent {extent}) of {ended[0]!r} "
-                        "would end before rows that still go round.",
-                        "Let each item be an execution of its own: read a topic (event).",
-                    )
-                )
-                break
+        groups_of = (g for g in groups.stages if going & set(g.nodes) and not g.source)
+        ended = [i for g in groups_of for i in g.inputs if typed.types[i].extent != "item"]
+        if ended:
+            findings.append(_ends_first(graph.nodes[loop], loop, ended[0], typed.types[ended[0]].extent))
     return findings
+
+
+def _ended_by(graph: Graph, loop: str) -> tuple[str, Extent] | None:
+    """A trigger whose executions span steps and get to a loop: their ends would overtake rows that still go round."""
+    for trigger in (t for t in graph.order if t in graph.ancestors(loop)):
+        kind = graph.nodes[trigger].node
+        if isinstance(kind, ReadsSource) and kind.trigger_extent() != "item":
+            return trigger, kind.trigger_extent()
+    return None
+
+
+def _overtaken(graph: Graph, loop: GraphNode, trigger: str, extent: Extent) -> list[Diagnostic]:
+    """Where it begins that a loop goes round across topics: it says so, or nodes of its body make it; or a loop inside."""
+    if isinstance(loop.node, Repeats) and loop.node.crosses_topics():
+        return [_ends_first(loop, loop.id, trigger, extent)]
+    body = (graph.nodes[n] for n in graph.order if n in graph.bodies[loop.id] and graph.around(n)[0] == loop.id)
+    return [
+        _finding(
+            node.place,
+            f"node {node.written_id!r} ({node.kind}) lets loop {loop.id!r} go round across topics, and executions "
+            f"(extent {extent}) of {trigger!r} would end before rows that still go round.",
+            f"Put it before {loop.id!r}, or behind {loop.id}.done; or let each item be an execution of its own, as "
+            "those of a topic (event).",
+        )
+        for node in body
+        if _needs_topics(graph, node)
+    ]
+
+
+def _ends_first(loop: GraphNode, name: str, trigger: str, extent: Extent) -> Diagnostic:
+    return _finding(
+        loop.place,
+        f"loop {name!r} goes round across topics, and executions (extent {extent}) of {trigger!r} would end before "
+        "rows that still go round.",
+        "Let each item be an execution of its own, as those of a topic (event).",
+    )
 
 
 def _across(graph: Graph) -> frozenset[str]:

@@ -40,6 +40,9 @@ class Loop(Node):
     sends all of them round. One that is filtered or fails in the body leaves the loop by that. In the body `loop.index`
     is the round, from 0; `loop.outer.index` that of the loop around. What leaves by `done` has the order of arrival.
     Fields that the body adds are null in the first round.
+
+    All rounds are within one step of the task, unless the body waits, keeps items, takes them by key or moves them:
+    then items come back by a topic, each round is committed by itself, and items leave by `done` as they finish.
     """
 
     spec: ClassVar = NodeSpec(
