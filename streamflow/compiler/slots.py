@@ -111,7 +111,7 @@ def _check(
         if past and mine & triggers(graph, edge.source):
             yield _finding(
                 edge.place if edge.place.line else node.place,
-                f"items of an execution get to {edge.target!r} through {name}, and from {edge.source!r} past it: when "
+                f"items of an execution get to {graph.nodes[edge.target].written_id!r} through {name}, and past it: when "
                 "its slot is free would not be known.",
                 "Put it before they branch, or let the branches not meet behind it.",
             )

@@ -17,13 +17,22 @@ _WHOLE = ("int", "long", "any")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateForm:
-    """So many executions in a period, evenly spaced but for `burst`."""
+    """So many executions in a period, evenly spaced but for `burst`. A turn that nobody takes is lost."""
 
     executions: int = param(ge=1, le=1_000_000, help="How many begin in each period, on the long run.")
     per_ms: int = param(default=1_000, ge=1, le=TIME_MS_MAX, help="Length of a period.")
-    burst: int = param(
-        default=1, ge=1, le=1_000_000, help="How many may begin at once, where fewer than the rate allows came before."
+    burst: int | None = param(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        help="How many may begin at once, where fewer than the rate allows began before. Left out: as many as the rate "
+        "allows in 200 ms, so that a late reading of the clock loses none.",
     )
+
+    @property
+    def at_once(self) -> int:
+        """How many may begin at once."""
+        return self.burst or max(1, 200 * self.executions // self.per_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +73,7 @@ class SlotsBase(Node):
             share_max=None if self.per is None else self.share,
             rate_count=0 if rate is None else rate.executions,
             rate_per_ms=1_000 if rate is None else rate.per_ms,
-            burst=1 if rate is None else rate.burst,
+            burst=1 if rate is None else rate.at_once,
             aging_ms=self.aging_ms or 0,
             queue_max=self.queue_max,
         )
