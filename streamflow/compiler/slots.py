@@ -91,7 +91,7 @@ def _check(
             code=LATE_BEHIND_SLOTS,
             severity="warning",
         )
-    if slots.executions is None:
+    if not slots.counts:
         return
     if policies.executions != "all":
         yield _finding(
@@ -99,11 +99,18 @@ def _check(
             f"{name} has to know which executions are under way, and of this workflow {_told(policies)} records.",
             "Write `executions: all` below `policies:` (and `executions_kept: 1d`, so that records do not pile up).",
         )
-    if several_rows(graph, node.id):
+    if slots.items is not None and not several_rows(graph, node.id):
+        yield _finding(
+            node.place,
+            f"{name} gives slots to `items` of an execution, but each has one item here: nobody would wait.",
+            "Put it behind what splits the items, or give `executions`.",
+        )
+    if slots.items is None and several_rows(graph, node.id):
         yield _finding(
             node.place,
             f"{name} gives slots to executions, but an execution may get to it as several items.",
-            "Put it before the items are split, or right behind the trigger.",
+            "Put it before the items are split, or right behind the trigger; or give `items`, how many of each execution "
+            "are under way at once.",
         )
     mine = triggers(graph, node.id)
     for edge in graph.edges:
@@ -111,7 +118,7 @@ def _check(
         if past and mine & triggers(graph, edge.source):
             yield _finding(
                 edge.place if edge.place.line else node.place,
-                f"items of an execution get to {edge.target!r} through {name}, and from {edge.source!r} past it: when "
+                f"items of an execution get to {graph.nodes[edge.target].written_id!r} through {name}, and past it: when "
                 "its slot is free would not be known.",
                 "Put it before they branch, or let the branches not meet behind it.",
             )

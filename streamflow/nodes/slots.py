@@ -48,6 +48,10 @@ class Slots(SlotsBase):
     of all workers, and rows go through two topics: for slow work, which alone needs a limit. Where rows go on they are
     in `partitions` partitions again, each key in one.
 
+    `items: K` is for what an execution was split into: of each execution at most K items are under way behind it, and
+    what they become there counts as much. It needs the same records, and its slots are those of all executions
+    together, at most 100,000.
+
     With `rate` alone it may stand before any node, such as one that calls outside: items wait there instead of being
     dropped, as `throttle` does.
     """
@@ -67,8 +71,8 @@ class Slots(SlotsBase):
         back = Repartition(
             partition_by="expression", partition=Expression("meta.partition"), partition_count=self.partitions
         )
-        read = {} if self.executions is None else {"read": ReadEnds(**params)}
-        told = () if self.executions is None else (("read", "out", "", "ended"),)
+        read = {"read": ReadEnds(**params)} if self.counts else {}
+        told = (("read", "out", "", "ended"),) if self.counts else ()
         return Parts(
             nodes={"queue": here, **read, "": HoldSlots(**params), "go": back},
             inputs={"in": ("queue", "in")},
@@ -140,4 +144,5 @@ class HoldSlots(SlotsBase):
             rules=self.rules(),
             behind=frozenset(self.behind),
             refuses=self.when_full == "fail",
+            of_items=self.items is not None,
         )

@@ -83,7 +83,8 @@ class _Came:
 @dataclass(slots=True)
 class SlotsOperator:
     """`projection` gives PRIORITY and SHARE, as far as they are asked for. `behind`: stages whose records tell what
-    became of released rows. `refuses`: rows beyond `queue_max` fail; otherwise no more are taken in.
+    became of released rows. `refuses`: rows beyond `queue_max` fail; otherwise no more are taken in. `of_items`: each
+    row has a slot of its own, out of the share of its execution, and rows that it becomes have one each.
     """
 
     projection: Projection | None
@@ -93,6 +94,7 @@ class SlotsOperator:
     rules: SlotRules
     behind: frozenset[str] = frozenset()
     refuses: bool = False
+    of_items: bool = False
     _rows: KeptRows = field(init=False)
     _queue: SlotQueue = field(init=False)
     _held: dict[str, _Held] = field(init=False)
@@ -181,11 +183,14 @@ class SlotsOperator:
         """Rows with their keys and ranks; those that have none fail."""
         n = len(batch)
         if self.projection is None:
-            return _Came(batch, batch.frame[EXECUTION].to_list(), [b""] * n, [self.rules.rank(0, ctx.now_ms)] * n)
+            own = [b""] * n if not self.of_items else batch.frame[EXECUTION].cast(pl.Binary).to_list()
+            return _Came(batch, batch.frame[EXECUTION].to_list(), own, [self.rules.rank(0, ctx.now_ms)] * n)
         batch, values, failed = evaluate(batch, self.projection, self.labels)
         failures.append(failed)
         wrong = pl.repeat(False, len(batch), eager=True)
         keys = pl.repeat(b"", len(batch), dtype=pl.Binary, eager=True)
+        if self.of_items:
+            keys = batch.frame[EXECUTION].cast(pl.Binary)
         priority = pl.repeat(0, len(batch), dtype=pl.Int64, eager=True)
         if SHARE in values.columns:
             keys = key_bytes(values[SHARE], self.projection.types[SHARE])
@@ -229,11 +234,18 @@ class SlotsOperator:
         held = self._held.get(execution)
         if held is None:
             return
+        if self.of_items:
+            change = change or 0  # which of its rows failed here is not told; each was as large on the topic before
+            for _ in range(change):
+                self._queue.hold(held.key)
+            for _ in range(min(-change, held.left)):
+                self._queue.free(held.key)
         held.left = 0 if change is None else held.left + change
         step.changed.add(execution)
         if held.left <= 0:
             del self._held[execution]
-            self._queue.free(held.key)
+            if not self.of_items:
+                self._queue.free(held.key)
 
     def _release(
         self, store: StateStore, came: _Came | None, now_ms: int, step: _Step, at: tuple[int, int | None]
@@ -253,7 +265,8 @@ class SlotsOperator:
                 step.released.append(data)
             step.at.append(at)
             if self.rules.slots_max is not None:
-                self._held[execution] = _Held(1, now_ms, one.key)
+                held = self._held.setdefault(execution, _Held(0, now_ms, one.key))
+                held.left += 1
                 step.changed.add(execution)
 
     def _outputs(self, step: _Step, came: _Came | None) -> Mapping[str, Batch]:
@@ -307,7 +320,8 @@ class SlotsOperator:
         self._number, self._queue.next_ns = int.from_bytes(counted[:8], "big"), int.from_bytes(counted[8:], "big")
         for name, value in store.scan(_HELD, _after(_HELD)):
             held = self._held[name[1:].decode()] = _Held.decode(value)
-            self._queue.hold(held.key)
+            for _ in range(held.left if self.of_items else 1):
+                self._queue.hold(held.key)
         for name, value in store.scan(_QUEUED, _after(_QUEUED)):
             rank, number = _read(name)
             self._queue.add(Queued(rank, number, _entry(value)[0]))

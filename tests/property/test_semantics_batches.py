@@ -259,6 +259,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
 ELSEWHERE = {
     *("error-trigger", "event", "manual", "file", "stop-and-error", "write-file", "sub-flow", "sub-flow-trigger"),
     *("stub", "wait", "resume-token"),  # every item fails; tests/property/test_waits.py
+    "slots",  # tests/property/test_slots.py
 }
 
 

@@ -40,7 +40,7 @@ FUNCTIONS = "tests.property.semantics_items"
 ROW_BY_ROW = frozenset(
     [
         *("error-trigger", "event", "file", "filter", "if", "loop", "manual", "no-op", "pass", "publish", "rename"),
-        *("repartition", "resume-token", "return", "set", "split", "stop-and-error", "stub", "sub-flow"),
+        *("repartition", "resume-token", "return", "set", "slots", "split", "stop-and-error", "stub", "sub-flow"),
         *("sub-flow-trigger", "switch", "template", "wait", "write-file"),
     ]
 )

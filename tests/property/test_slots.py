@@ -226,3 +226,65 @@ def test_slots_follow_their_rules(
 def _but_for_rate(model: Model, key: str) -> bool:
     of_key = sum(k == key for _, k in model.held.values())
     return (model.slots is None or len(model.held) < model.slots) and (model.share is None or of_key < model.share)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["in", "in", "more", "less", "less"])), max_size=40),
+    st.data(),
+)
+def test_slots_of_items_follow_their_rules(most: int, drawn: list[tuple[str, str]], data: st.DataObject) -> None:
+    """Of each execution at most so many rows are behind it, what they become there included."""
+    node = HoldSlots(items=most, behind=("behind",))
+    operator = node.operator(KitBuild(inputs={"in": ITEMS, "ended": ENDS}, outputs={"out": ITEMS}))
+    clock, left, queue = Clock(), {"a": 0, "b": 0}, list[tuple[int, str]]()
+    wanted, got = list[int](), list[int]()
+
+    def step(part: list[tuple[int, str, str]]) -> None:
+        found = {}
+        if items := [(row, n, e) for row, (n, e, what) in enumerate(part) if what == "in"]:
+            frame = pl.DataFrame(
+                {
+                    "n": [n for _, n, _ in items], "key": ["k"] * len(items), "urgency": [0] * len(items),
+                    ROW: pl.Series([row for row, _, _ in items], dtype=pl.UInt32),
+                    EXECUTION: [e for _, _, e in items], PATH: [b"p"] * len(items), TS: [7] * len(items),
+                }
+            )  # fmt: skip
+            found["in"] = Batch(frame, ITEMS)
+        if told := [(row, e, what) for row, (_, e, what) in enumerate(part) if what != "in"]:
+            frame = pl.DataFrame(
+                {
+                    "execution": [e for _, e, _ in told], "stage": ["behind"] * len(told),
+                    "received": [int(what == "less") for *_, what in told],
+                    "sent": [int(what == "more") for *_, what in told], "waiting": [0] * len(told),
+                    "failed": [0] * len(told), ROW: pl.Series([row for row, _, _ in told], dtype=pl.UInt32),
+                }
+            )  # fmt: skip
+            found["ended"] = Batch(frame, ENDS)
+        if data.draw(st.booleans()):
+            operator.process(found, clock)
+            clock.base.abort()
+        result = operator.process(found, clock)
+        clock.base.commit(0)
+        got.extend(result.outputs["out"].frame["n"].to_list() if "out" in result.outputs else [])
+
+    waiting: list[tuple[int, str, str]] = []
+    for n, (execution, what) in enumerate(drawn):
+        if what != "in" and not left[execution]:
+            continue  # nothing of it is there that could become something
+        if data.draw(st.booleans()) and waiting:
+            step(waiting)
+            waiting = []
+        waiting.append((n, execution, what))
+        if what == "in":
+            queue.append((n, execution))
+        else:
+            left[execution] += 1 if what == "more" else -1
+        while able := next((one for one in queue if left[one[1]] < most), None):
+            queue.remove(able)
+            left[able[1]] += 1
+            wanted.append(able[0])
+    if waiting:
+        step(waiting)
+    assert got == wanted
