@@ -272,7 +272,10 @@ class TopologyDriver:
                 continue
             following, entry = self._entry(sink.wire.node)
             for batch in out.records.get(sink.wire.node, []):
-                self._next(partial(self._seed, following, entry, batch.frame))
+                frame = batch.frame
+                if WM not in frame.columns:  # items that were put aside carry none where nothing reads it
+                    frame = frame.with_columns(pl.lit(watermark_ms, dtype=pl.Int64).alias(WM))
+                self._next(partial(self._seed, following, entry, frame))
             if sink.watermarks:
                 behind_ms = self._graphs[stage.id].behind_ms(sink.wire.node)
                 self._next(partial(self._advance, following, entry, held_back(watermark_ms, behind_ms)))
