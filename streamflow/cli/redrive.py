@@ -90,12 +90,37 @@ class Redrive:
             count += 1
         if producer is not None:
             await producer.begin()
+            for place, batch in self._coming(letters, existing):
+                await producer.append(place, [batch])
             for place, found in by_place.items():
                 await producer.append(place, list(_batches(found)))
+            for place, batch in self._there(letters):
+                await producer.append(place, [batch])
             group = self._group if self._node is None else self._of(self._node)
             await producer.send_offsets(group, {self._at: Committed(after)})
             await producer.commit()
         self.sent += count
+
+    def _coming(
+        self, letters: list[DeadLetter], topics: Mapping[str, TopicInfo]
+    ) -> Iterator[tuple[TopicPartition, NewBatch]]:
+        """What gathers behind are told of rows that are on their way again (`runtime.feeds`)."""
+        for stage in self._topology.stages:
+            read = {i.topic: i.node for i in stage.inputs}
+            for feed in stage.feeds:
+                sent = [x.execution for x in letters if x.execution and read.get(x.topic) in feed.received]
+                partitions = topics[feed.topic].partitions if sent else 1
+                for execution, number in zip(
+                    sent, partition_for(pl.Series(sent, dtype=pl.String).cast(pl.Binary), partitions), strict=True
+                ):
+                    yield TopicPartition(feed.topic, int(number)), grown_marker([execution], [1], 0)
+
+    def _there(self, letters: list[DeadLetter]) -> Iterator[tuple[TopicPartition, NewBatch]]:
+        """Those that come to a gather itself: it is told that they are there."""
+        topics = {feed.topic for stage in self._topology.stages for feed in stage.feeds}
+        for letter in letters:
+            if letter.topic in topics and letter.execution:
+                yield TopicPartition(letter.topic, letter.partition), grown_marker([letter.execution], [0], 0)
 
     async def _original(self, letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
         """Key, value and headers of the record. Those of a letter that was cut to fit, or whose item had waited,

@@ -287,7 +287,10 @@ class TopologyDriver:
                 continue
             following, entry = self._entry(sink.wire.node)
             for batch in out.records.get(sink.wire.node, []):
-                step = partial(self._seed, following, entry, batch.frame)
+                frame = batch.frame
+                if WM not in frame.columns:  # items that were put aside carry none where nothing reads it
+                    frame = frame.with_columns(pl.lit(watermark_ms, dtype=pl.Int64).alias(WM))
+                step = partial(self._seed, following, entry, frame)
                 if entry.back:
                     self._coming_back.append(step)
                 else:

@@ -77,6 +77,8 @@ def _stage(topology: Topology, stage: StagePlan, names: _SchemaNames) -> Iterato
         yield from _node(node, width, kinds, names)
     for sink in stage.sinks:
         yield from _sink(sink)
+    for feed in stage.feeds:
+        yield f"  tells  {feed.topic} how many rows of each execution are still on their way"
     for store in stage.stores:
         yield f"  store  {store.name} of {store.node}, changelog {store.changelog}"
     yield f"  keeps  {', '.join(n for n in (stage.ledger, stage.journal) if n)}; failed items to {stage.dead_letter}"

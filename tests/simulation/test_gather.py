@@ -21,6 +21,7 @@ import pytest
 
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.nodes import registry
+from streamflow.operators.gathering import STORE
 from streamflow.testing.driver import TopologyDriver
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from tests.simulation.auditing import audited
@@ -92,7 +93,7 @@ def _branch(drawn: Drawn, source: str) -> str:
                     f"type: set, fields: {{got: 100 // (long(n) % {a} - {b})}}, on_error: continue, "
                     "retry: {attempts: 2, delay: 2s, mode: park}",
                 ),
-                ("split", "type: split, field: tags, keep: true"),
+                ("split", "type: split, field: tags, keep: true, on_error: continue"),
                 ("wait", f"type: wait, for: 'long(n) % {a} * 1000'"),
                 ("wait", f"type: wait, for: 'long(n) % {a} * 1000'"),
                 ("repartition", f"type: repartition, key: string(long(n) % {a}), partition_count: 2"),
@@ -120,8 +121,11 @@ def drawn_items(choose: random.Random) -> list[dict[str, Any]]:
 def expected(text: str, items: list[dict[str, Any]]) -> Counter[str]:
     driver = TopologyDriver(compiled(together(text)), nodes=registry())
     driver.feed("start", items)
-    sink = next(line.split(":")[0].strip() for line in text.splitlines() if "topic: out," in line)
-    return Counter(json.dumps(item, sort_keys=True) for item in driver.items(sink))
+    return Counter(json.dumps(item, sort_keys=True) for item in driver.items(sink_of(text)))
+
+
+def sink_of(text: str) -> str:
+    return next(line.split(":")[0].strip() for line in text.splitlines() if "topic: out," in line)
 
 
 async def run_apart(seed: int, text: str, items: list[dict[str, Any]], folder: Path) -> Counter[str]:
@@ -147,23 +151,21 @@ async def run_apart(seed: int, text: str, items: list[dict[str, Any]], folder: P
         await inner.close()
 
 
-@pytest.mark.parametrize("seed", range(36))
+@pytest.mark.parametrize("seed", range(8))
 def test_branches_come_together_as_if_they_had_been_in_one_step(seed: int, tmp_path: Path) -> None:
     text, items = draw(seed).text(), drawn_items(random.Random(seed + 2))
     got = asyncio.run(run_apart(seed, text, items, tmp_path))
     assert got == expected(text, items), text
 
 
-@pytest.mark.parametrize("seed", range(36, 76))
+@pytest.mark.parametrize("seed", range(36, 46))
 def test_how_a_stream_is_cut_shows_nowhere(seed: int) -> None:
-    """In memory, in order: also the order of what comes out is the same."""
     text, items = draw(seed).text(), drawn_items(random.Random(seed + 2))
-    topology, outputs = compiled(text), []
+    topology, wanted = compiled(text), expected(text, items)
     for rows in (1, 3, 1 << 20):
         driver = TopologyDriver(topology, nodes=registry(), step_rows=rows)
         driver.feed("start", items)
         driver.pass_time()
-        outputs.append([node for node in driver.outputs if node[0].startswith("sink")])
-        outputs[-1] = driver.items(next(n.id for s in topology.stages for n in s.nodes if n.id.startswith("sink")))
-    assert outputs[0] == outputs[1] == outputs[2]
-    assert Counter(json.dumps(item, sort_keys=True) for item in outputs[0]) == expected(text, items), text
+        assert Counter(json.dumps(item, sort_keys=True) for item in driver.items(sink_of(text))) == wanted, (rows, text)
+        kept = [entry for (_, name), store in driver.stores.items() if name == STORE for entry in store.scan()]
+        assert all(key == b"c" and not any(value) for key, value in kept)

@@ -128,15 +128,18 @@ def test_sorting_an_endless_stream_is_refused(folder: Path) -> None:
     assert found(folder, nodes, "placed -> ranked -> out") == [("SF224", 4)]
 
 
-def test_sorting_the_parts_of_an_item_is_fine_until_they_are_spread(folder: Path) -> None:
+def test_the_parts_of_an_item_that_were_spread_are_gathered_before_they_are_sorted(folder: Path) -> None:
     nodes = f"""{PLACED}
         lines: {{type: split, field: lines}}
         by: {{type: repartition, key: sku}}
         ranked: {{type: sort, by: [{{value: price}}]}}
         out: {{type: publish, topic: t.out}}"""
-    topology, _ = compiled(folder, nodes, "placed -> lines -> ranked -> by -> out")
-    assert topology is not None
-    assert found(folder, nodes, "placed -> lines -> by -> ranked -> out") == [("SF225", 6)]
+    together, _ = compiled(folder, nodes, "placed -> lines -> ranked -> by -> out")
+    assert together is not None
+    assert not any(stage.feeds for stage in together.stages)
+    apart, _ = compiled(folder, nodes, "placed -> lines -> by -> ranked -> out")
+    assert apart is not None
+    assert [n.kind for n in apart.stage("ranked.rows").nodes] == ["gather", "sort", "publish"]
 
 
 def test_sorting_a_file_behind_a_repartition_is_refused(folder: Path) -> None:
