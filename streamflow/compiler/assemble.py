@@ -200,6 +200,7 @@ class _Assembler:
             stores=tuple(s.name for s in self._stores(node_id)),
             loops=types.loops,
             lasting=node.lasting,
+            undone=node.undone,
             table=self.typed.graph.references.get(node_id, ""),
         )
 

@@ -12,6 +12,7 @@ from streamflow.codecs import CodecSpec, Decoder, decoder
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import DEADLINE, ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, POSITION, ROW, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
+from streamflow.operators.control import ControlOperator
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.checkpoint import make_state
@@ -28,7 +29,6 @@ from streamflow.runtime.pieces import Piece, pieces_of
 from streamflow.runtime.seed import Seeder, Segment
 from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken, ids_of
 from streamflow.runtime.task_clock import make_clock
-from streamflow.operators.control import ControlOperator
 from streamflow.sdk.log import RecordBatch, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.state.task_state import TaskState
