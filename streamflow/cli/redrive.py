@@ -8,19 +8,23 @@ it that of two redrives at once the later one takes over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from streamflow.cli.dlq import pages
 from streamflow.cli.output import fail
 from streamflow.codecs.records import Headers, Record, from_records, records
 from streamflow.model.positions import Committed, TopicPartition
+from streamflow.operators.partition import partition_for
 from streamflow.runtime.again_log import given_again
+from streamflow.runtime.feeds import grown_marker
 from streamflow.sdk.errors import OffsetOutOfRange
 
 if TYPE_CHECKING:
     from streamflow.runtime.deadletter import DeadLetter
-    from streamflow.sdk.log import Log, NewBatch, Producer
+    from streamflow.sdk.log import Log, NewBatch, Producer, TopicInfo
     from streamflow.topology.plan import Topology
 
 HEADER = "streamflow.redrive"  # holds the number of the dead letter that a record was sent again for

@@ -219,6 +219,7 @@ class _Assembler:
             loops=types.loops,
             lasting=node.lasting,
             remembered=types.remembered,
+            undone=node.undone,
             table=self.typed.graph.references.get(node_id, ""),
         )
 

@@ -45,6 +45,7 @@ class GraphNode:
     retry_when: Expression | None = None  # the condition of its retries, with its place
     policy_place: Place = field(default_factory=Place)  # of what it says of errors
     lasting: bool = False  # its rows go on when their execution is ended from outside
+    undone: bool = False  # a step: what it did is undone by a compensation
     inside: str = ""  # what ids have before those that were written: `priced.` in sub-flow `priced`
 
     @property

@@ -6,7 +6,7 @@ it is remembered for a while: as long as rows can be on their way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -140,11 +140,14 @@ def cancelled(batch: Batch, orders: Mapping[str, Order], node: str) -> tuple[Bat
     return apart(batch, batch.frame[EXECUTION], orders, node)
 
 
-def out_of_time(batch: Batch, now_ms: int) -> tuple[Batch, Batch | None]:
-    """(rows that go on, rows whose execution has had its time, as `Result.ended` has them)."""
+def out_of_time(batch: Batch, at_ms: int | Sequence[int]) -> tuple[Batch, Batch | None]:
+    """(rows that go on, rows whose execution has had its time, as `Result.ended` has them) at a moment, or at one for
+    each row: those at which they were due (`by_deadline`). What was due before goes on, however late it is asked.
+    """
     if DEADLINE not in batch.frame.columns:
         return batch, None
-    over = (batch.frame[DEADLINE] <= now_ms).fill_null(False)
+    moment = at_ms if isinstance(at_ms, int) else pl.Series(at_ms, dtype=pl.Int64)
+    over = (batch.frame[DEADLINE] <= moment).fill_null(False)
     if not over.any():
         return batch, None
     return batch.where(~over), fail(batch.where(over), EXECUTION_TIMED_OUT, _TIME_OVER)

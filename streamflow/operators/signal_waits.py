@@ -91,14 +91,15 @@ class SignalWaitOperator:
         over = [one for at_ms, key in ringing for one in lists[key] if one.due_ms == at_ms]
         left = {k: [(one, one.data) for one in kept if (one.due_ms, k) not in rung] for k, kept in lists.items()}
         self._lists.keep(store, {k: {one.due_ms for one, _ in v if one.due_ms < NEVER} for k, v in left.items()}, left)
-        late = [one.data for one in over if one.kind == ITEM]
+        late = [one for one in over if one.kind == ITEM]
         vain = [one.data for one in over if one.kind == SIGNAL]
         outputs: dict[str, Batch] = {}
         failed, ended, emitted = None, None, len(vain)
         if vain:
             outputs["unclaimed"] = _lost(woken(self._early.decode(vain), ctx.watermark_ms), _IN_VAIN)
         if late:
-            rows, ended = out_of_time(Batch(self._items.decode(late), self.schema), ctx.now_ms)
+            kept = self._items.decode([one.data for one in late])
+            rows, ended = out_of_time(Batch(kept, self.schema), [one.due_ms for one in late])
             rows = rows.with_frame(woken(rows.frame, ctx.watermark_ms))
             ended = None if ended is None else ended.with_frame(woken(ended.frame, ctx.watermark_ms))
             if not len(rows):

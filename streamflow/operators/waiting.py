@@ -67,10 +67,12 @@ class WaitOperator:
     def wake(self, ctx: Context) -> Result:
         """Rows that are due come out; those whose execution has had its time end."""
         entries = self._alarms.take(ctx.store(STORE), ctx.now_ms)
-        values = [value for _, _, entry in entries for value in split(entry)]
+        values = [(due_ms, value) for due_ms, _, entry in entries for value in split(entry)]
         if not values:
             return Result()
-        rows, over = out_of_time(Batch(self._rows.decode(values), self.schema), ctx.now_ms)
+        rows, over = out_of_time(
+            Batch(self._rows.decode([value for _, value in values]), self.schema), [due_ms for due_ms, _ in values]
+        )
         out = rows.with_frame(woken(rows.frame, ctx.watermark_ms))
         ended = None if over is None else over.with_frame(woken(over.frame, ctx.watermark_ms))
         return Result(outputs={"out": out} if len(out) else {}, emitted=len(out), ended=ended)

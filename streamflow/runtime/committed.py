@@ -18,6 +18,7 @@ from streamflow.sdk.errors import StateError
 from streamflow.sdk.log import Log
 
 _READ_BYTES = 4 << 20
+_RESTS = "."
 
 
 @dataclass(slots=True)
@@ -28,21 +29,30 @@ class InputState:
     ends: dict[str, list[int]] = field(default_factory=dict)  # execution -> upstream tasks that announced its end
 
 
-def link(number: int) -> str:
-    """Metadata of an offset that was committed with journal record `number`; 0 is a commit without anything to keep."""
-    return str(number) if number else ""
+def link(number: int, *, rests: bool = False) -> str:
+    """Metadata of an offset that was committed with journal record `number`; 0 is a commit without anything to keep.
+
+    `rests`: the task has ended in order, or has not begun: nothing behind its positions was tried.
+    """
+    return (str(number) if number else "") + (_RESTS if rests else "")
+
+
+def rests(committed: Iterable[Committed]) -> bool:
+    """Whether committed offsets say that nothing behind them was tried; none have been committed before a first step."""
+    return all(known.metadata.endswith(_RESTS) for known in committed)
 
 
 def linked(at: TopicPartition, committed: Committed | None) -> int:
     """The number that a committed offset names. Raises StateError for metadata that is none of ours."""
-    if committed is None or not committed.metadata:
+    number = "" if committed is None else committed.metadata.removesuffix(_RESTS)
+    if committed is None or not number:
         return 0
-    if not committed.metadata.isdecimal():
+    if not number.isdecimal():
         raise StateError(
             f"the committed position of {at} carries {committed.metadata[:80]!r}, which is not from this program.",
             mend="Another program or version committed it; start anew with `streamflow reset`.",
         )
-    return int(committed.metadata)
+    return int(number)
 
 
 def agreed(numbers: Iterable[int]) -> int:

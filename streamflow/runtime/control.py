@@ -16,6 +16,7 @@ import polars as pl
 
 from streamflow.codecs import CodecSpec
 from streamflow.model.batch import DEADLINE, EXECUTION, ROW, Batch
+from streamflow.model.positions import OffsetRange
 from streamflow.nodes.control import Control
 from streamflow.operators.control import CONTROL, Order, Orders, apart, cancelled, out_of_time
 from streamflow.operators.errors import join_failed
@@ -24,6 +25,7 @@ from streamflow.topology.plan import InputPlan, NodePlan, StagePlan, TablePlan, 
 
 READ: Final = "control.read"  # no user can write such ids
 NODE: Final = "control"
+HOLDS, GOES_ON = OffsetRange(0, 0), OffsetRange(1, 1)
 
 
 def copies(stage: StagePlan) -> tuple[TablePlan, ...]:
@@ -55,7 +57,13 @@ class AtNode:
 
 
 class Endings:
-    """Which rows end, in one task."""
+    """Which rows end, in one task.
+
+    `careful`: the stage has steps that are undone. Whoever had the task before may have tried such a step and not have
+    committed it; a row that ended now would leave it neither done nor undone. So nothing ends (`paused`) until the task
+    has come to where the log ended when it began: by then whatever was tried is done. The journal tells of it, by an
+    entry of the control topic without records: `HOLDS` or `GOES_ON`.
+    """
 
     def __init__(self, stage: StagePlan, orders: Orders) -> None:
         entries = {i.node for i in stage.inputs}
@@ -64,6 +72,8 @@ class Endings:
         self.first = frozenset(fed - lasting)  # nodes that rows come to first
         self.timed = DEADLINE in stage.needs  # executions have only so much time
         self._now_ms = 0
+        self.careful = any(n.undone for n in stage.nodes)
+        self.paused = False
         self._orders = orders
         self._ids: Ids = _nobody
 
@@ -81,12 +91,12 @@ class Endings:
     @property
     def some(self) -> bool:
         """Whether an execution may have to end."""
-        return self.timed or bool(self._orders)
+        return not self.paused and (self.timed or bool(self._orders))
 
     @property
     def fresh(self) -> bool:
         """Whether there are orders of which the nodes that hold rows have not heard."""
-        return bool(self._orders.fresh)
+        return bool(self._orders.fresh) and not self.paused
 
     def take_fresh(self) -> Mapping[str, Order]:
         return self._orders.take_fresh()
@@ -103,7 +113,7 @@ class Endings:
 
     def ended(self, node: str, execution: str, rows: Batch) -> tuple[Batch, Batch | None]:
         """The same of rows that a node gives at the end of their execution."""
-        if not self._orders:
+        if self.paused or not self._orders:
             return rows, None
         ids = pl.Series([execution], dtype=pl.String).new_from_index(0, len(rows))
         return apart(rows, ids, self._orders.by_execution, node)

@@ -10,6 +10,7 @@ created ──start──▶ running ──stop policy──▶ halted
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -22,7 +23,8 @@ from streamflow.runtime.again import AgainReader
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
-from streamflow.runtime.committed import agreed, last_record, link, linked
+from streamflow.runtime.committed import agreed, last_record, link, linked, rests
+from streamflow.runtime.control import GOES_ON, HOLDS
 from streamflow.runtime.emit import Writes
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
@@ -131,6 +133,9 @@ class Task:
         self._closed: frozenset[TopicPartition] = frozenset()  # inputs of which nothing more is taken for now
         self._goes_on = False  # by the clock, soon
         self._going_back = False  # positions are not yet those of the log again
+        self._rests = False  # nothing behind the committed positions was tried
+        self._begun: dict[TopicPartition, int] = {}  # else: up to where something may have been
+        self._tells_pause = False  # the journal does not tell yet which of both
         self._broke_at = -1  # commits there were when state on disk was found to be broken
         self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
@@ -195,11 +200,43 @@ class Task:
                 )
             self._committed[at] = Committed(self.positions[at], known.metadata if known else "")
         await self._again.begin(self.group, self._log)
+        await self._see_what_was_begun(committed)
         if self._tables:
             await self._read_tables()
         self._going_back = False
         await self._in_thread(self._after_commit)
         self._look_within()
+
+    async def _see_what_was_begun(self, committed: Mapping[TopicPartition, Committed]) -> None:
+        """Which records whoever had the task before may have tried without committing that; see `Endings`."""
+        endings = self._program.endings
+        if endings is None or not endings.careful:
+            return
+        self._rests = rests(committed.values())
+        ends = {} if self._rests else {at: (await self._inputs.offsets(at))[1] for at in self._program.inputs}
+        self._begun = {at: end for at, end in ends.items() if self.positions[at] < end}
+        endings.paused, self._tells_pause = bool(self._begun), True
+
+    def _pause(self, now_ms: int) -> None:
+        """Rows do not end as long as some may have been tried; the journal tells when that begins and ends."""
+        endings = self._program.endings
+        assert endings is not None, "there are steps that are undone"
+        self._begun = {at: end for at, end in self._begun.items() if self.positions[at] < end}
+        if not self._tells_pause and endings.paused == bool(self._begun):
+            return
+        endings.paused, self._tells_pause = bool(self._begun), False
+        told = HOLDS if endings.paused else GOES_ON
+        self._add(Stepped(), now_ms, [JournalStep(at=TopicPartition(self.stage.control, 0), range=told, now_ms=now_ms)])
+
+    async def _rest(self, *, rested: bool) -> None:
+        """Commit the positions as they are, saying whether something behind them is tried from now on."""
+        assert self._producer is not None, "start() comes first"
+        mark = {at: Committed(self.positions[at], link(self._number, rests=rested)) for at in self._program.inputs}
+        await self._producer.begin()
+        await self._producer.send_offsets(self.group, mark)
+        await self._producer.commit()
+        self._committed.update(mark)
+        self._rests = rested
 
     async def _read_tables(self) -> None:
         """Global tables from the beginning of their topics to the end."""
@@ -326,6 +363,10 @@ class Task:
             return True
 
     async def _take(self, fetched: Fetched | None) -> bool:
+        if self._rests:
+            await self._rest(rested=False)
+        if self._tells_pause or self._begun:
+            self._pause(self._clock_ms())
         moved = await self._reader.look(idle=fetched is None)
         if self._reader.stopped is not None:
             if self._pending.steps:
@@ -600,6 +641,10 @@ class Task:
             if self.halted is None:
                 await self.settle()
             await self._close_hooks()
+            endings = self._program.endings
+            if endings is not None and endings.careful and not endings.paused and not self._rests:
+                with contextlib.suppress(CommitUnknown):  # then it may have been tried, which is safe to say
+                    await self._rest(rested=True)
         await self.close()
 
     async def close(self) -> None:
@@ -634,7 +679,11 @@ class Task:
         self._program.clock.sleep = _at_once
         for steps in record.together():
             first = steps[0]
-            if first.at in self._tables:
+            if first.at in self._tables and first.range in (HOLDS, GOES_ON):
+                assert self._program.endings is not None, "the control topic is told of"
+                self._program.endings.paused = first.range == HOLDS
+                self._add(Stepped(), first.now_ms, [first])
+            elif first.at in self._tables:
                 await self._reader.replay(first, self._read_until)
             elif first.at in self._again.positions:
                 self._again.positions[first.at] = first.range.first

@@ -113,6 +113,7 @@ class NodePlan:
     loops: Mapping[str, Schema] = field(default_factory=dict)  # in whose bodies it is, innermost first
     lasting: bool = False  # its rows go on when their execution is ended from outside
     remembered: Mapping[str, Type] = field(default_factory=dict)  # by column, of the loops around across topics
+    undone: bool = False  # a step: what it did is undone by a compensation
     table: str = ""  # the global table that it looks into: node id of one of the stage's `tables`
 
 

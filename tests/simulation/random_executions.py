@@ -4,10 +4,11 @@
     python -m tests.simulation.random_executions --seed 4711 --show    # one, with its workflow
 
 Method: a seed draws a graph of branches, splits, waits, loops, repartitions and nodes that fail under every policy, its
-items, the faults of the log, which task works next, how far, and when one is dropped and begun anew. When nothing is
+items, the faults of the log, which executions are cancelled when and how long they may take, which task works next, how far, and when one is dropped and begun anew. When nothing is
 left to do and nothing waits for the clock, the ledger must balance, what the executions say must agree with it, each
-must be completed or failed, and those that dead letters name must be failed. Where executions can be recovered, some of
-them are then retried and resumed, several times, and must come to such an end again; each dead letter is given once.
+must be completed, failed, cancelled or timed out, only those that were told to end may have, and those that dead letters
+name must be failed. Where executions can be recovered, some of them are then retried and resumed, several times, and must
+come to such an end again; each dead letter is given once.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE as GATHERED
+from streamflow.runtime.cancels import Cancel, write_cancels
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width
 from streamflow.sdk.errors import Fenced, LogFull
@@ -76,10 +78,12 @@ class Drawn:
     ports: list[str] = field(default_factory=lambda: ["start"])
     compensates: bool = False
     recovers: bool = False
+    timeout_s: int = 0  # how long an execution may take; 0: as long as it does
 
     def text(self) -> str:
         on_error = "on_error: compensate, " if self.compensates else ""
         on_error += "recovery: commands, " if self.recovers else ""
+        on_error += f"timeout: {self.timeout_s}s, " if self.timeout_s else ""
         policies = f"policies: {{{on_error}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
         body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
@@ -103,7 +107,9 @@ def draw(seed: int) -> Drawn:
     drawn = Drawn(random.Random(seed))
     choose = drawn.choose
     drawn.compensates = choose.random() < 0.3
+    # Drawn apart: what a seed gave without these stays.
     drawn.recovers = random.Random(seed + 7).random() < 0.5
+    drawn.timeout_s = random.Random(seed + 3).choice((0, 0, 0, 1, 3, 6))
     for number in range(choose.randint(1, 8)):
         _node(drawn, number)
     _gathering(drawn, random.Random(seed + 2))  # draws by itself: what a seed gave without it stays
@@ -246,6 +252,8 @@ class Outcome:
     resumed: int = 0
     retried: int = 0
     refused: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
 
 
 def play(seed: int, folder: Path) -> Outcome:
@@ -283,13 +291,14 @@ async def _play(seed: int, folder: Path) -> Outcome:
     log = FaultyLog(inner, seeded_faults(seed, count=choose.randint(0, 4), nth_max=40))
     with ThreadPoolExecutor(1) as executor:
         bench = Bench(topology, log, executor)
-        crashes = await _drive(bench, topology, log, choose)
+        cancels = Cancels(random.Random(seed + 4), topology, inner, len(items))
+        crashes = await _drive(bench, topology, log, choose, cancels)
         again = Recovered()
         for _ in range(choose.randint(1, 4) if drawn.recovers else 0):
             await _recover(topology, inner, choose, again)
-            crashes += await _drive(bench, topology, log, choose)
+            crashes += await _drive(bench, topology, log, choose, cancels)
         await bench.close()
-    outcome = await _judge(topology, inner, len(items), again)
+    outcome = await _judge(topology, inner, len(items), again, cancels.ordered if not drawn.timeout_s else None)
     await inner.close()
     outcome.faults, outcome.crashes = len(log.fired), crashes
     return outcome
@@ -330,7 +339,34 @@ async def _recover(topology: Topology, log: EmbeddedLog, choose: random.Random, 
         await work.write(wanted)
 
 
-async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: random.Random) -> int:
+@dataclass
+class Cancels:
+    """Cancels some executions at some moments, in two of three seeds."""
+
+    choose: random.Random
+    topology: Topology
+    log: EmbeddedLog
+    items: int
+    ordered: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._left = self.choose.choice((0, 2, 4))
+
+    async def perhaps(self, now_ms: int) -> None:
+        if not self._left or self.choose.random() > 0.03:
+            return
+        self._left -= 1
+        of = (await self.log.topics())["in"].incarnation
+        numbers = self.choose.sample(range(self.items), self.choose.randint(1, 3))
+        ids = [f"in#{of}/{n % PARTITIONS}:{n // PARTITIONS}" for n in numbers]
+        self.ordered.update(ids)
+        producer = await self.log.producer("cancel")
+        cancels = [Cancel(execution=one, reason="by chance") for one in ids]
+        await write_cancels(self.log, producer, self.topology, cancels, now_ms=now_ms)
+        await producer.close()
+
+
+async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: random.Random, cancels: Cancels) -> int:
     """Tasks work in turn until nothing is left and nothing waits for the clock; how often one was begun anew."""
     topics = await ensure_topics(topology, log.inner)
     widths = {name: info.partitions for name, info in topics.items()}
@@ -343,6 +379,7 @@ async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: rando
                 crashes += at in bench.tasks
                 await bench.start(*at)
             bench.now_ms += choose.randint(0, 30)
+            await cancels.perhaps(bench.now_ms)
             moved = False
             for _ in range(choose.randint(1, 3)):
                 moved = await bench.tasks[at].advance() or moved
@@ -361,7 +398,10 @@ async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: rando
     raise AssertionError(f"no end after {ROUNDS_MAX} rounds")
 
 
-async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recovered) -> Outcome:
+async def _judge(
+    topology: Topology, log: EmbeddedLog, items: int, again: Recovered, ordered: set[str] | None
+) -> Outcome:
+    """`ordered`: executions that were told to end; None: their time may have ended any."""
     report = await audited(log, topology)
     assert report.ok, report.text()
     records = await records_of(log, topology)
@@ -369,7 +409,11 @@ async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recove
     stands = stand(records, topology)  # raises where a change of status is none
     assert stands["execution"].is_unique().all()
     assert len(stands) == items + again.retries, f"{len(stands)} executions of {items} items, {again}"
-    assert set(stands["status"]) <= {"completed", "failed"}, Counter(stands["status"])
+    assert set(stands["status"]) <= {"completed", "failed", "cancelled", "timed_out"}, Counter(stands["status"])
+    if ordered is not None:
+        ended = set(stands.filter(pl.col("status").is_in(["cancelled", "timed_out"]))["execution"])
+        assert ended <= ordered, f"executions ended that nobody ended: {sorted(ended - ordered)[:3]}"
+        assert "timed_out" not in set(stands["status"])
     at = TopicPartition(f"{topology.workflow}.dead-letter", 0)
     letters = decode_dead_letters(await log.read(at, 0, size_bytes_max=1 << 24)) if (await log.offsets(at))[1] else []
     assert len(set(again.letters)) == len(again.letters)
@@ -386,7 +430,11 @@ async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recove
     sums = nodes.group_by("execution", "node").sum()
     history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
     history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
-    return Outcome(len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused)
+    ends = Counter(stands["status"].to_list())
+    return Outcome(
+        len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused,
+        ends["cancelled"], ends["timed_out"],
+    )  # fmt: skip
 
 
 async def _nothing_is_gathered(topology: Topology, log: EmbeddedLog) -> None:
@@ -428,7 +476,17 @@ def main() -> int:
                 failures += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
                 continue
-        for name in ("executions", "dead", "faults", "crashes", "resumed", "retried", "refused"):
+        for name in (
+            "executions",
+            "dead",
+            "faults",
+            "crashes",
+            "resumed",
+            "retried",
+            "refused",
+            "cancelled",
+            "timed_out",
+        ):
             total[name] += getattr(outcome, name)
     seconds = round(time.monotonic() - begun, 1)
     print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))

@@ -276,3 +276,91 @@ def test_executions_have_their_time(restart: bool, tmp_path: Path) -> None:
         await proven(ground, tmp_path)
 
     benched(tmp_path, topology, work)
+
+
+PARKING = """
+workflow: parks
+nodes:
+  numbers: {type: event, topic: in, format: json, schema: n.avsc, key: '"same"'}
+  shaky:
+    type: set
+    fields: {got: "100 // (n % 2)"}
+    retry: {mode: park, attempts: 3, delay: 10s}
+  out: {type: publish, topic: out, format: json}
+connections: [numbers -> shaky -> out]
+policies: {executions: all, TIMEOUT commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_items_that_are_put_aside(restart: bool, tmp_path: Path) -> None:
+    """The first of a queue, one in its midst, and the last: what is left of the queue goes on in its order."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(PARKING.replace("TIMEOUT ", ""), tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench, restart=restart)
+        await ground.log.create_topic(TopicSpec(name="in", partitions=1))
+        await send_at(ground.log, "in", 0, [(n, n) for n in (0, 1, 3, 4, 5, 7, 9)], batch=2)
+        of = (await ground.log.topics())["in"].incarnation
+        ids = {n: f"in#{of}/0:{at}" for at, n in enumerate((0, 1, 3, 4, 5, 7, 9))}
+
+        async def cancel(*numbers: int) -> None:
+            producer = await ground.log.producer("cancel")
+            cancels = [Cancel(execution=ids[n]) for n in numbers]
+            await write_cancels(ground.log, producer, topology, cancels, now_ms=bench.now_ms)
+            await producer.close()
+
+        async def at(now_ms: int) -> list[int]:
+            bench.now_ms = now_ms
+            if restart or not bench.tasks:
+                await bench.start("numbers", 0)
+            await bench.work("numbers", 0)
+            return await out(ground.log)
+
+        assert await at(1_000) == []
+        await cancel(3, 9)
+        assert await at(2_000) == []
+        await cancel(0)
+        assert await at(3_000) == [1]  # the next is tried at once, up to one that fails as well
+        await cancel(4)
+        assert await at(4_000) == [1, 5, 7]
+        found = await ground.statuses()
+        assert {n: found[ids[n]] for n in ids} == {n: "cancelled" if n in (0, 3, 4, 9) else "completed" for n in ids}
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_items_that_are_put_aside_for_too_long(restart: bool, tmp_path: Path) -> None:
+    """The time of an execution is over before the next try, and items behind it have theirs looked at in their turn."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(PARKING.replace("TIMEOUT", "timeout: 4s,"), tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground, log = Ground(bench, restart=restart), bench.log
+        await log.create_topic(TopicSpec(name="in", partitions=1))
+        of = (await log.topics())["in"].incarnation
+
+        async def at(now_ms: int) -> list[int]:
+            bench.now_ms = now_ms
+            if restart or not bench.tasks:
+                await bench.start("numbers", 0)
+            await bench.work("numbers", 0)
+            return await out(log)
+
+        await send_at(log, "in", 0, [(0, 0), (1, 1)])
+        assert await at(1_000) == []
+        await send_at(log, "in", 0, [(3, 3), (2, 2), (5, 5)])
+        assert await at(3_000) == []
+        assert await at(4_999) == []
+        assert await at(5_000) == [3]
+        assert await at(7_000) == [3]
+        found = await ground.statuses()
+        assert [found[f"in#{of}/0:{offset}"] for offset in range(5)] == [
+            "timed_out", "timed_out", "completed", "timed_out", "timed_out",
+        ]  # fmt: skip
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)

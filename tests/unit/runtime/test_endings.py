@@ -1,0 +1,116 @@
+"""Executions that have an order: which rows end, and where."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from streamflow.model.batch import EXECUTION, ROW, Batch
+from streamflow.model.types import PAYLOAD
+from streamflow.nodes import registry
+from streamflow.operators.control import KEPT_MS, ORDERS_MAX, Order, Orders, apart, said
+from streamflow.runtime.build import build_graph
+from streamflow.runtime.context import StepClock
+from streamflow.runtime.control import Endings
+from streamflow.runtime.graph import Graph
+from streamflow.state.memory import MemoryStore
+from tests.simulation.running import compiled
+
+WORKFLOW = """
+workflow: sorts
+nodes:
+  lines: {type: manual, items: [{n: 1}]}
+  sorted: {type: sort, by: long(n)}
+  numbered: {type: aggregate, fields: {rows: {function: count}}}
+  out: {type: publish, topic: out, format: json}
+connections: [lines -> sorted -> numbered -> out]
+policies: {executions: all}
+"""
+
+
+def order(*nodes: str, at_ms: int = 0) -> Order:
+    return Order("cancelled", at_ms, frozenset(nodes))
+
+
+@pytest.fixture
+def graph() -> tuple[Graph, Orders]:
+    topology = compiled(WORKFLOW)
+    stage = topology.stage("lines")
+    stores = {(s.node, s.name): MemoryStore() for s in stage.stores}
+    made = build_graph(topology, stage, registry(), stores, StepClock(), partition=0, functions={})
+    orders = Orders()
+    made.endings = Endings(stage, orders)
+    return made, orders
+
+
+def push(graph: Graph, execution: str, *numbers: int) -> None:
+    (schema,) = {plan.inputs["in"] for plan in graph._stage.nodes if plan.id == "sorted"}
+    columns = {
+        ROW: pl.Series(range(len(numbers)), dtype=pl.UInt32),
+        EXECUTION: [execution] * len(numbers),
+        PAYLOAD: [f'{{"n": {n}}}'.encode() for n in numbers],
+    }
+    graph.step({"lines": Batch(pl.DataFrame(columns), schema)})
+
+
+def test_what_a_node_keeps_for_the_end_of_an_execution_is_not_given(graph: tuple[Graph, Orders]) -> None:
+    made, orders = graph
+    push(made, "one", 3, 1, 2)
+    push(made, "other", 5, 4)
+    orders.add("one", order())
+    assert made.end("one").records == {}
+    counts = made.take_counts()
+    assert (counts["sorted"].absorbed, counts["sorted"].cancelled, counts["sorted"].failed_from_state) == (5, 3, 3)
+    assert counts["numbered"].rows_in == 0
+    (rows,) = made.end("other").records["out"]
+    assert rows.frame.select(c for c in rows.frame.columns if not c.startswith("@")).rows() == [(2,)]
+
+
+def test_rows_that_come_end_at_the_first_node(graph: tuple[Graph, Orders]) -> None:
+    made, orders = graph
+    orders.add("one", order())
+    push(made, "one", 3, 1)
+    push(made, "other", 4)
+    counts = made.take_counts()["sorted"]
+    assert (counts.rows_in, counts.cancelled, counts.absorbed) == (3, 2, 1)
+
+
+def test_orders_are_bounded_and_age() -> None:
+    orders = Orders()
+    for n in range(ORDERS_MAX + 10):
+        orders.add(str(n), order(at_ms=n))
+    assert len(orders.by_execution) == ORDERS_MAX
+    assert "9" not in orders.by_execution
+    assert "9" not in orders.fresh
+    orders.age(KEPT_MS + 50)
+    assert next(iter(orders.by_execution)) == "50"
+    assert len(orders.take_fresh()) == ORDERS_MAX - 40
+    assert not orders.take_fresh()
+
+
+def test_orders_for_nodes_add_up() -> None:
+    orders = Orders()
+    orders.add("a", order("x"))
+    orders.add("a", order("y"))
+    assert orders.by_execution["a"].nodes == {"x", "y"}
+    orders.add("a", order())
+    assert orders.by_execution["a"].nodes == frozenset()
+
+
+def test_only_rows_of_the_execution_and_the_node_end() -> None:
+    batch = Batch(pl.DataFrame({PAYLOAD: [b"1", b"2", b"3"]}), compiled(WORKFLOW).stage("lines").inputs[0].schema)
+    ids = pl.Series(["a", None, "b"])
+    going, over = apart(batch, ids, {"a": order(), "b": order("x")}, "y")
+    assert going.frame[PAYLOAD].to_list() == [b"2", b"3"]
+    assert over is not None
+    assert over.frame["@error_code"].to_list() == ["cancelled"]
+    assert apart(batch, ids, {"b": order("x")}, "y") == (batch, None)
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "text"),
+    [(None, None, "cancelled"), ("kim", None, "cancelled by kim"), ("kim", "old", "cancelled by kim: old")],
+)
+def test_a_cancel_in_words(by: str | None, reason: str | None, text: str) -> None:
+    assert said(by, reason) == text
+    assert len(said("k" * 1_000, "r" * 1_000)) < 500
