@@ -22,6 +22,7 @@ from streamflow.nodes.loop import Loop
 from streamflow.nodes.manual import Manual
 from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
+from streamflow.nodes.notification import Notification
 from streamflow.nodes.pass_ import Pass
 from streamflow.nodes.pattern import Pattern
 from streamflow.nodes.publish import Publish
@@ -66,6 +67,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Manual,
     Merge,
     NoOp,
+    Notification,
     Pass,
     Pattern,
     Publish,
