@@ -41,7 +41,7 @@ def check_retry(ctx: InferenceContext, failing: Schema | None) -> None:
     said = _ASIDE[retry.mode] if retry.puts_aside else "has a breaker" if breaker else "tries items again"
     needs = retry.puts_aside or breaker
     severity: Literal["error", "warning"] = "error" if needs else "warning"
-    if node.node.stores(ctx.extent):
+    if any(store.of_rows for store in node.node.stores(ctx.extent)):
         message = f"{said}, but keeps state of its own: whatever fails there fails again."
         _report(ctx, RETRIES, message, "Put what can fail for a while into a node before it.", severity)
     elif len(ctx.inputs) != 1:

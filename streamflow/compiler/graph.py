@@ -81,7 +81,8 @@ class GraphNode:
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         """Stores of its operator, or, where that has none, of what stands around it to try items again."""
-        return self.node.stores(extent) or guard_stores(self.errors)
+        own = self.node.stores(extent)
+        return own if any(store.of_rows for store in own) else (*own, *guard_stores(self.errors))
 
     @property
     def written_id(self) -> str:

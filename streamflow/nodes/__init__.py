@@ -26,6 +26,7 @@ from streamflow.nodes.loop_back import LoopBack
 from streamflow.nodes.manual import Manual
 from streamflow.nodes.merge import Merge
 from streamflow.nodes.no_op import NoOp
+from streamflow.nodes.notification import Notification
 from streamflow.nodes.pass_ import Pass
 from streamflow.nodes.pattern import Pattern
 from streamflow.nodes.publish import Publish
@@ -71,6 +72,7 @@ BUILTIN: tuple[type[Node], ...] = (
     Manual,
     Merge,
     NoOp,
+    Notification,
     Pass,
     Pattern,
     Publish,

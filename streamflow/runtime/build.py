@@ -44,6 +44,7 @@ class TaskBuildContext:
     partition: int
     wired: frozenset[str] = frozenset()
     target_partitions: int = 0  # of the topic that the node's rows go to; 0: none
+    live: bool = False  # whether effects outside the log are wanted
     files_folder: str = ""  # where files are written instead of beside the workflow
     kept: Mapping[str, Schema] = field(default_factory=dict)
     remembered: Mapping[str, Type] = field(default_factory=dict)
@@ -144,6 +145,7 @@ def build_graph(
     partition: int,
     functions: Functions,
     files_folder: str = "",
+    live: bool = False,
     topic_partitions: Mapping[str, int] | None = None,
     **options: object,
 ) -> Graph:
@@ -174,6 +176,7 @@ def build_graph(
                 ),
                 target_partitions=targets.get(plan.id, 0),
                 files_folder=files_folder,
+                live=live,
                 kept=kept_schemas(topology, plan),
                 remembered=plan.remembered,
                 loops=plan.loops,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from streamflow.model.batch import DEADLINE, WM
 from streamflow.model.types import Schema
+from streamflow.operators.acting import RATE
 from streamflow.runtime.breaking import Breaking
 from streamflow.runtime.delaying import Delaying
 from streamflow.runtime.parking import Parking
@@ -15,6 +16,7 @@ from streamflow.sdk.operator import Commits, EndsExecutions, Operator, Timed
 from streamflow.topology.failures import BREAKER, DELAYED, PARKED
 from streamflow.topology.plan import NodePlan, StagePlan
 
+_BESIDE = (PARKED, DELAYED, BREAKER, RATE)  # stores that hold nothing that an operator made of rows
 _OWN_STATE = (Timed, EndsExecutions, Commits)
 
 
@@ -32,7 +34,7 @@ def guarded(
 
     `kept`: schemas behind `nodes.<id>`. `pause`: waits so many seconds.
     """
-    own = any(name not in (PARKED, DELAYED, BREAKER) for name in plan.stores) or isinstance(operator, _OWN_STATE)
+    own = any(name not in _BESIDE for name in plan.stores) or isinstance(operator, _OWN_STATE)
     if own or len(plan.wires) != 1:
         return operator
     ((port, schema),) = ((p, plan.inputs[p]) for p in plan.wires)

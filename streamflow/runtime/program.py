@@ -53,13 +53,15 @@ class TaskProgram:
         functions: Functions | None = None,
         registry: SchemaRegistry | None = None,
         files_folder: str = "",
+        live: bool = False,
         state_folder: str = "",
         every_partition: bool = False,
         state: TaskState | None = None,
     ) -> None:
-        """`files_folder`: where files are written instead of beside the workflow file (a replay). `state_folder`: below
-        which state is kept on disk; none keeps it in memory. `every_partition`: it reads all of its inputs, not only
-        those of its own number (the copy of a global table). `state`: its stores, where they are there already.
+        """`live`: whether effects outside the log are wanted. `files_folder`: where files are written instead of beside
+        the workflow file (a replay). `state_folder`: below which state is kept on disk; none keeps it in memory.
+        `every_partition`: it reads all of its inputs, not only those of its own number (the copy of a global table).
+        `state`: its stores, where they are there already.
         """
         self.stage, self.partition, self.tasks = stage, partition, tasks
         self.clock = StepClock()
@@ -83,7 +85,8 @@ class TaskProgram:
         self._partitions = {feed.topic: topics[feed.topic].partitions for feed in stage.feeds}
         self.graph = build_graph(
             topology, stage, nodes, known, self.clock,
-            partition=partition, functions=functions or {}, files_folder=files_folder, topic_partitions=written,
+            partition=partition, functions=functions or {}, files_folder=files_folder, live=live,
+            topic_partitions=written,
         )  # fmt: skip
         self.endings: Endings | None = None
         if stage.control:

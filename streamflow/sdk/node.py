@@ -64,6 +64,7 @@ class Store:
 
     name: str
     help: str = ""
+    of_rows: bool = True  # keeps something of the rows; what does not may be called again for rows that failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +221,11 @@ class BuildContext(Protocol):
 
     @property
     def partition(self) -> int: ...
+
+    @property
+    def live(self) -> bool:
+        """Whether effects outside the log are wanted: not in a replay, a test, or where only state is read."""
+        ...
 
     @property
     def wired(self) -> frozenset[str]:

@@ -118,6 +118,7 @@ class KitBuild:
     partition: int = 0
     wired: frozenset[str] = frozenset()
     target_partitions: int = 0
+    live: bool = False
     findings: list[Diagnostic] = field(default_factory=list)
 
     @property

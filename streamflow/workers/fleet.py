@@ -199,7 +199,7 @@ class Fleet:
         program = TaskProgram(
             self._topology, stage, partition=task.partition, tasks=self.width(stage), topics=self._topics,
             nodes=self._nodes, functions=self._functions, registry=self._registry,
-            state_folder=self._state_folder, state=state,
+            state_folder=self._state_folder, state=state, live=True,
         )  # fmt: skip
         return Task(self._topology, program, self._log, self._executor, policy=self._policy)
 

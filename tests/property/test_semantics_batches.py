@@ -252,6 +252,10 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("p: {type: publish, topic: p, key: string(name), headers: {n: 10 // long(n)}}", "many -> p"),
     ],
     "no-op": [("noop: {type: no-op}", "many -> noop")],
+    "notification": [
+        ('told: {type: notification, url_env: NONE, title: "{{ 10 // long(n) }}"}', "many -> told"),
+        ('rated: {type: notification, url_env: NONE, title: "{{ name }}", at_most: 3/1m}', "many -> rated"),
+    ],
     "return": [("given: {type: return}", "many -> given")],
     "pass": [("off: {type: filter, when: long(n) > 100, disabled: true}", "many -> off")],
 }

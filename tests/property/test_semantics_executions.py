@@ -39,8 +39,9 @@ FUNCTIONS = "tests.property.semantics_items"
 # (stop-and-error), and how triggers cut what they read, is in test_semantics_batches.py.
 ROW_BY_ROW = frozenset(
     [
-        *("error-trigger", "event", "file", "filter", "if", "loop", "manual", "no-op", "pass", "publish", "rename"),
-        *("repartition", "resume-token", "return", "set", "slots", "split", "stop-and-error", "stub", "sub-flow"),
+        *("error-trigger", "event", "file", "filter", "if", "loop", "manual", "no-op", "notification", "pass"),
+        *("publish", "rename", "repartition", "resume-token", "return", "set", "slots", "split", "stop-and-error"),
+        *("stub", "sub-flow"),
         *("sub-flow-trigger", "switch", "template", "wait", "write-file"),
     ]
 )

@@ -57,7 +57,7 @@ def expected(count: int) -> set[tuple[str, int]]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_errors_that_are_handled_are_told_once_whatever_fails(seed: int, tmp_path: Path) -> None:
-    """Method: items that fail everywhere, a record that is none, a log that fails (not for seed 0); then the watcher."""
+    """Method: items that fail all over, a record that is none, a log that fails (not for seed 0); then the watcher."""
     (tmp_path / "n.avsc").write_text(SCHEMA)
     (tmp_path / "watcher.yaml").write_text(WATCHER)
     failing, watcher = compiled(FAILING, tmp_path), compiled(WATCHER, tmp_path)

@@ -25,8 +25,8 @@ def told_settings(settings: Mapping[str, object]) -> list[str]:
         )
     if settings.get("errorWorkflow"):
         made.append(
-            f"errorWorkflow {settings['errorWorkflow']!r} is not carried over: import that workflow into the same folder, "
-            "put an `error-trigger` of this one into it, and say `policies: {error_workflow: FILE}` here"
+            f"errorWorkflow {settings['errorWorkflow']!r} is not carried over: import that workflow into the same "
+            "folder, put an `error-trigger` of this one into it, and say `policies: {error_workflow: FILE}` here"
         )
     if settings.get("timezone"):
         made.append(f"timezone {settings['timezone']!r} is not carried over: times are UTC, see to_timezone")

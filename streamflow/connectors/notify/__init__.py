@@ -1,0 +1,1 @@
+"""Notifications: messages to people by the services that Apprise knows."""
