@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from streamflow.cli.dlq import pages
 from streamflow.cli.output import fail
 from streamflow.codecs.records import Headers, Record, from_records, records
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.runtime.again_log import given_again
+from streamflow.runtime.dead_letter_log import REDRIVEN as HEADER
+from streamflow.runtime.dead_letter_log import pages
 from streamflow.sdk.errors import OffsetOutOfRange
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from streamflow.sdk.log import Log, NewBatch, Producer
     from streamflow.topology.plan import Topology
 
-HEADER = "streamflow.redrive"  # holds the number of the dead letter that a record was sent again for
 _BATCH_BYTES = 900_000
 
 

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.model.policies import BreakerPolicy, ErrorPolicy, Executions, OnError, Recovery, RetryPolicy, RunPolicy
+from streamflow.model.policies import (
+    BreakerPolicy,
+    ErrorPolicy,
+    Executions,
+    OnError,
+    RecoverPolicy,
+    Recovery,
+    RetryPolicy,
+    RunPolicy,
+)
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import ConnectionType
 from streamflow.sdk.params import RawParams
@@ -102,13 +111,14 @@ class WorkflowPolicies:
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
     recovery: Recovery = "none"
+    recover: RecoverPolicy | None = None
     checkpoints: CheckpointPolicy | None = None
     partitions: int = 4  # of user topics that have to be created
 
     @property
     def recovers(self) -> bool:
         """Whether executions can be recovered: what fails is kept as it was, and can be given again."""
-        return self.recovery != "none" or self.checkpoints is not None
+        return self.recovery != "none" or self.recover is not None or self.checkpoints is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
