@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamflow.runtime.deadletter import DeadLetter
-    from streamflow.sdk.log import Log
     from streamflow.topology.plan import Topology
 
 dlq = typer.Typer(help="Dead letters: items that failed and were kept.", no_args_is_help=True)
-_READ_BYTES = 4 << 20
 _MESSAGE_CHARS = 80
 
 NodeOption = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed in this node.")]
@@ -51,6 +48,8 @@ def list_(
 
 
 async def _list(file: Path, address: str, max_records: int, node: str | None, as_json: bool) -> None:
+    from streamflow.runtime.dead_letter_log import pages
+
     topology = _checked(file, node)
     kept: deque[DeadLetter] = deque(maxlen=max_records)
     total = 0
@@ -87,6 +86,7 @@ async def _show(file: Path, number: int, address: str, registry: str, as_json: b
     import orjson
 
     from streamflow.cli.values import Values
+    from streamflow.runtime.dead_letter_log import pages
 
     topology = _checked(file, None)
     async with existing_log(address) as log:
@@ -166,29 +166,6 @@ def _checked(file: Path, node: str | None) -> Topology:
         near = difflib.get_close_matches(node, ids, 1)
         fail(f"--node {node!r}: no such node.", mend=f"Did you mean {near[0]!r}?" if near else "", code=2)
     return topology
-
-
-async def pages(
-    log: Log, topology: Topology, position: int = 0, *, stop: int | None = None
-) -> AsyncIterator[list[DeadLetter]]:
-    """Dead letters from `position` on, some thousand at a time, as far as there are any now."""
-    from streamflow.model.positions import TopicPartition
-    from streamflow.runtime.deadletter import decode_dead_letters
-
-    topic = next((t.name for t in topology.topics if t.kind == "dead_letter"), None)
-    if topic is None or topic not in await log.topics():
-        return
-    at = TopicPartition(topic, 0)
-    start, end = await log.offsets(at)
-    position, end = max(position, start), end if stop is None else min(end, stop)
-    while position < end:
-        batches = await log.read(at, position, size_bytes_max=_READ_BYTES)
-        if not batches:
-            return
-        for batch in batches:  # one batch at a time: compressed, a page may be far larger than what was read
-            letters = decode_dead_letters([batch], first_offset=position)
-            yield [letter for letter in letters if letter.position < end]
-        position = batches[-1].last_offset + 1
 
 
 def facts_of(letter: DeadLetter) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from streamflow.cli.common import (
 from streamflow.cli.output import counted, fail, print_json
 
 if TYPE_CHECKING:
-    from streamflow.cli.recover import Recover, Written
+    from streamflow.recovery.recover import Recover, Written
     from streamflow.topology.plan import Topology
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids, as `executions list` shows them.")]
@@ -44,7 +44,7 @@ def retry(
 
 
 async def _retry(file: Path, ids: list[str] | None, address: str, again: bool, dry_run: bool, as_json: bool) -> None:
-    from streamflow.cli.recover import Recover, retries
+    from streamflow.recovery.recover import Recover, retries
 
     topology = recoverable(file)
     async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
@@ -83,9 +83,9 @@ async def _resume(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from streamflow.cli.recover import Recover
-    from streamflow.cli.resuming import resumptions
     from streamflow.nodes import registry
+    from streamflow.recovery.recover import Recover
+    from streamflow.recovery.resuming import resumptions
 
     topology = recoverable(file)
     async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
@@ -181,8 +181,8 @@ def compensate(
 
 
 async def _compensate(file: Path, ids: list[str] | None, address: str, dry_run: bool, as_json: bool) -> None:
-    from streamflow.cli.recover import Recover
-    from streamflow.cli.undoing import compensations
+    from streamflow.recovery.recover import Recover
+    from streamflow.recovery.undoing import compensations
 
     topology = recoverable(file)
     async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:
@@ -213,9 +213,9 @@ def rollback(
 async def _rollback(
     file: Path, ids: list[str] | None, address: str, to: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    from streamflow.cli.recover import Recover
-    from streamflow.cli.rolling_back import checked_target, rollbacks
     from streamflow.nodes import registry
+    from streamflow.recovery.recover import Recover
+    from streamflow.recovery.rolling_back import checked_target, rollbacks
 
     topology = recoverable(file)
     target = checked_target(topology, to)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from streamflow.cli.dlq import pages
 from streamflow.cli.output import fail
 from streamflow.codecs.records import Headers, Record, from_records, records
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.operators.partition import partition_for
 from streamflow.runtime.again_log import given_again
+from streamflow.runtime.dead_letter_log import REDRIVEN as HEADER
+from streamflow.runtime.dead_letter_log import pages
 from streamflow.runtime.feeds import grown_marker
 from streamflow.sdk.errors import OffsetOutOfRange
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from streamflow.sdk.log import Log, NewBatch, Producer, TopicInfo
     from streamflow.topology.plan import Topology
 
-HEADER = "streamflow.redrive"  # holds the number of the dead letter that a record was sent again for
 _BATCH_BYTES = 900_000
 
 

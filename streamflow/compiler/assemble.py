@@ -51,6 +51,7 @@ def assemble(
         stages=tuple(maker.stage(g) for g in groups.stages),
         topics=tuple(topics.values()),
         run=document.policies.run,
+        recover=document.policies.recover,
         vars=dict(document.vars),
         base_folder=document.base_folder,
         partitions_default=document.policies.partitions,

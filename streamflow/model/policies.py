@@ -119,6 +119,17 @@ class ErrorWorkflow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverPolicy:
+    """What is done by itself for executions that failed: as the command of that name does it."""
+
+    action: Literal["retry", "resume", "rollback", "compensate"]
+    after_ms: int = 0  # since the dead letter was seen
+    attempts: int = 3
+    codes: tuple[str, ...] = ()  # only what failed with one of these; none: with any
+    to: str = ""  # rollback: the node before which it begins again; "": the last checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPolicy:
     """How tasks commit."""
 

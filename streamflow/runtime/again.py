@@ -154,8 +154,9 @@ class AgainInput:
         first, program = records[0][1], self._program
         node = self._nodes.get(first.node)
         port = "" if node is None else the_port(node)
-        if node is None or not port:
-            self._lost(records, f"node {first.node!r} is not here any more, or has several input ports.", places, done)
+        if node is None or not port or node.loops:
+            why = f"node {first.node!r} is not here any more, has several input ports, or is in a loop."
+            self._lost(records, why, places, done)
             return
         try:
             rows = self._entered(records, node, node.inputs[port])

@@ -261,6 +261,7 @@ class Graph:
                 end = self._contexts[plan.id].watermark_ms if end_ms is None else end_ms
                 self._advance(plan, step_times(times, end, self._behind.get(plan.id, 0)), step)
                 self._show(plan, step)
+        assert not step.given, f"no such places: {list(step.given)}"
         return out
 
     @staticmethod

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.policies import ErrorPolicy, Executions, Extent, Handled, RunPolicy
+from streamflow.model.policies import ErrorPolicy, Executions, Extent, Handled, RecoverPolicy, RunPolicy
 from streamflow.model.types import Schema, Type
 
 TopicKind = Literal[
@@ -228,6 +228,7 @@ class Topology:
     run: RunPolicy = field(default_factory=RunPolicy)
     vars: Mapping[str, object] = field(default_factory=dict)
     base_folder: str = ""
+    recover: RecoverPolicy | None = None  # what workers do for executions that failed
     partitions_default: int = 4  # of user topics that have to be created
     registry: str = ""  # folder or URL of the schema registry; "" is `schemas` beside the workflow
     schemas: Mapping[str, Schema] = field(

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.policies import RunPolicy
+from streamflow.recovery.by_policy import ByPolicy
 from streamflow.runtime.build import Functions
 from streamflow.runtime.topics import ensure_topics, register_schemas
 from streamflow.sdk.errors import LogUnavailable
@@ -27,6 +28,11 @@ from streamflow.workers.progress import Progress, RunReport
 from streamflow.workers.standing import told_on_signal
 
 _END_CHECK_S = 0.02
+_RECOVER_S = 1.0
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Owner(Protocol):
@@ -88,6 +94,9 @@ class Worker:
         self._on_progress, self._interval_s, self._turn = on_progress, progress_interval_s, turn
         self._stop = asyncio.Event()
         self.fleet: Fleet | None = None
+        self._recovery: ByPolicy | None = None
+        if topology.recover is not None:
+            self._recovery = ByPolicy(topology, topology.recover, log, nodes, clock_ms=_now_ms)
 
     def stop(self) -> None:
         """Ask for a graceful end: steps under way finish and are committed. Call it on the event loop."""
@@ -122,6 +131,8 @@ class Worker:
     async def _until_over(self, fleet: Fleet, started: float) -> None:
         """Return when the run is to end: told to stop, a task failed or halted, or the inputs are at their end."""
         works = [self._stop.wait(), fleet.finished(), self._owner.watch(fleet), self._tell(fleet, started)]
+        if self._recovery is not None:
+            works.append(self._recover(self._recovery))
         if self._until_end and self._ends_itself:
             works.append(self._at_end(fleet))
         jobs = [asyncio.ensure_future(work) for work in works]
@@ -146,7 +157,15 @@ class Worker:
         """Whether everything is read and committed, with no commit while it was asked: that is another's input."""
         commits = fleet.commits()
         nothing = fleet.idle and not await fleet.lag() and await self._owner.idle(fleet) and fleet.idle
+        if nothing and self._recovery is not None and await self._recovery.round():
+            return False  # what is due is given again, and has to be done
         return nothing and fleet.commits() == commits
+
+    @staticmethod
+    async def _recover(recovery: ByPolicy) -> None:
+        while True:
+            await asyncio.sleep(_RECOVER_S)
+            await recovery.round()
 
     async def _tell(self, fleet: Fleet, started: float) -> None:
         while True:

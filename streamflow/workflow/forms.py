@@ -13,6 +13,7 @@ from streamflow.model.policies import (
     Guarantee,
     Handled,
     OnCancel,
+    RecoverPolicy,
     Recovery,
     RetryPolicy,
     RunPolicy,
@@ -61,6 +62,25 @@ class ErrorWorkflowForm:
         help="Policies that handle items which it is to hear of all the same (fallbacks count as `error_port`, those "
         "with a value as `pass`): their errors are written to the topic `<workflow>.errors`.",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverForm:
+    """What workers do by themselves for executions that failed, as `streamflow executions` does it by command."""
+
+    action: Literal["retry", "resume", "rollback", "compensate"] = param(
+        help="retry: anew, from the trigger. resume: on, from the node that failed. rollback: on, from a checkpoint. "
+        "compensate: the steps are undone."
+    )
+    after_ms: int = param(default=0, ge=0, le=365 * 86_400_000, help="How long a dead letter waits for that.")
+    attempts: int = param(default=3, ge=1, le=1_000, help="How often; what fails then stays a dead letter.")
+    codes: tuple[str, ...] = param(default=(), help="Only what failed with one of these codes. Left out: all.")
+    to: str = param(default="", help="rollback: the node before which it begins again. Left out: the last checkpoint.")
+
+    def policy(self) -> RecoverPolicy:
+        return RecoverPolicy(
+            action=self.action, after_ms=self.after_ms, attempts=self.attempts, codes=self.codes, to=self.to
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +143,9 @@ class PoliciesForm:
         help="commands: executions can be retried, resumed and compensated by commands. What fails is kept with all "
         "that it takes to go on from there.",
     )
+    recover: RecoverForm | None = param(
+        default=None, help="What workers do by themselves for executions that failed. They can be recovered then."
+    )
     checkpoints: CheckpointsForm | None = param(
         default=None, help="Which items are recorded on the way. Executions can then be recovered, and rolled back."
     )
@@ -136,6 +159,11 @@ class PoliciesForm:
     )
 
     def __post_init__(self) -> None:
+        recorded = self.checkpoints.nodes if self.checkpoints else ()
+        if self.recover is not None and self.recover.action == "rollback" and not recorded:
+            raise ValueError("recover by rollback goes back to a checkpoint: say `checkpoints: {nodes: [...]}`.")
+        if self.recover is not None and self.recover.to and self.recover.to not in recorded:
+            raise ValueError(f"recover goes back to {self.recover.to!r}, before which nothing is recorded.")
         if self.retry is not None and self.retry.mode != "block":
             raise ValueError(
                 f"mode {self.retry.mode} is for single nodes: each keeps what it puts aside on a topic of its own."
@@ -163,6 +191,7 @@ class PoliciesForm:
             samples=self.samples,
             redact=self.redact,
             recovery=self.recovery,
+            recover=self.recover.policy() if self.recover else None,
             checkpoints=self.checkpoints.policy() if self.checkpoints else None,
             partitions=self.partitions,
             slots=slots_of(self.concurrency, self.rate, self.partitions),

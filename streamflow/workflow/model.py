@@ -17,6 +17,7 @@ from streamflow.model.policies import (
     Executions,
     OnCancel,
     OnError,
+    RecoverPolicy,
     Recovery,
     RetryPolicy,
     RunPolicy,
@@ -115,6 +116,7 @@ class WorkflowPolicies:
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that samples do not show
     recovery: Recovery = "none"
+    recover: RecoverPolicy | None = None
     checkpoints: CheckpointPolicy | None = None
     partitions: int = 4  # of user topics that have to be created
     slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
@@ -124,7 +126,7 @@ class WorkflowPolicies:
     @property
     def recovers(self) -> bool:
         """Whether executions can be recovered: what fails is kept as it was, and can be given again."""
-        return self.recovery != "none" or self.checkpoints is not None
+        return self.recovery != "none" or self.recover is not None or self.checkpoints is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

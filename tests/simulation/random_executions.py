@@ -28,14 +28,14 @@ from pathlib import Path
 
 import polars as pl
 
-from streamflow.cli.recover import Recover, retries
-from streamflow.cli.resuming import resumptions
 from streamflow.compiler import compile_document
 from streamflow.compiler.codes import ONE_ROW_EXECUTION, STAGE_CYCLE
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE as GATHERED
+from streamflow.recovery.recover import Recover, retries
+from streamflow.recovery.resuming import resumptions
 from streamflow.runtime.cancels import Cancel, write_cancels
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width

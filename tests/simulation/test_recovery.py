@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from streamflow.cli.recover import Recover, retries
-from streamflow.cli.resuming import resumptions
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.nodes import registry
+from streamflow.recovery.by_policy import ByPolicy
+from streamflow.recovery.recover import Recover, retries
+from streamflow.recovery.resuming import resumptions
 from streamflow.replay.follow import follow
 from streamflow.runtime.again_log import given_again
 from tests.golden.test_topologies import call
@@ -121,3 +122,32 @@ def test_what_was_redriven_is_not_resumed(tmp_path: Path, monkeypatch: pytest.Mo
     call("executions", "resume", "workflow.yaml", first, "--log", "log")
     assert json.loads(call("dlq", "redrive", *at))["sent"] == 1
     assert json.loads(call("executions", "resume", "workflow.yaml", "--all-failed", *at[1:]))["resumed"] == []
+
+
+@pytest.mark.parametrize("action", ["resume", "retry"])
+def test_a_policy_recovers_so_often_and_no_more(action: str, tmp_path: Path) -> None:
+    """Method: what fails always is given again by a run itself, as often as the policy says; two at once do it once."""
+    waits = f"recover: {{action: {action}, after: 1h, attempts: 2}}"
+    waiting = compiled(WORKFLOW.replace("recovery: commands", waits))
+    at_once = compiled(WORKFLOW.replace("recovery: commands", waits.replace("1h", "0s")))
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "in", [{"n": n} for n in range(9)], partitions=2, batch=20)
+        await run(waiting, log)
+        assert await given_again(log, waiting) == []
+        assert at_once.recover is not None
+        both = [ByPolicy(at_once, at_once.recover, log, registry(), clock_ms=lambda: 0) for _ in range(2)]
+        counts = await asyncio.gather(*(one.round() for one in both))
+        assert sum(counts) == 3, "of two at once, the later takes over"
+        await run(at_once, log)
+        given = [record for _, record in await given_again(log, at_once)]
+        assert len(given) == 2 * 3
+        if action == "resume":
+            assert Counter(r.execution for r in given) == dict.fromkeys({r.execution for r in given}, 2)
+            assert len({r.execution for r in given}) == 3
+        letters = await contents(log, "thirds.dead-letter")
+        assert len(letters[0]) == 3 * 3
+        await run(at_once, log)
+        assert len(await given_again(log, at_once)) == 2 * 3, "a new run does not begin to count anew"
+
+    asyncio.run(with_log(tmp_path / "log", work))

@@ -11,14 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from streamflow.cli.dlq import pages
-from streamflow.cli.output import fail
-from streamflow.cli.redrive import HEADER
 from streamflow.codecs.records import records
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.runtime.again_log import given_again, read_again, retry_id
 from streamflow.runtime.again_records import Again, encode_again
-from streamflow.sdk.errors import OffsetOutOfRange
+from streamflow.runtime.dead_letter_log import REDRIVEN, pages
+from streamflow.sdk.errors import OffsetOutOfRange, StreamflowError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,6 +28,12 @@ if TYPE_CHECKING:
 
 _TOGETHER: Final = 200  # records of one transaction
 _ON_LETTERS: Final = frozenset(("resume", "rollback"))  # what a dead letter ends by
+
+
+class NotRecoverable(StreamflowError):
+    """The workflow has no topic by which its executions could be given anything."""
+
+    code = "SF614"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,14 @@ class Recover:
         self.given: list[tuple[int, Again]] = []  # (partition, record): all there are
         self.topics: dict[str, TopicInfo] = {}
         self.refused: list[Refused] = []
+        self.only: frozenset[int] | None = None  # dead letters that are looked at; None: all
         self._producer: Producer | None = None
         self._redriven: dict[str, int] = {}
 
     async def __aenter__(self) -> Recover:
         self.topics = dict(await self.log.topics())
         if self.topic not in self.topics:
-            fail(
+            raise NotRecoverable(
                 f"{self.topology.workflow!r} has not run yet with executions that can be recovered.",
                 mend="Run it once: `streamflow run`, or `streamflow worker`, makes its topic.",
             )
@@ -100,9 +105,11 @@ class Recover:
 
     async def letters(self) -> AsyncIterator[DeadLetter]:
         """Dead letters that nobody has given again yet."""
-        resumed = self.resumed
-        async for page in pages(self.log, self.topology):
+        resumed, only = self.resumed, self.only
+        async for page in pages(self.log, self.topology, min(only, default=0) if only is not None else 0):
             for letter in page:
+                if only is not None and letter.position not in only:
+                    continue
                 if letter.position not in resumed and letter.position >= await self._redriven_to(letter.node):
                     yield letter
 
@@ -185,7 +192,7 @@ class Recover:
                 execution, f"its record {topic}/{partition} offset {offset} is gone: the topic keeps none so old."
             )
             return None
-        headers = tuple((key, value) for key, value in record.headers if key != HEADER)
+        headers = tuple((key, value) for key, value in record.headers if key != REDRIVEN)
         again = Again(
             action="retry", stage=stage.id, node=entry.node, execution=execution, timestamp_ms=record.timestamp_ms,
             topic=topic, partition=partition, offset=offset, key=record.key, value=record.value, headers=headers,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from streamflow.cli.output import fail
 from streamflow.compiler.compensate import UNDO
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import EXECUTION
@@ -17,11 +16,11 @@ from streamflow.operators.entered import Entered, enter, keep, kept_types
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.build import build_node, kept_schemas
 from streamflow.runtime.recoverable import the_port
-from streamflow.sdk.errors import CodecError
+from streamflow.sdk.errors import CodecError, UsageError
 from streamflow.sdk.expression import Expression, Scope
 
 if TYPE_CHECKING:
-    from streamflow.cli.recover import Recover
+    from streamflow.recovery.recover import Recover
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.registry import NodeRegistry
     from streamflow.topology.plan import NodePlan, StagePlan, Topology
@@ -141,7 +140,7 @@ def resumption(letter: DeadLetter, entered: Entered, stage: StagePlan, node: Nod
 def changed(
     topology: Topology, letter: DeadLetter, node: NodePlan, fields: Mapping[str, str]
 ) -> tuple[Entered | None, str]:
-    """(the item with fields set, why one cannot be set). Leaves with 2 where an expression is wrong for all items."""
+    """(the item with fields set, why one cannot be set). Raises UsageError: an expression is wrong for all items."""
     assert letter.entered is not None
     schema, kept = node.inputs[the_port(node)], kept_schemas(topology, node)
     rows = enter([letter.entered], schema, kept_types(kept))
@@ -151,17 +150,17 @@ def changed(
     scope = Scope(item=schema, nodes=kept, vars=topology.vars)
     if schema.kind == "record":
         if unknown := [name for name in fields if schema.field(name) is None]:
-            fail(f"--set {unknown[0]}: items of node {node.id!r} have no such field.", code=2)
+            raise UsageError(f"--set {unknown[0]}: items of node {node.id!r} have no such field.")
         wanted = {name: Expression(text) for name, text in fields.items()}
         expect = {f.name: f.type for f in schema.fields if f.name in fields}
     elif schema.kind == "any":
         made = ", ".join(f'"{name}": ({text})' for name, text in fields.items())
         wanted, expect = {PAYLOAD: Expression(f"merge(item, {{{made}}})")}, {PAYLOAD: ANY}
     else:
-        fail(f"--set: items of node {node.id!r} are {schema}, they have no fields.", code=2)
+        raise UsageError(f"--set: items of node {node.id!r} are {schema}, they have no fields.")
     projection, findings = compile_projection(wanted, scope, expect=expect)
     if projection is None:
-        fail(f"--set: {findings[0].message}", code=2)
+        raise UsageError(f"--set: {findings[0].message}")
     if missing := sorted(projection.columns - set(frame.columns)):
         return None, f"--set names what is not kept of the item: {', '.join(missing)}"
     done = projection.run(frame)

@@ -8,36 +8,35 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from streamflow.cli.output import fail
-from streamflow.cli.resuming import acting_on_executions, behind, find_node
-from streamflow.cli.undoing import beginnings, compensation, fails_into_undoing
 from streamflow.compiler.checkpoints import checkpoint_id
 from streamflow.compiler.compensate import UNDO
 from streamflow.expressions import compile_projection
 from streamflow.model.batch import EXECUTION, PATH
 from streamflow.nodes.checkpointing import Checkpoint
 from streamflow.operators.entered import enter, kept_types
+from streamflow.recovery.resuming import acting_on_executions, behind, find_node
+from streamflow.recovery.undoing import beginnings, compensation, fails_into_undoing
 from streamflow.runtime.again_records import Again, decode_one, encode_one
 from streamflow.runtime.build import build_node, kept_schemas
 from streamflow.runtime.checkpoint_log import CheckpointRecord, checkpoints_of
-from streamflow.sdk.errors import CodecError
+from streamflow.sdk.errors import CodecError, UsageError
 from streamflow.sdk.expression import Scope
 
 if TYPE_CHECKING:
-    from streamflow.cli.recover import Recover
+    from streamflow.recovery.recover import Recover
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.registry import NodeRegistry
     from streamflow.topology.plan import NodePlan, Topology
 
 
 def checked_target(topology: Topology, to: str | None) -> str | None:
-    """The id of the checkpoint before a node. Leaves with 2 where the workflow records nothing there."""
+    """The id of the checkpoint before a node. Raises UsageError: the workflow records nothing there."""
     if to is None:
         return None
     known = [n.id for s in topology.stages for n in s.nodes if n.kind == Checkpoint.spec.kind]
     if checkpoint_id(to) not in known:
         there = ", ".join(sorted(k.rpartition(".")[0] for k in known)) or "no node"
-        fail(f"--to {to!r}: items are recorded before {there}.", mend="See `policies: {checkpoints: …}`.", code=2)
+        raise UsageError(f"--to {to!r}: items are recorded before {there}.", mend="See `policies: {checkpoints: …}`.")
     return checkpoint_id(to)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from streamflow.cli.resuming import behind
 from streamflow.compiler.compensate import ALL, UNDO
 from streamflow.operators.entered import enter, kept_types
+from streamflow.recovery.resuming import behind
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.build import kept_schemas
 from streamflow.runtime.checkpoint_log import checkpoints_of
@@ -17,7 +17,7 @@ from streamflow.runtime.recoverable import the_port
 from streamflow.sdk.errors import CodecError
 
 if TYPE_CHECKING:
-    from streamflow.cli.recover import Recover
+    from streamflow.recovery.recover import Recover
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.topology.plan import StagePlan, Topology
 
