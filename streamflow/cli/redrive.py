@@ -7,18 +7,22 @@ is past it. The transactional id sees to it that of two redrives at once the lat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from streamflow.cli.dlq import pages
 from streamflow.cli.output import fail
 from streamflow.codecs.records import Headers, Record, from_records, records
 from streamflow.model.positions import Committed, TopicPartition
+from streamflow.operators.partition import partition_for
+from streamflow.runtime.feeds import grown_marker
 from streamflow.sdk.errors import OffsetOutOfRange
 
 if TYPE_CHECKING:
     from streamflow.runtime.deadletter import DeadLetter
-    from streamflow.sdk.log import Log, NewBatch, Producer
+    from streamflow.sdk.log import Log, NewBatch, Producer, TopicInfo
     from streamflow.topology.plan import Topology
 
 HEADER = "streamflow.redrive"  # holds the number of the dead letter that a record was sent again for
@@ -86,7 +90,7 @@ class Redrive:
             count += 1
         if producer is not None:
             await producer.begin()
-            for place, batch in self._coming(letters, existing):
+            for place, batch in self._coming([x for x in letters if x.topic], existing):
                 await producer.append(place, [batch])
             for place, found in by_place.items():
                 await producer.append(place, list(_batches(found)))
