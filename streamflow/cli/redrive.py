@@ -94,7 +94,7 @@ class Redrive:
             count += 1
         if producer is not None:
             await producer.begin()
-            for place, batch in self._coming(letters, existing):
+            for place, batch in self._coming([x for x in letters if x.topic], existing):
                 await producer.append(place, [batch])
             for place, found in by_place.items():
                 await producer.append(place, list(_batches(found)))
