@@ -56,9 +56,9 @@ def _led(graph: Graph, gather: str) -> Graph:
     ]
     nodes = dict(graph.nodes)
     for between, step in undone.items():
+        nodes[step] = replace(nodes[step], undone=True)
         mine = [n for n in places if n in passed[step]]
         if mine:
-            nodes[step] = replace(nodes[step], undone=True)
             nodes[between] = _also(graph.nodes[between], step, [n for n in mine if not _around(graph, step, n)], mine)
     return replace(graph, nodes=nodes, edges=(*graph.edges, *edges))
 

@@ -364,3 +364,62 @@ def test_items_that_are_put_aside_for_too_long(restart: bool, tmp_path: Path) ->
         await proven(ground, tmp_path)
 
     benched(tmp_path, topology, work)
+
+
+
+ONE_STAGE = """
+workflow: one-stage
+nodes:
+  orders: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  reserve: {type: set, fields: {reserved: true}, compensate: release}
+  ship: {type: set, fields: {shipped: true}}
+  shipped: {type: publish, topic: shipped, format: json}
+  release: {type: publish, topic: released, format: json}
+connections: [orders -> reserve -> ship -> shipped]
+policies: {on_error: compensate, executions: all, partitions: 2}
+"""
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_may_have_been_tried_goes_on(crash: bool, tmp_path: Path) -> None:
+    """Steps that were tried, and not committed: after a crash their rows do not end before those are done again. Where a
+    task ended in order nothing was tried, and rows end where they enter.
+    """
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(ONE_STAGE, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench)
+        await ground.begin()
+        await ground.items(0)
+        await ground.at(1_000)
+        await ground.items(2, 4)
+        ids = [f"in#{(await ground.log.topics())['in'].incarnation}/0:{offset}" for offset in range(5)]
+
+        async def cancel(*offsets: int) -> None:
+            producer = await ground.log.producer("cancel")
+            cancels = [Cancel(execution=ids[offset]) for offset in offsets]
+            await write_cancels(ground.log, producer, topology, cancels, now_ms=bench.now_ms)
+            await producer.close()
+
+        task = bench.tasks["orders", 0]
+        if crash:
+            assert await task.advance()
+            assert task.has_pending
+        else:
+            await task.drain()
+        await cancel(1)
+        await bench.start("orders", 0)
+        await bench.work("orders", 0)
+        ends = "completed" if crash else "cancelled"
+        assert (await ground.statuses())[ids[1]] == ends
+        assert await out(ground.log, "shipped") == ([0, 2, 4] if crash else [0, 4])
+        await cancel(3)
+        await bench.work("orders", 0)  # orders are read when there is time, or every commit interval
+        await ground.items(6, 8)
+        await bench.work("orders", 0)
+        found = await ground.statuses()
+        assert [found[one] for one in ids] == ["completed", ends, "completed", "cancelled", "completed"]
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
