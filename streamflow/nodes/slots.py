@@ -96,9 +96,7 @@ class ReadEnds(SlotsBase):
         return False
 
     def topic_read(self, ctx: SchemaContext) -> TopicRead | None:
-        return TopicRead(
-            topic=executions_topic(ctx.workflow), format="avro", framing="raw", schema=ENDS, aside=True
-        )
+        return TopicRead(topic=executions_topic(ctx.workflow), format="avro", framing="raw", schema=ENDS, aside=True)
 
     def output_schemas(self, ctx: SchemaContext) -> Schemas:
         return {"out": ENDS}

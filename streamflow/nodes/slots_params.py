@@ -40,7 +40,10 @@ class SlotsBase(Node):
     """What all of them are told."""
 
     executions: int | None = param(
-        default=None, ge=1, le=SLOTS_MAX, help="How many executions are under way at once behind it. Left out: any number."
+        default=None,
+        ge=1,
+        le=SLOTS_MAX,
+        help="How many executions are under way at once behind it. Left out: any number.",
     )
     items: int | None = param(
         default=None,
@@ -54,7 +57,8 @@ class SlotsBase(Node):
     share: int = param(default=1, ge=1, le=SLOTS_MAX, help="With `per`: how many slots each of these may have.")
     rate: RateForm | None = param(default=None, help="How many executions begin in a period. Left out: any number.")
     priority: Expression | None = param(
-        default=None, help="A whole number; of those that wait the greatest goes first, of equal ones the first to come."
+        default=None,
+        help="A whole number; of those that wait the greatest goes first, of equal ones the first to come.",
     )
     aging_ms: int | None = param(
         default=None,
@@ -95,8 +99,8 @@ class SlotsBase(Node):
             ctx.report(
                 CONTRADICTION,
                 "nobody has to wait: neither `executions`, `items` nor `rate` is given.",
-                mend="Give `executions`, how many are under way at once, `items`, how many items of each, or `rate`, how "
-                "many begin in a period.",
+                mend="Give `executions`, how many are under way at once, `items`, how many items of each, or `rate`, "
+                "how many begin in a period.",
             )
         if self.executions is not None and self.items is not None:
             ctx.report(

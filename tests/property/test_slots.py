@@ -142,11 +142,12 @@ def batches(events: list[tuple[Event, int | None]]) -> dict[str, Batch]:
     return found
 
 
+STAGES = ["behind", "behind", "s", "before"]
 cut = st.sampled_from([False, False, False, True])  # steps are of several rows
 events = st.lists(
     st.one_of(
         st.builds(lambda k, u: (k, u), st.sampled_from("ab"), st.integers(-2, 2)),
-        st.builds(Told, st.integers(0, 5), st.sampled_from([-1, -1, 1]), st.sampled_from(["behind", "behind", "s", "before"])),
+        st.builds(Told, st.integers(0, 5), st.sampled_from([-1, -1, 1]), st.sampled_from(STAGES)),
         st.builds(Tick, st.integers(0, 30)),
     ),
     min_size=10,
@@ -228,10 +229,13 @@ def _but_for_rate(model: Model, key: str) -> bool:
     return (model.slots is None or len(model.held) < model.slots) and (model.share is None or of_key < model.share)
 
 
+KINDS = ["in", "in", "more", "less", "less"]
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 3),
-    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["in", "in", "more", "less", "less"])), min_size=5, max_size=40),
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(KINDS)), min_size=5, max_size=40),
     st.data(),
 )
 def test_slots_of_items_follow_their_rules(most: int, drawn: list[tuple[str, str]], data: st.DataObject) -> None:

@@ -149,9 +149,7 @@ async def persist(topology: Topology, log: Log) -> None:
     """Run until a run comes to its end; each fault that stops a run is a restart of all tasks."""
     for _ in range(12):
         try:
-            await asyncio.wait_for(
-                EmbeddedWorker(topology, log, nodes=NODES, until_end=True, threads=2).run(), 60
-            )
+            await asyncio.wait_for(EmbeddedWorker(topology, log, nodes=NODES, until_end=True, threads=2).run(), 60)
         except (Fenced, LogFull):
             continue
         return
