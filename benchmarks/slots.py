@@ -1,8 +1,8 @@
 """How many executions a second does one task of slots carry, and what does a slot cost that is free at once?
 
 One worker on an embedded log runs to the end of its input, with and without slots in the way. The work behind them is
-next to nothing, so that the slots are what is seen. With one slot, the time of a turn shows: from when an execution gets
-its slot until the next one does.
+next to nothing, so that the slots are what is seen. With one slot the time of a turn shows: from when an execution gets
+it until the next one does.
 """
 
 from __future__ import annotations

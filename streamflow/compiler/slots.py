@@ -44,8 +44,8 @@ def put_slots(graph: Graph, policies: WorkflowPolicies, place: Place) -> tuple[G
         return graph, [
             _finding(
                 other.place,
-                f"policies `concurrency` and `rate` hold back what leaves trigger {trigger.id!r} by `out`, and what leaves "
-                f"by {other.port!r} would overtake it.",
+                f"policies `concurrency` and `rate` hold back what leaves trigger {trigger.id!r} by `out`, and what "
+                f"leaves by {other.port!r} would overtake it.",
                 "Leave them out, and put a node of kind `slots` where executions may wait.",
             )
         ]
@@ -109,8 +109,8 @@ def _check(
         yield _finding(
             node.place,
             f"{name} gives slots to executions, but an execution may get to it as several items.",
-            "Put it before the items are split, or right behind the trigger; or give `items`, how many of each execution "
-            "are under way at once.",
+            "Put it before the items are split, or right behind the trigger; or give `items`, how many of each "
+            "execution are under way at once.",
         )
     mine = triggers(graph, node.id)
     for edge in graph.edges:
@@ -118,8 +118,8 @@ def _check(
         if past and mine & triggers(graph, edge.source):
             yield _finding(
                 edge.place if edge.place.line else node.place,
-                f"items of an execution get to {graph.nodes[edge.target].written_id!r} through {name}, and past it: when "
-                "its slot is free would not be known.",
+                f"items of an execution get to {graph.nodes[edge.target].written_id!r} through {name}, and past it: "
+                "when its slot is free would not be known.",
                 "Put it before they branch, or let the branches not meet behind it.",
             )
             return

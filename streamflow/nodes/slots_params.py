@@ -99,8 +99,8 @@ class SlotsBase(Node):
             ctx.report(
                 CONTRADICTION,
                 "nobody has to wait: neither `executions`, `items` nor `rate` is given.",
-                mend="Give `executions`, how many are under way at once, `items`, how many items of each, or `rate`, how "
-                "many begin in a period.",
+                mend="Give `executions`, how many are under way at once, `items`, how many items of each, or `rate`, "
+                "how many begin in a period.",
             )
         if self.executions is not None and self.items is not None:
             ctx.report(

@@ -4,9 +4,8 @@ Rows come one by one, and so do records that tell of executions further on. What
 from these: it is gone when as many rows of its execution were received as sent and none waits (see
 `runtime.execution_states`). Records stand behind those of what caused them, so no sum is zero too early.
 
-State: `q ‖ rank ‖ number` -> a row that waits, behind its key; `h ‖ execution` -> rows of it that are left, since when,
-its key; `#` -> the next number, and when the rate lets the next one go on. Which row is next is known without a look
-into the store, and made anew where that was changed from outside.
+Which row is next is known without a look into the store (`slot_store`), and made anew where that was changed from
+outside.
 """
 
 from __future__ import annotations
@@ -22,11 +21,23 @@ from streamflow.model.types import LONG, STRING, Schema, record_of
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.keys import key_bytes
-from streamflow.operators.slot_queue import RANK_MAX, Queued, SlotQueue, SlotRules
-from streamflow.operators.waiting import waiting_rows, woken
+from streamflow.operators.slot_queue import Queued, SlotQueue, SlotRules
+from streamflow.operators.slot_store import (
+    HELD,
+    Held,
+    count,
+    counted,
+    entry,
+    framed,
+    held_in,
+    name_of,
+    queued_in,
+    shown,
+)
+from streamflow.operators.waiting import woken
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, Result
-from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO, StateStore
+from streamflow.sdk.state import StateStore
 
 STORE: Final = "slots"
 PRIORITY, SHARE = "priority", "per"  # expressions of the projection
@@ -37,25 +48,7 @@ ENDS: Final = record_of(
         "execution": STRING, "stage": STRING, "received": LONG, "sent": LONG, "waiting": LONG, "failed": LONG,
     }
 )  # fmt: skip
-_QUEUED, _HELD, _COUNT = b"q", b"h", b"#"
 _UNKNOWN: Final = -1
-
-
-@dataclass(slots=True)
-class _Held:
-    """An execution that has a slot. `left`: rows of it that are somewhere."""
-
-    left: int
-    since_ms: int
-    key: bytes
-
-    def encode(self) -> bytes:
-        return self.left.to_bytes(8, "big", signed=True) + self.since_ms.to_bytes(8, "big", signed=True) + self.key
-
-    @classmethod
-    def decode(cls, data: bytes) -> _Held:
-        number = int.from_bytes
-        return cls(number(data[:8], "big", signed=True), number(data[8:16], "big", signed=True), data[16:])
 
 
 @dataclass(slots=True)
@@ -97,7 +90,7 @@ class SlotsOperator:
     of_items: bool = False
     _rows: KeptRows = field(init=False)
     _queue: SlotQueue = field(init=False)
-    _held: dict[str, _Held] = field(init=False)
+    _held: dict[str, Held] = field(init=False)
     _number: int = field(init=False, default=0)
     _generation: int = field(init=False, default=_UNKNOWN)
     _full: bool = field(init=False, default=False)
@@ -156,28 +149,7 @@ class SlotsOperator:
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Who has a slot, since when and with how many rows; and who waits, in which place."""
-        entries = [(name, _entry(value)) for name, value in stores[STORE] if name.startswith(_QUEUED)]
-        rows = waiting_rows(
-            self._rows.decode([data for _, (_, _, data) in entries]), [None] * len(entries),
-            [key or None for _, (key, _, _) in entries],
-        )  # fmt: skip
-        waiting = rows.drop("@due").with_columns(
-            pl.Series("@place", range(1, len(entries) + 1), dtype=pl.Int64),
-            pl.lit("waiting").alias("@is"),
-        )
-        held = [(name[1:].decode(), _Held.decode(value)) for name, value in stores[STORE] if name.startswith(_HELD)]
-        under_way = pl.DataFrame(
-            [
-                pl.Series(STATE_KEY, [one.key or None for _, one in held], dtype=pl.Binary),
-                pl.Series("@is", ["under way"] * len(held), dtype=pl.String),
-                pl.Series(EXECUTION, [execution for execution, _ in held], dtype=pl.String),
-                pl.Series("@since", [one.since_ms for _, one in held], dtype=pl.Int64).cast(pl.Datetime("ms", "UTC")),
-                pl.Series("@rows", [one.left for _, one in held], dtype=pl.Int64),
-            ]
-        )
-        both = pl.concat([under_way, waiting], how="diagonal")
-        first = [c for c in (STATE_KEY, STATE_FROM, STATE_TO, "@is", "@place") if c in both.columns]
-        return both.select(*first, *(c for c in both.columns if c not in first))
+        return shown(stores[STORE], self._rows)
 
     def _came(self, batch: Batch, ctx: Context, failures: list[Batch | None]) -> _Came:
         """Rows with their keys and ranks; those that have none fail."""
@@ -215,9 +187,8 @@ class SlotsOperator:
         # What failed here is gone, whatever its record says of rows that it has not sent.
         change = pl.when(here).then(None).otherwise(pl.col("sent") - pl.col("received") + pl.col("waiting"))
         marks = frame[WM].to_list() if WM in frame.columns else None
-        return _Told(
-            frame[ROW].to_list(), marks, frame["execution"].to_list(), frame.select(change).to_series().to_list()
-        )
+        changes = frame.select(change).to_series().to_list()
+        return _Told(frame[ROW].to_list(), marks, frame["execution"].to_list(), changes)
 
     def _enter(self, came: _Came, i: int, now_ms: int, step: _Step) -> None:
         """A row waits, perhaps for no time at all."""
@@ -258,14 +229,14 @@ class SlotsOperator:
                 execution = came.executions[i]
                 step.released.append(i)
             else:
-                step.gone.append(_name(one))
+                step.gone.append(name_of(one))
                 found = store.get(step.gone[-1])
                 assert found is not None, "what is in the queue is in the store"
-                _, execution, data = _entry(found)
+                _, execution, data = entry(found)
                 step.released.append(data)
             step.at.append(at)
             if self.rules.slots_max is not None:
-                held = self._held.setdefault(execution, _Held(0, now_ms, one.key))
+                held = self._held.setdefault(execution, Held(0, now_ms, one.key))
                 held.left += 1
                 step.changed.add(execution)
 
@@ -293,38 +264,35 @@ class SlotsOperator:
         if step.new and came is not None:
             rows = list(step.new.values())
             data = self._rows.encode(came.batch.frame[rows])
-            names = [_name(Queued(came.ranks[i], number)) for number, i in step.new.items()]
-            framed = zip(rows, data, strict=True)
-            store.put_many(names, [_framed(came.keys[i], came.executions[i]) + one for i, one in framed])
-        names, values, ended = [], [], []
+            names = [name_of(Queued(came.ranks[i], number)) for number, i in step.new.items()]
+            values = zip(rows, data, strict=True)
+            store.put_many(names, [framed(came.keys[i], came.executions[i]) + one for i, one in values])
+        told, kept, ended = list[bytes](), list[bytes](), list[bytes]()
         for execution in sorted(step.changed):
-            name = _HELD + execution.encode()
+            name = HELD + execution.encode()
             if (held := self._held.get(execution)) is None:
                 ended.append(name)
             else:
-                names.append(name)
-                values.append(held.encode())
-        store.put_many(names, values)
+                told.append(name)
+                kept.append(held.encode())
+        store.put_many(told, kept)
         store.delete_many(ended)
         if step.at or came is not None:
-            store.put(_COUNT, self._number.to_bytes(8, "big") + self._queue.next_ns.to_bytes(8, "big"))
+            count(store, self._number, self._queue.next_ns)
 
     def _load(self, ctx: Context) -> StateStore:
         """The store; what is remembered of it is made anew where it was changed from outside."""
         store = ctx.store(STORE)
-        if store.generation == self._generation:
-            return store
-        self._generation, self._full = store.generation, False
-        self._queue, self._held = SlotQueue(self.rules), {}
-        counted = store.get(_COUNT) or bytes(16)
-        self._number, self._queue.next_ns = int.from_bytes(counted[:8], "big"), int.from_bytes(counted[8:], "big")
-        for name, value in store.scan(_HELD, _after(_HELD)):
-            held = self._held[name[1:].decode()] = _Held.decode(value)
-            for _ in range(held.left if self.of_items else 1):
-                self._queue.hold(held.key)
-        for name, value in store.scan(_QUEUED, _after(_QUEUED)):
-            rank, number = _read(name)
-            self._queue.add(Queued(rank, number, _entry(value)[0]))
+        if store.generation != self._generation:
+            self._generation, self._full = store.generation, False
+            self._queue, self._held = SlotQueue(self.rules), {}
+            self._number, self._queue.next_ns = counted(store)
+            for execution, one in held_in(store):
+                self._held[execution] = one
+                for _ in range(one.left if self.of_items else 1):
+                    self._queue.hold(one.key)
+            for one_queued in queued_in(store):
+                self._queue.add(one_queued)
         return store
 
 
@@ -359,29 +327,3 @@ def _failed(batch: Batch, wrong: pl.Series, code: str, message: str) -> Batch | 
 
 def _picked(batch: Batch, rows: Sequence[int]) -> Batch:
     return batch.with_frame(batch.frame[list(rows)])
-
-
-def _name(one: Queued) -> bytes:
-    return _QUEUED + (one.rank + 2 * RANK_MAX).to_bytes(8, "big") + one.number.to_bytes(8, "big")
-
-
-def _read(name: bytes) -> tuple[int, int]:
-    """Rank and number of an entry of the queue."""
-    return int.from_bytes(name[1:9], "big") - 2 * RANK_MAX, int.from_bytes(name[9:17], "big")
-
-
-def _framed(key: bytes, execution: str) -> bytes:
-    told = execution.encode()
-    return len(key).to_bytes(4, "big") + key + len(told).to_bytes(4, "big") + told
-
-
-def _entry(value: bytes) -> tuple[bytes, str, bytes]:
-    """Key, execution and row of an entry of the queue."""
-    end = 4 + int.from_bytes(value[:4], "big")
-    size = int.from_bytes(value[end : end + 4], "big")
-    return value[4:end], value[end + 4 : end + 4 + size].decode(), value[end + 4 + size :]
-
-
-def _after(prefix: bytes) -> bytes:
-    """Behind all names that begin with a prefix of one byte."""
-    return bytes([prefix[0] + 1])

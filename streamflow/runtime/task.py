@@ -130,7 +130,7 @@ class Task:
         self._buffers = Buffers(list(program.inputs))
         self._stop_at: tuple[TopicPartition, int, str] | None = None
         self._turn = 0
-        self._closed: frozenset[TopicPartition] = frozenset()  # inputs of which nothing more is taken for now
+        self.closed: frozenset[TopicPartition] = frozenset()  # inputs of which nothing more is taken for now
         self._goes_on = False  # by the clock, soon
         self._going_back = False  # positions are not yet those of the log again
         self._rests = False  # nothing behind the committed positions was tried
@@ -310,7 +310,7 @@ class Task:
             # two inputs that send each other back would never come to an end.
             if self._stop_at is not None and (at != self._stop_at[0] or self.positions[at] >= self._stop_at[1]):
                 continue
-            if self._stop_at is None and at in self._closed:
+            if self._stop_at is None and at in self.closed:
                 continue
             if batches := await self._look(at):
                 self._turn = (self._turn + i + 1) % len(inputs)
@@ -345,7 +345,7 @@ class Task:
     def _look_within(self) -> None:
         """How operators stand that keep rows waiting; asked between steps, since others ask at any time."""
         program = self._program
-        self._closed = frozenset(at for at in program.inputs if program.room(at) == 0)
+        self.closed = frozenset(at for at in program.inputs if program.room(at) == 0)
         self._goes_on = program.graph.goes_on_by_itself()
 
     async def _take_or_recover(self, fetched: Fetched | None) -> bool:
@@ -712,7 +712,7 @@ class Task:
         behind = 0
         tables = {at: self._tables.positions[at] for at in self._tables.counting}  # the rest is that of other tasks
         for at, position in (*self.positions.items(), *tables.items(), *self._again.positions.items()):
-            if at in self._closed:
+            if at in self.closed:
                 continue  # it waits for what only others can bring
             behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
@@ -721,9 +721,12 @@ class Task:
         """Until something new is on an input, or the time is over."""
         if (due_ms := self._program.due_ms()) is not None and self.halted is None:
             timeout_ms = min(timeout_ms, max(0, due_ms - self._clock_ms()))
-        wanted = {at: position for at, position in self.positions.items() if at not in self._closed}
+        wanted = {at: position for at, position in self.positions.items() if at not in self.closed}
         ends = {at: self._buffers.end_offset(at, position) for at, position in wanted.items()}
-        await self._inputs.wait({**ends, **self._tables.positions, **self._again.positions}, timeout_ms=timeout_ms)
+        if places := {**ends, **self._tables.positions, **self._again.positions}:
+            await self._inputs.wait(places, timeout_ms=timeout_ms)
+        else:  # nothing is read before the clock lets something go on
+            await asyncio.sleep(timeout_ms / 1_000)
 
     async def _close_hooks(self) -> None:
         hooks = self._program.graph.hooks()

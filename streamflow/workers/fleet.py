@@ -147,6 +147,11 @@ class Fleet:
         """Records on the inputs of the tasks here that they have not read."""
         return sum([await driver.task.lag() for driver in list(self._drivers.values()) if driver.state == "running"])
 
+    def closed(self, task: TaskId) -> frozenset[TopicPartition]:
+        """Inputs of a task here of which it takes nothing more for now, as what it keeps waiting is full."""
+        found = self._drivers[task].task if task in self._drivers else None
+        return found.closed if isinstance(found, Task) else frozenset()
+
     def commits(self) -> int:
         """Commits of all tasks that run or ran here."""
         return self._gone.commits + sum(task.metrics.commits for task in self.tasks())

@@ -122,7 +122,8 @@ class Shared:
         """The ends of a task's inputs; None where it has not read up to there."""
         stage = self._topology.stage(stage_id)
         wanted = [TopicPartition(i.topic, partition) for i in stage.inputs if not i.source]
-        wanted = [at for at in wanted if partition < self._partitions(at.topic)]
+        closed = frozenset() if self._fleet is None else self._fleet.closed(TaskId(stage_id, partition))
+        wanted = [at for at in wanted if partition < self._partitions(at.topic) and at not in closed]
         width = self._fleet.width(stage) if self._fleet is not None else 1
         for table in copies(stage):  # what this task counts
             topic = table.input.topic

@@ -142,19 +142,20 @@ def batches(events: list[tuple[Event, int | None]]) -> dict[str, Batch]:
     return found
 
 
+STAGES = ["behind", "behind", "s", "before"]
+cut = st.sampled_from([False, False, False, True])  # steps are of several rows
 events = st.lists(
     st.one_of(
         st.builds(lambda k, u: (k, u), st.sampled_from("ab"), st.integers(-2, 2)),
-        st.builds(
-            Told, st.integers(0, 5), st.sampled_from([-1, -1, 1]), st.sampled_from(["behind", "behind", "s", "before"])
-        ),
+        st.builds(Told, st.integers(0, 5), st.sampled_from([-1, -1, 1]), st.sampled_from(STAGES)),
         st.builds(Tick, st.integers(0, 30)),
     ),
-    max_size=40,
+    min_size=10,
+    max_size=60,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, 1, 2]), st.sampled_from([None, (10, 1), (7, 3)]),
     st.sampled_from([0, 5]), st.booleans(), st.integers(1, 4), events, st.data(),
@@ -193,7 +194,7 @@ def test_slots_follow_their_rules(
         about = None
         if isinstance(event, Told):
             about = known[event.which % len(known)] if known else 999
-        if isinstance(event, Tick) or data.draw(st.booleans()):
+        if isinstance(event, Tick) or data.draw(cut):
             if waiting:
                 step(waiting)
             waiting = []
@@ -228,10 +229,13 @@ def _but_for_rate(model: Model, key: str) -> bool:
     return (model.slots is None or len(model.held) < model.slots) and (model.share is None or of_key < model.share)
 
 
+KINDS = ["in", "in", "more", "less", "less"]
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 3),
-    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["in", "in", "more", "less", "less"])), max_size=40),
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(KINDS)), min_size=5, max_size=40),
     st.data(),
 )
 def test_slots_of_items_follow_their_rules(most: int, drawn: list[tuple[str, str]], data: st.DataObject) -> None:
@@ -273,7 +277,7 @@ def test_slots_of_items_follow_their_rules(most: int, drawn: list[tuple[str, str
     for n, (execution, what) in enumerate(drawn):
         if what != "in" and not left[execution]:
             continue  # nothing of it is there that could become something
-        if data.draw(st.booleans()) and waiting:
+        if data.draw(cut) and waiting:
             step(waiting)
             waiting = []
         waiting.append((n, execution, what))
