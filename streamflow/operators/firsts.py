@@ -15,8 +15,8 @@ import polars as pl
 
 from streamflow.model.batch import EXECUTION, PATH, ROW, Batch
 from streamflow.model.types import Schema
-from streamflow.operators.gathering import FULL, STORE, Bounds
 from streamflow.operators.errors import fail
+from streamflow.operators.gathering import FULL, STORE, Bounds
 from streamflow.operators.packing import Packing
 from streamflow.sdk.operator import Context, Result
 from streamflow.sdk.state import STATE_FROM, STATE_KEY, STATE_TO

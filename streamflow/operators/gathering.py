@@ -252,5 +252,3 @@ def _opened(store: StateStore) -> int:
 
 def _row(name: bytes, number: int) -> bytes:
     return _ROWS + name + b"\0" + number.to_bytes(8, "big")
-
-
