@@ -12,10 +12,11 @@ from streamflow.nodes.checks import COLLISION, CONTRADICTION, WRONG_TYPE
 from streamflow.nodes.gather import BYTES_MAX, EXECUTIONS_MAX, ITEMS_MAX
 from streamflow.nodes.join_fields import late_schema
 from streamflow.nodes.no_op import PassOperator
-from streamflow.operators.combining import Combine, CombineOperator, Waiting
+from streamflow.operators.combining import Combine, CombineOperator
 from streamflow.operators.errors import label
 from streamflow.operators.firsts import FirstOperator
 from streamflow.operators.keys import can_be_key
+from streamflow.operators.late_rows import Waiting
 from streamflow.sdk.expression import Expression, Projection
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Operator
@@ -155,10 +156,8 @@ class Merge(Node):
             left_suffix=self.left_suffix,
             right_suffix=self.right_suffix,
         )
-        waiting = Waiting(
-            over="timeout" if "timeout" in ctx.wired else "out",
-            late=ctx.outputs["late"] if "late" in ctx.wired else None,
-        )
+        late = ctx.outputs["late"] if "late" in ctx.wired else None
+        waiting = Waiting(over="timeout" if "timeout" in ctx.wired else "out", late=late)
         return CombineOperator(combine, keys, ctx.extent != "item", waiting)
 
     def _made(self, made: Schema, ctx: SchemaContext) -> Schemas:
@@ -177,9 +176,8 @@ class Merge(Node):
             ctx.report(CONTRADICTION, message, param="timeout_ms", mend="Leave `timeout` out.")
         elif self.mode == "first" and ctx.extent != "item":
             message = f"an execution of many items ({ctx.extent}) has no first branch."
-            ctx.report(
-                CONTRADICTION, message, param="mode", mend="Use choose, or a trigger that begins one for each item."
-            )
+            mend = "Use choose, or a trigger that begins one for each item."
+            ctx.report(CONTRADICTION, message, param="mode", mend=mend)
 
     def _check_keys(self, ctx: SchemaContext) -> None:
         if self.mode != "combine_by_key":

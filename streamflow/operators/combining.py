@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -22,7 +22,8 @@ from streamflow.operators.execution_rows import (
     reserved,
     waiting,
 )
-from streamflow.operators.gathering import LATE, STANDING, TIMED_OUT
+from streamflow.operators.gathering import STANDING, TIMED_OUT
+from streamflow.operators.late_rows import Waiting
 from streamflow.operators.typed_json import untyped_items
 from streamflow.sdk.errors import ItemError
 from streamflow.sdk.expression import Projection
@@ -165,41 +166,13 @@ def _gathered(side: pl.DataFrame | None, name: str, at: pl.Series, schema: Schem
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Of executions that wait for their rows with a time-out (`operators.gathering`). `over`: the port for what is made
-    of those that were not complete by then. `late`: schema of what comes later, `{left, right}`; None: it fails.
-    """
-
-    over: str = "out"
-    late: Schema | None = None
-
-    def split(self, port: str, batch: Batch) -> tuple[Batch, Batch | None]:
-        """(rows to be combined, late ones)."""
-        if STANDING not in batch.frame.columns:
-            return batch, None
-        late = batch.frame[STANDING] == LATE
-        return (batch, None) if not late.any() else (batch.where(~late), batch.where(late))
-
-    def lately(self, port: str, rows: Batch) -> tuple[pl.DataFrame | None, Batch | None]:
-        """Late rows of a port: (those that go on, those that fail)."""
-        frame = rows.frame.drop(STANDING)
-        if self.late is None:
-            message = f"{port}: it came when the time-out of its execution was over."
-            return None, fail(Batch(frame, rows.schema), "too_late", message)
-        item = pl.col(PAYLOAD) if rows.schema.kind != "record" else pl.struct(f.name for f in rows.schema.fields)
-        nothing = {n: pl.lit(None, dtype=t) for n, t in frame_schema(self.late).items() if n != port}
-        reserved = [pl.col(c) for c in rows.reserved_columns() if c != STANDING]
-        return frame.select([*reserved, item.alias(port), *(e.alias(n) for n, e in nothing.items())]), None
-
-
-@dataclass(frozen=True, slots=True)
 class CombineOperator:
     """Feeds `Combine` with whole executions; rows of those that span steps wait in the store `rows`."""
 
     combine: Combine
     keys: Mapping[str, tuple[Projection, Mapping[str, str]]]
     bounded: bool
-    waiting: Waiting = Waiting()
+    waiting: Waiting = field(default_factory=Waiting)
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         failures: list[Batch | None] = []

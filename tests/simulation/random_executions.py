@@ -262,7 +262,7 @@ def play(seed: int, folder: Path) -> Outcome:
 
 
 class Refused(Exception):
-    """The compiler does not take the graph: branches on both sides of a repartition meet, or an execution is one row."""
+    """The compiler does not take the graph: it would read what it writes, or an execution is one row."""
 
 
 def _compiled(drawn: Drawn) -> Topology:

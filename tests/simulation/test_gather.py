@@ -67,9 +67,8 @@ def draw(seed: int) -> Drawn:
         mode = choose.choice(["combine_by_key, keys: [string(n)]", "combine_by_position", "combine_all", "choose"])
         if mode.startswith("combine_by"):
             mode += f", join: {choose.choice(JOINS)}"
-        merged = drawn.add(
-            "merge", f"type: merge, mode: {mode}, right_suffix: _{number}", (one, "left"), (other, "right")
-        )
+        params = f"type: merge, mode: {mode}, right_suffix: _{number}"
+        merged = drawn.add("merge", params, (one, "left"), (other, "right"))
         branches.append(_branch(drawn, merged) if choose.random() < 0.4 else merged)
         number += 1
     (last,) = branches
