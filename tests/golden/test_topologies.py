@@ -1,6 +1,6 @@
 """Every folder in topologies/ is an example that must do what its expected output says.
 
-`golden.yaml` (optional) names what to send before the run, and what to send `then`, before one more; whether the run
+`golden.yaml` (optional) names what to send before the run, how to `cancel` executions (options of the command), and what to send `then`, before one more; whether the run
 `halts`; and topics of which only the `latest` record of each key is told, since what came before it depends on how
 tasks take turns.
 `expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
@@ -107,7 +107,7 @@ def without_offsets(lines: list[str]) -> list[object]:
 
 
 def send_and_run(folder: Path, log: str) -> None:
-    """Send what the golden.yaml in `folder` says and run to the end; the same of each `then` that follows."""
+    """Send and cancel what the golden.yaml in `folder` says and run to the end; the same of each `then` behind it."""
     plan: dict[str, Any] | None = settings(folder)
     while plan is not None:
         for sent in plan.get("send", []):
@@ -115,6 +115,8 @@ def send_and_run(folder: Path, log: str) -> None:
             options = [folder / o if str(o).endswith(".avsc") else o for o in options]
             for path in sorted(folder.glob(sent["file"])):
                 call("send", sent["topic"], path, *options, "--log", log, ok=not sent.get("refuses", False))
+        if "cancel" in plan:
+            call("executions", "cancel", folder / "workflow.yaml", *plan["cancel"], "--log", log)
         call("run", folder / "workflow.yaml", "--until-end", "--log", log, ok=not plan.get("halts", False))
         plan = plan.get("then")
 
