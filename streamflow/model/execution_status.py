@@ -16,8 +16,9 @@ failed     a row of it failed and nobody took it; so it stays, whatever becomes 
 cancelled, timed_out   nothing of it is left anywhere, nothing failed for good, and rows of it ended because
            it was cancelled, or because its time was over
 
-An execution that is `completed`, `cancelled` or `timed_out` is *woken* when a node that had taken a row of it into state gives it back: an
-outer join a row without a match, a debounce the last row of a burst. Nothing else leads out of a final status.
+An execution that is `completed`, `cancelled` or `timed_out` is *woken* when a node that had taken a row of it into
+state gives it back: an outer join a row without a match, a debounce the last row of a burst. Nothing else leads out of
+a final status.
 """
 
 from __future__ import annotations

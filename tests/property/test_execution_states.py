@@ -80,7 +80,8 @@ class Tale:
 def frame(records: list[dict[str, object]]) -> pl.DataFrame:
     """The records with everything that they do not say at nothing."""
     usual: dict[str, object] = {
-        "samples": [], "topic": "t", "topic_partition": 0, "offset": 0, "waiting": 0, "kept": 0, "cancelled": 0, "timed_out": 0, "woken": False,
+        "samples": [], "topic": "t", "topic_partition": 0, "offset": 0, "waiting": 0, "kept": 0,
+        "cancelled": 0, "timed_out": 0, "woken": False,
         "bounded": False, "ended": False, "tasks": 0, "nodes": [],
         **dict.fromkeys(("error_code", "error_message", "error_node")),
     }  # fmt: skip

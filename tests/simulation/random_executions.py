@@ -4,9 +4,10 @@
     python -m tests.simulation.random_executions --seed 4711 --show    # one, with its workflow
 
 Method: a seed draws a graph of branches, splits, waits, loops, repartitions and nodes that fail under every policy, its
-items, the faults of the log, which executions are cancelled when and how long they may take, which task works next, how far, and when one is dropped and begun anew. When nothing is
-left to do and nothing waits for the clock, the ledger must balance, what the executions say must agree with it, each
-must be completed, failed, cancelled or timed out, only those that were told to end may have, and those that dead letters name must be failed.
+items, the faults of the log, which executions are cancelled when and how long they may take, which task works next, how
+far, and when one is dropped and begun anew. When nothing is left to do and nothing waits for the clock, the ledger must
+balance, what the executions say must agree with it, each must have come to an end, cancelled and timed out only those
+that were told to, and those that dead letters name must be failed.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Drawn:
     def text(self) -> str:
         on_error = "on_error: compensate, " if self.compensates else ""
         timeout = f"timeout: {self.timeout_s}s, " if self.timeout_s else ""
-        policies = f"policies: {{{on_error}{timeout}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
+        run = "executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2"
+        policies = f"policies: {{{on_error}{timeout}{run}}}"
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
         body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
         return "\n".join([*head, *body, policies])
