@@ -45,9 +45,9 @@ def cancel(
 ) -> None:
     """Cancel executions: their rows end where they are, and steps with compensations are undone.
 
-    It is a record on topic WORKFLOW.control (schemas/control.avsc), which every task of the workflow follows, now or
-    when it runs next. What is done stays done: an execution that has come to its end is told, not cancelled, and the
-    command then leaves with 1 once the others are cancelled.
+    Each is a record on topic WORKFLOW.control (schemas/control.avsc), which every task of the workflow follows, now or
+    when it runs next. An execution that has come to its end is told, not cancelled, and the command then leaves with 1
+    once the others are cancelled.
     """
     chosen = list(dict.fromkeys(ids or ()))
     age_ms = _age_ms(older_than)

@@ -12,7 +12,7 @@ something downstream uses are present (`StagePlan.needs`), except `@row`, which 
 | `@source`    | String         | the trigger's position without its offset: `topic#incarnation/partition` |
 | `@offset`    | Int64          | offset of the trigger item |
 | `@execution` | String         | id of the execution: `source:offset` of what started it |
-| `@deadline`  | Int64, null    | when the execution has had its time, ms of the wall clock; only with `policies.timeout` |
+| `@deadline`  | Int64, null    | when the execution has had its time, wall clock, ms; with `policies.timeout` |
 | `@path`      | Binary         | child indices since the trigger, 4 bytes big-endian each: bytewise order is theirs |
 | `@headers`   | List(Struct{key: String, value: Binary}) | record headers |
 | `@topic`, `@partition`, `@position` | String, Int32, Int64 | where the stage read this row |
@@ -44,8 +44,9 @@ HEADERS_DTYPE = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
 
 RESERVED: dict[str, pl.DataType] = {
     ROW: pl.UInt32(), KEY: pl.Binary(), TS: pl.Int64(), WM: pl.Int64(), SOURCE: pl.String(), OFFSET: pl.Int64(),
-    EXECUTION: pl.String(), DEADLINE: pl.Int64(), PATH: pl.Binary(), HEADERS: HEADERS_DTYPE, TOPIC: pl.String(), PARTITION: pl.Int32(),
-    POSITION: pl.Int64(), ERROR_CODE: pl.String(), ERROR_MESSAGE: pl.String(), ERROR_NODE: pl.String(),
+    EXECUTION: pl.String(), DEADLINE: pl.Int64(), PATH: pl.Binary(), HEADERS: HEADERS_DTYPE, TOPIC: pl.String(),
+    PARTITION: pl.Int32(), POSITION: pl.Int64(), ERROR_CODE: pl.String(), ERROR_MESSAGE: pl.String(),
+    ERROR_NODE: pl.String(),
     ERROR_ATTEMPT: pl.Int32(),
 }  # fmt: skip
 

@@ -38,7 +38,7 @@ def link(number: int, *, rests: bool = False) -> str:
 
 
 def rests(committed: Iterable[Committed]) -> bool:
-    """Whether committed offsets say that nothing behind them was tried; none have been committed before a first step."""
+    """Whether committed offsets say that nothing behind them was tried. None are committed before a first step."""
     return all(known.metadata.endswith(_RESTS) for known in committed)
 
 

@@ -129,8 +129,8 @@ class PoliciesForm:
     )
     on_cancel: OnCancel | None = param(
         default=None,
-        help="What becomes of the steps of an execution that is cancelled or has had its time: `compensate` undoes them as "
-        "for items that fail, `drop` leaves them. Left out: they are undone where items that fail are.",
+        help="What becomes of the steps of an execution that is cancelled or has had its time: `compensate` undoes "
+        "them as for items that fail, `drop` leaves them. Left out: they are undone where items that fail are.",
     )
     samples: int = param(
         default=0, ge=0, le=100, help="How many items of each port a record of an execution shows, of each step."

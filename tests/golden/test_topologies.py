@@ -109,7 +109,7 @@ def without_offsets(lines: list[str]) -> list[object]:
 
 
 def send_and_run(folder: Path, log: str) -> None:
-    """Send what the golden.yaml in `folder` says and run to the end; the same of each `then` that follows."""
+    """Send and cancel what the golden.yaml in `folder` says and run to the end; the same of each `then` behind it."""
     plan: dict[str, Any] | None = settings(folder)
     while plan is not None:
         for sent in plan.get("send", []):

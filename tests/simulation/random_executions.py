@@ -4,11 +4,11 @@
     python -m tests.simulation.random_executions --seed 4711 --show    # one, with its workflow
 
 Method: a seed draws a graph of branches, splits, waits, loops, repartitions and nodes that fail under every policy, its
-items, the faults of the log, which executions are cancelled when and how long they may take, which task works next, how far, and when one is dropped and begun anew. When nothing is
-left to do and nothing waits for the clock, the ledger must balance, what the executions say must agree with it, each
-must be completed, failed, cancelled or timed out, only those that were told to end may have, and those that dead letters
-name must be failed. Where executions can be recovered, some of them are then retried and resumed, several times, and must
-come to such an end again; each dead letter is given once.
+items, the faults of the log, which executions are cancelled when and how long they may take, which task works next, how
+far, and when one is dropped and begun anew. When nothing is left to do and nothing waits for the clock, the ledger must
+balance, what the executions say must agree with it, each must have come to an end, cancelled and timed out only those
+that were told to, and those that dead letters name must be failed. Where executions can be recovered, some of them are
+then retried and resumed, several times, and must come to such an end again; each dead letter is given once.
 """
 
 from __future__ import annotations

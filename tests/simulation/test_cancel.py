@@ -366,7 +366,6 @@ def test_items_that_are_put_aside_for_too_long(restart: bool, tmp_path: Path) ->
     benched(tmp_path, topology, work)
 
 
-
 ONE_STAGE = """
 workflow: one-stage
 nodes:
@@ -382,8 +381,8 @@ policies: {on_error: compensate, executions: all, partitions: 2}
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_what_may_have_been_tried_goes_on(crash: bool, tmp_path: Path) -> None:
-    """Steps that were tried, and not committed: after a crash their rows do not end before those are done again. Where a
-    task ended in order nothing was tried, and rows end where they enter.
+    """Steps that were tried, and not committed: after a crash their rows do not end before those are done again. Where
+    a task ended in order nothing was tried, and rows end where they enter.
     """
     (tmp_path / "n.avsc").write_text(SCHEMA)
     topology = compiled(ONE_STAGE, tmp_path, nodes=NODES)

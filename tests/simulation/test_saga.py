@@ -68,8 +68,8 @@ CANCELS, ENDS = 80, [SHIPPED, UNDONE, ["reserve", "release"], []]
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_cancelled_order_is_undone_or_was_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same with orders that are cancelled between kills, wherever they are: what is reserved is shipped or released,
-    each once.
+    """The same with orders that are cancelled between kills, wherever they are: what is reserved is shipped or
+    released, each once.
     """
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "workflow.yaml").write_text(CANCELLING)
