@@ -58,7 +58,7 @@ def _ended_by(graph: Graph, loop: str) -> tuple[str, Extent] | None:
 
 
 def _overtaken(graph: Graph, loop: GraphNode, trigger: str, extent: Extent) -> list[Diagnostic]:
-    """Where it begins that a loop goes round across topics: it says so, or nodes of its body make it; or a loop inside."""
+    """Reported where it begins that a loop goes round across topics: it says so, or nodes of its body make it."""
     if isinstance(loop.node, Repeats) and loop.node.crosses_topics():
         return [_ends_first(loop, loop.id, trigger, extent)]
     body = (graph.nodes[n] for n in graph.order if n in graph.bodies[loop.id] and graph.around(n)[0] == loop.id)

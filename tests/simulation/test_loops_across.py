@@ -24,8 +24,8 @@ from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from streamflow.topology.plan import Topology
 from tests.simulation.auditing import audited
 from tests.simulation.histories import agree_with_ledger, records_of, stand
-from tests.simulation.killing import Ground
-from tests.simulation.running import compiled, contents, send, values, with_log
+from tests.simulation.killing import NUMBER, Ground
+from tests.simulation.running import compiled, contents, run, send, values, with_log
 from tests.simulation.test_faults import persist
 from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched, replays, send_at
 
@@ -208,3 +208,44 @@ def test_kills_while_items_go_round(point: str, tmp_path: Path) -> None:
     for _ in range(4):  # what waits when a run ends goes on in the next one
         ground.finish()
     ground.on_log(lambda log: check(log, topology, COUNT))
+
+
+WINDOW = """
+workflow: windows
+nodes:
+  start: {type: event, topic: in, format: json, schema: number.avsc}
+  rounds: {type: loop, mode: for, times: n % 3}
+  spread: {type: repartition, key: string(n)}
+  same: {type: no-op}
+  tens: {type: window, key: string(n % 2), size: 10ms, grace: GRACE, fields: {items: {function: count}}}
+  out: {type: publish, topic: out, format: json}
+  late: {type: publish, topic: late, format: json}
+connections:
+  - start -> rounds
+  - rounds.body -> spread -> same -> rounds.back
+  - rounds.done -> tens -> out
+  - tens.late -> late
+policies: {commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+@pytest.mark.parametrize("grace", ["0ms", "80ms"])
+def test_windows_behind_go_by_the_time_of_what_enters_the_loop(grace: str, tmp_path: Path) -> None:
+    """Rows that go round hold no time back, and nobody waits for them: an item may be late when it comes out."""
+    (tmp_path / "number.avsc").write_text(NUMBER)
+    topology = compiled(WINDOW.replace("GRACE", grace), tmp_path)
+    assert all(stage.timed for stage in topology.stages if stage.id != "spread")
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "in", [{"n": n} for n in range(80)], partitions=2, batch=10)
+        await run(topology, log)
+        windows, late = await values(log, "out"), await values(log, "late")
+        assert sum(row["items"] for row in windows) + len(late) <= 80
+        if grace == "80ms":
+            assert not late
+        else:
+            assert windows
+        report = await audited(log, topology)
+        assert report.ok, report.text()
+
+    asyncio.run(with_log(tmp_path / "log", work))

@@ -263,3 +263,19 @@ def test_a_marker_takes_effect_behind_the_row_before_it_among_all_inputs() -> No
 def test_no_row_can_pretend_to_be_the_end_of_time(value: int) -> None:
     (mark,) = source_watermarks(times([value]), disorder_ms=3).tolist()
     assert NO_WATERMARK <= mark < IDLE
+
+
+def test_rows_that_come_back_to_a_loop_have_no_part_in_time() -> None:
+    """Its stage would wait for itself. They see the time of the other inputs, however old or new they are."""
+    rules = [TimeRule(), TimeRule(back=True, upstream=(0, 1))]
+    before = start(rules)
+    assert before.inputs[1].busy == frozenset()
+    rows = [
+        StepRows(ts=times([10, 20]), order=pl.Series([0, 2])),
+        StepRows(ts=times([5, 99]), order=pl.Series([1, 3]), caught_up=False),
+    ]
+    done = advance(rules, before, rows, now_ms=0)
+    assert [marks.to_list() for marks in done.watermarks] == [[10, 20], [10, 20]]
+    assert (done.after.watermark_ms, done.after.said_ms) == (20, 20)
+    alone = [StepRows(ts=times([])), StepRows(ts=times([7]), order=pl.Series([0]))]
+    assert advance(rules, done.after, alone, now_ms=0).after.watermark_ms == 20
