@@ -113,7 +113,8 @@ class _Namer:
     def user_topics(self) -> None:
         for node_id, types in self.typed.types.items():
             node = self.typed.graph.nodes[node_id]
-            if types.read is not None:
+            own = names.dead_letter_topic(self.workflow)
+            if types.read is not None and not (types.read.topic == own and not node.is_written):
                 read = types.read
                 partitions = getattr(node.node, "partitions", None)
                 self.add(

@@ -100,6 +100,7 @@ class WorkflowPolicies:
     redact: tuple[str, ...] = ()  # fields that samples do not show
     partitions: int = 4  # of user topics that have to be created
     error_workflow: ErrorWorkflow | None = None  # hears of what fails
+    notify: Mapping[str, object] | None = None  # parameters of the node that tells people of dead letters
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)  # by key, where it was written
 
 
