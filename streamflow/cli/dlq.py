@@ -144,9 +144,14 @@ async def _redrive(file: Path, address: str, node: str | None, dry_run: bool, as
             fail(f"another `dlq redrive` of {topology.workflow!r} has taken over.", mend=mend, sent=work.sent)
     if as_json:
         counts = {"sent": 0 if dry_run else work.sent, "would_send": work.sent if dry_run else 0}
-        print_json(counts | {"without_record": work.without_record})
+        print_json(counts | {"without_record": work.without_record, "undone": work.undone})
         return
     print(f"{counted(work.sent, 'record')} {'would be ' if dry_run else ''}sent again")
+    if work.undone:
+        print(
+            f"{work.undone} of them had been undone: all steps are done anew, and where an item fails again its "
+            "compensations run once more"
+        )
     if work.without_record:
         print(
             f"{counted(work.without_record, 'dead letter')} without a record on a topic: `dlq show` has what is known"

@@ -32,14 +32,22 @@ _BATCH_BYTES = 900_000
 
 
 class Redrive:
-    """One call. `sent` counts records, `without_record` letters of items that are on no topic."""
+    """One call. `sent` counts records, `undone` those of them whose steps were compensated, `without_record` letters of
+    items that are on no topic.
+    """
 
     def __init__(self, log: Log, topology: Topology, node: str | None) -> None:
         self._log, self._topology, self._node = log, topology, node
         self._group = f"{topology.workflow}.redrive"
         topic = next((t.name for t in topology.topics if t.kind == "dead_letter"), "")
         self._at = TopicPartition(topic, 0)
-        self.sent = self.without_record = 0
+        self.sent = self.without_record = self.undone = 0
+        # Stages in which items end that were undone: what did not fail in one of their own nodes did so before.
+        self._undoing = {
+            stage.id: {node.id for node in stage.nodes}
+            for stage in topology.stages
+            if any(node.kind == "compensated" for node in stage.nodes)
+        }
 
     async def run(self, *, dry_run: bool) -> None:
         """Raises Fenced when another call takes over; leaves with 1 at a letter whose record cannot be sent."""
@@ -87,6 +95,7 @@ class Redrive:
                     mend="Make the topic as it was, or redrive other nodes with --node.",
                     sent=self.sent,
                 )
+            self.undone += letter.stage in self._undoing and letter.node not in self._undoing[letter.stage]
             key, value, headers = await self._original(letter)
             # One that was sent again before and failed again keeps its own headers only.
             headers = [*(h for h in headers if h[0] != HEADER), (HEADER, str(letter.position).encode())]

@@ -10,6 +10,7 @@ from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Group, Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
+from streamflow.compiler.notify import HEARS
 from streamflow.compiler.partition import lying_alike
 from streamflow.model.policies import Executions, Handled
 from streamflow.model.types import Schema
@@ -83,7 +84,9 @@ class _Assembler:
             rekeyed = any(i.key or isinstance(self._graph_node(i.node).node, GatherSend) for i in inputs)
             sinks = tuple(s for n in group.nodes if (s := self._sink(n, rekeyed=rekeyed)) is not None)
         # What reads a source knows no executions yet: they begin where its items have a place on a topic.
-        tracked: Executions = "none" if group.source else self.policies.executions
+        # And dead letters tell of executions; to tell people of them is none.
+        untold = group.source or group.inputs == (HEARS,)
+        tracked: Executions = "none" if untold else self.policies.executions
         return StagePlan(
             id=group.id,
             inputs=inputs,

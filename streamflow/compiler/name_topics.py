@@ -117,7 +117,9 @@ class _Namer:
     def user_topics(self) -> None:
         for node_id, types in self.typed.types.items():
             node = self.typed.graph.nodes[node_id]
-            if types.read is not None and not types.read.aside:
+            own = names.dead_letter_topic(self.workflow)
+            made = types.read is not None and types.read.topic == own and not node.is_written
+            if types.read is not None and not types.read.aside and not made:
                 read = types.read
                 partitions = getattr(node.node, "partitions", None)
                 self.add(

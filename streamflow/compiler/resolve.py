@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from streamflow.compiler.checkpoints import with_checkpoints
 from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED
 from streamflow.compiler.compensate import Compensation, compensate
 from streamflow.compiler.graph import DONE_PORT, ERROR_PORT, Edge, Graph, GraphNode
+from streamflow.compiler.notify import notifying
 from streamflow.sdk.node import Node, Repeats
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.places import Diagnostic, Place
@@ -35,6 +37,7 @@ def resolve(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Graph, 
     made.checkpoints()
     made.compensations()
     made.passing()
+    made.notifying()
     made.unconnected()
     return made.graph(), made.findings
 
@@ -153,6 +156,18 @@ class _Resolver:
             for edge in list(edges):
                 if self.nodes[edge.source].errors.on_error == "pass" and edge.port == "out":
                     edges.append(replace(edge, port=ONWARD_PORT))
+
+    def notifying(self) -> None:
+        """Who is told of dead letters."""
+        added = []
+        for node_id, (kind, raw, errors) in notifying(self.document).items():
+            if not self._add(node_id, kind, raw):
+                return
+            self.nodes[node_id] = replace(self.nodes[node_id], errors=errors)
+            added.append(node_id)
+        for source, target in pairwise(added):
+            place = self.nodes[target].place
+            self.edges.append(Edge(source=source, port="out", target=target, target_port="in", place=place))
 
     def unconnected(self) -> None:
         """Mark nodes with a port that nothing sound flows into; where that is because of a disabled node, say so."""

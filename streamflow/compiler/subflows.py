@@ -17,7 +17,7 @@ from typing import Final
 
 import orjson
 
-from streamflow.compiler.codes import SUB_FLOW
+from streamflow.compiler.codes import RETRIES, SUB_FLOW
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
 from streamflow.compiler.renaming import within
 from streamflow.compiler.resolve import resolve
@@ -73,6 +73,17 @@ def digest(document: WorkflowDocument) -> str:
 def _include(graph: Graph, document: WorkflowDocument, registry: NodeRegistry, chain: tuple[str, ...]) -> Included:
     made = Included(graph)
     for node in graph.nodes.values():
+        if isinstance(node.node, SubFlow) and node.says_retry and node.errors.retry.attempts > 1:
+            made.findings.append(
+                Diagnostic(
+                    place=node.policy_place if node.policy_place.line else node.place,
+                    code=RETRIES,
+                    message=f"node {node.id!r} tries items again, but is a sub-flow: its nodes follow what they say "
+                    "themselves.",
+                    mend=f"Say `retry` on the nodes in {node.node.workflow!r}, or in its `policies`.",
+                    severity="warning",
+                )
+            )
         if isinstance(node.node, SubFlow) and node.id not in graph.broken:
             inner = _read(node, node.node, document, registry, chain, made)
             spliced = None if inner is None else _Splice(made, node, node.node, inner).done()

@@ -27,11 +27,13 @@ def run_case(
     Input is given in its order; under the id of a node that waits for signals, these come. Then the clock goes on until
     nothing waits for it.
 
-    `expect` names `node`, `node.port` or `dead_letters` (there a list of {node, code, item}, each key optional).
+    `expect` names `node`, `node.port` or `dead_letters` (there a list of {node, code, item}, each key optional), and
+    `stopped: true` where the workflow is to stop.
     """
     driver = TopologyDriver(topology, nodes=nodes, functions=functions)
     differences: list[str] = []
     waiting = waiting_nodes(topology)
+    stops = "stopped" in case.expect
     try:
         for trigger, items in case.input.items():
             if trigger in waiting:
@@ -40,8 +42,11 @@ def run_case(
                 driver.feed(trigger, items)
         driver.pass_time()
     except Stopped as stop:
-        if "stopped" not in case.expect:
+        if not stops:
             return [f"the workflow stopped: {stop.message}"]
+    else:
+        if stops:
+            differences.append("stopped: the workflow was to stop, and did not")
     for name, expected in case.expect.items():
         if name == "stopped":
             continue

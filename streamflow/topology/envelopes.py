@@ -41,14 +41,18 @@ TRIED_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRIN
 
 
 def error_schema(schema: Schema, *, attempts: bool = False) -> Schema:
-    """What leaves by a node's error port: items that failed, with a field `error`. Items that are no records stay.
+    """What leaves by a node's error port: items that failed, with a field `error`. Bytes become `{item, error}`, untyped
+    items stay untyped.
 
     `attempts`: as conditions of retries see them, with `error.attempt`.
     """
+    error = TRIED_ERROR if attempts else ITEM_ERROR
+    if schema.kind == "any":
+        return schema
     if schema.kind != "record":
-        return record_of({"item": schema, "error": TRIED_ERROR}) if attempts and schema.kind != "any" else schema
+        return record_of({"item": schema, "error": error})
     kept = tuple(f for f in schema.fields if f.name != "error")
-    return replace(schema, name="", fields=(*kept, Field(name="error", type=TRIED_ERROR if attempts else ITEM_ERROR)))
+    return replace(schema, name="", fields=(*kept, Field(name="error", type=error)))
 
 
 DATA_ITEM: Final[Schema] = documented(

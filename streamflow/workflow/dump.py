@@ -88,6 +88,8 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     if policies.error_workflow is not None:
         also = {"also": list(policies.error_workflow.also)} if policies.error_workflow.also else {}
         made["error_workflow"] = {"file": policies.error_workflow.file} | also
+    if policies.notify is not None:
+        made["notify"] = _plain(policies.notify)
     if policies.retry != usual.retry:
         made["retry"] = _retry(policies.retry)
     return made | _slots(policies.slots)

@@ -84,6 +84,34 @@ class RecoverForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyForm:
+    """Whom to tell of what fails, by a `notification` that reads the dead letters of the workflow."""
+
+    on: tuple[Literal["failed"], ...] = param(
+        default=("failed",), help="What is told: items that failed and that nothing took.", min_length=1
+    )
+    url_env: tuple[str, ...] = param(default=(), help="Environment variables with the Apprise URLs of services.")
+    url_file: str | None = param(default=None, help="A file with such URLs, one a line.")
+    title: str = param(
+        default="{{ workflow }}: an item failed in {{ node }} ({{ code }})",
+        help="The title; a template over the dead letter, see `error-trigger`.",
+    )
+    body: str | None = param(default=None, help="The text. Left out: message, place and execution.", multiline=True)
+    at_most: str = param(default="10/1m", help="How many within how long; the next one tells how many were left out.")
+
+    def parameters(self) -> dict[str, object]:
+        """Of the node that is made of it."""
+        where = "{{ topic }}/{{ partition }} offset {{ offset }}, execution {{ execution }}"
+        made: dict[str, object] = {"title": self.title, "at_most": self.at_most}
+        made["body"] = self.body if self.body is not None else "{{ message }}\n\n" + where
+        if self.url_env:
+            made["url_env"] = list(self.url_env)
+        if self.url_file is not None:
+            made["url_file"] = self.url_file
+        return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoliciesForm:
     """Defaults for all nodes, and how tasks run."""
 
@@ -157,6 +185,7 @@ class PoliciesForm:
     error_workflow: ErrorWorkflowForm | None = param(
         default=None, help="The workflow that hears of what fails here; `check` looks whether it does."
     )
+    notify: NotifyForm | None = param(default=None, help="Whom to tell of items that failed and that nothing took.")
 
     def __post_init__(self) -> None:
         recorded = self.checkpoints.nodes if self.checkpoints else ()
@@ -195,6 +224,7 @@ class PoliciesForm:
             checkpoints=self.checkpoints.policy() if self.checkpoints else None,
             partitions=self.partitions,
             slots=slots_of(self.concurrency, self.rate, self.partitions),
+            notify=self.notify.parameters() if self.notify is not None else None,
             error_workflow=None
             if self.error_workflow is None
             else ErrorWorkflow(file=self.error_workflow.file, also=tuple(dict.fromkeys(self.error_workflow.also))),

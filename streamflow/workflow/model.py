@@ -121,6 +121,7 @@ class WorkflowPolicies:
     partitions: int = 4  # of user topics that have to be created
     slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
     error_workflow: ErrorWorkflow | None = None  # hears of what fails
+    notify: Mapping[str, object] | None = None  # parameters of the node that tells people of dead letters
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)  # by key, where it was written
 
     @property

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from streamflow.cli.main import app
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.sdk.crash import POINTS
+from streamflow.sdk.log import Log
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from tests.simulation.auditing import audited
 from tests.simulation.running import compiled, contents, values, with_log
@@ -24,7 +25,7 @@ from tests.simulation.test_watermarks import NODES, Bench, benched, replays
 DELAY = WORKFLOW.replace("mode: park", "mode: delay")
 
 
-async def numbers(log: EmbeddedLog, topic: str = "out") -> list[int]:
+async def numbers(log: Log, topic: str = "out") -> list[int]:
     return [item["n"] for item in await values(log, topic)]
 
 

@@ -55,7 +55,7 @@ def filled(folder: Path, count: int, **node: str) -> None:
     asyncio.run(with_log(folder / "log", lambda log: send(log, "in", items, batch=5)))
 
 
-def out(folder: Path) -> tuple[list[int], list[dict[str, Any]]]:
+def out_of(folder: Path) -> tuple[list[int], list[dict[str, Any]]]:
     """(ids that went on, dead letters), and the books balance."""
 
     async def read(log: EmbeddedLog) -> tuple[list[int], list[dict[str, Any]]]:
@@ -77,7 +77,7 @@ def test_each_item_is_told_and_goes_on(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr.decode()
     assert sorted(box.titles) == sorted(f"Order {n}" for n in range(12))
     assert box.taken[0]["message"] == "of 0"
-    assert out(tmp_path) == (list(range(12)), [])
+    assert out_of(tmp_path) == (list(range(12)), [])
 
 
 def test_what_no_service_takes_is_tried_again_and_then_a_dead_letter_without_secrets(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_what_no_service_takes_is_tried_again_and_then_a_dead_letter_without_sec
         assert done.returncode == 0, done.stderr.decode()
     assert sorted(box.titles) == sorted(f"Order {n}" for n in range(6) if n != 4)
     assert [box.asked.count(f"Order {n}") for n in range(6)] == [1, 1, 3, 1, 3, 1]
-    ids, dead = out(tmp_path)
+    ids, dead = out_of(tmp_path)
     assert sorted(ids) == [0, 1, 2, 3, 5]
     assert [(d["code"], d["attempt"]) for d in dead] == [("notification_failed", 3)]
     assert "JSON" in dead[0]["message"]
@@ -103,7 +103,7 @@ def test_what_is_above_the_rate_is_counted_and_told_in_the_next(tmp_path: Path) 
         box.refuses = {"Order 1": 1}
         assert run(tmp_path, to=box).returncode == 0
         assert len(box.taken) == 3, "what failed took no room until it was sent"
-        assert out(tmp_path) == (list(range(9)), [])
+        assert out_of(tmp_path) == (list(range(9)), [])
         asyncio.run(asyncio.sleep(2.1))
         asyncio.run(with_log(tmp_path / "log", lambda log: send(log, "in", [{"id": 9}, {"id": 10}])))
         assert run(tmp_path, to=box).returncode == 0
@@ -119,7 +119,7 @@ def test_a_kill_repeats_notifications_and_loses_none(tmp_path: Path) -> None:
         assert run(tmp_path, to=box).returncode == 0
     assert set(box.titles) == {f"Order {n}" for n in range(40)}
     assert len(box.titles) >= 40
-    assert out(tmp_path) == (list(range(40)), [])
+    assert out_of(tmp_path) == (list(range(40)), [])
 
 
 def test_a_replay_tells_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,3 +181,46 @@ def test_what_is_written_wrongly_is_refused(params: str, said: str, tmp_path: Pa
     told = CliRunner().invoke(app, ["check", str(tmp_path / "workflow.yaml")])
     assert told.exit_code == 1
     assert said in told.output.replace("\n", " ")
+
+
+POLICY = """\
+workflow: orders
+nodes:
+  start: {type: event, topic: in, format: json}
+  each: {type: set, fields: {each: 12 // long(id)}}
+  out: {type: publish, topic: out, format: json}
+connections: [start -> each -> out]
+policies: {executions: all, commit_interval: 5ms, notify: {url_env: INBOX_URLS, at_most: 2/1h}}
+"""
+
+
+def test_a_policy_tells_of_dead_letters(tmp_path: Path) -> None:
+    """Method: four items fail; two are told at once, the others only counted; a kill and a second run add none."""
+    (tmp_path / "workflow.yaml").write_text(POLICY)
+    items = [{"id": n % 3} for n in range(12)]
+    asyncio.run(with_log(tmp_path / "log", lambda log: send(log, "in", items, batch=5)))
+    with inbox() as box:
+        done = run(tmp_path, to=box)
+        assert done.returncode == 0, done.stderr.decode()
+        assert run(tmp_path, to=box).returncode == 0
+    assert box.titles == ["orders: an item failed in each (division_by_zero)"] * 2
+    assert "division by zero" in box.taken[0]["message"]
+    assert "in/0 offset 0, execution in#" in box.taken[0]["message"]
+    ids, dead = out_of(tmp_path)
+    assert ids == [n % 3 for n in range(12) if n % 3]
+    assert len(dead) == 4
+    listed = CliRunner().invoke(
+        app, ["executions", "list", str(tmp_path / "workflow.yaml"), "--log", str(tmp_path / "log"), "--json"]
+    )
+    assert len(json.loads(listed.stdout)["executions"]) == 12, "to tell of a dead letter is no execution"
+
+
+def test_what_cannot_be_told_is_no_dead_letter(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yaml").write_text(POLICY)
+    asyncio.run(with_log(tmp_path / "log", lambda log: send(log, "in", [{"id": 0}])))
+    with inbox() as box:
+        box.refuses = {"orders: an item failed in each (division_by_zero)": 100}
+        done = run(tmp_path, to=box)
+        assert done.returncode == 0, done.stderr.decode()
+        assert len(box.asked) == 3
+    assert len(out_of(tmp_path)[1]) == 1

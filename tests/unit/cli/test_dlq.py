@@ -91,7 +91,12 @@ def test_none(cli: Any, sent: str) -> None:
 
 
 def test_redrive_sends_the_originals_once(cli: Any, failed: str) -> None:
-    assert cli.json("dlq", "redrive", failed, "--dry-run") == {"sent": 0, "would_send": 3, "without_record": 0}
+    assert cli.json("dlq", "redrive", failed, "--dry-run") == {
+        "sent": 0,
+        "would_send": 3,
+        "without_record": 0,
+        "undone": 0,
+    }
     assert redriven(cli) == []
     assert cli.json("dlq", "redrive", failed)["sent"] == 3
     assert cli.json("dlq", "redrive", failed)["sent"] == 0
@@ -210,3 +215,26 @@ def test_letters_of_items_without_a_record_are_counted(cli: Any) -> None:
     assert (told["sent"], told["without_record"]) == (0, 1)
     assert cli.json("dlq", "show", "f.yaml", 0)["value"] == "no json"
     assert TopicPartition("f.dead-letter", 0).partition == 0
+
+
+SAGA = """workflow: saga
+nodes:
+  numbers: {type: event, topic: numbers, format: json}
+  take: {type: set, fields: {taken: "1"}, compensate: give}
+  ship: {type: set, fields: {each: 100 // long(n)}}
+  out: {type: publish, topic: shipped, format: json}
+  give: {type: set, fields: {taken: "0"}}
+connections: [numbers -> take -> ship -> out]
+policies: {on_error: compensate}
+"""
+
+
+def test_redrive_says_which_items_had_been_undone(cli: Any) -> None:
+    Path("w.yaml").write_text(SAGA)
+    cli.append("numbers", [Record(0, 1_000, b"k", b'{"n": 0}', []), Record(0, 2_000, b"k", b"no json", [])])
+    assert cli.json("run", "w.yaml", "--until-end")["dead_letters"] == 2
+    assert "1 of them had been undone" in cli("dlq", "redrive", "w.yaml", "--dry-run").stdout
+    told = cli.json("dlq", "redrive", "w.yaml", "--dry-run")
+    assert (told["would_send"], told["undone"]) == (2, 1)
+    assert "1 of them had been undone" in cli("dlq", "redrive", "w.yaml").stdout
+    assert "undone" not in cli("dlq", "redrive", "w.yaml").stdout

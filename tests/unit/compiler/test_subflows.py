@@ -156,3 +156,16 @@ connections: [given -> double -> both.left, other -> both.right, both -> result]
 )
 def test_expressions_keep_their_meaning(text: str, expected: str) -> None:
     assert renamed(text, "p.") == expected
+
+
+def test_retries_of_a_sub_flow_are_said_to_have_no_effect(tmp_path: Path) -> None:
+    (tmp_path / "inner.yaml").write_text(INNER)
+    (tmp_path / "outer.yaml").write_text(OUTER % ", retry: {attempts: 3}")
+    document, _ = load(tmp_path / "outer.yaml")
+    assert document is not None
+    topology, findings = compile_document(document, registry())
+    assert topology is not None
+    (found,) = [f for f in findings if f.code == "SF240"]
+    assert found.severity == "warning"
+    assert "is a sub-flow" in found.message
+    assert "inner.yaml" in found.mend
