@@ -13,6 +13,7 @@ from streamflow.cli.audit import audit
 from streamflow.cli.check import check
 from streamflow.cli.dlq import dlq
 from streamflow.cli.doctor import doctor
+from streamflow.cli.executions import executions
 from streamflow.cli.import_ import import_app
 from streamflow.cli.init import init
 from streamflow.cli.kafka import dev
@@ -21,7 +22,7 @@ from streamflow.cli.memory import keep_memory
 from streamflow.cli.nodes import nodes
 from streamflow.cli.output import told_errors
 from streamflow.cli.plan import plan
-from streamflow.cli.recovery import executions
+from streamflow.cli.recovery import compensate, resume, retry, rollback
 from streamflow.cli.reset import reset
 from streamflow.cli.run import run
 from streamflow.cli.send import send
@@ -58,6 +59,8 @@ app.command("test")(run_cases)
 for command in (plan, run, worker, send, signal, tail, topics, state, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
+for recovering in (retry, resume, rollback, compensate):
+    executions.command()(recovering)
 app.add_typer(executions, name="executions")
 app.add_typer(dev, name="dev")
 app.add_typer(import_app, name="import")

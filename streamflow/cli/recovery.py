@@ -16,7 +16,6 @@ from streamflow.cli.common import (
     existing_log,
     run_async,
 )
-from streamflow.cli.executions import executions
 from streamflow.cli.output import counted, fail, print_json
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ AllOption = Annotated[bool, typer.Option("--all-failed", help="All that have a d
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
-@executions.command()
 def retry(
     file: FileArgument,
     ids: IdsArgument = None,
@@ -55,7 +53,6 @@ async def _retry(file: Path, ids: list[str] | None, address: str, again: bool, d
     _tell(topology, work, done, "retried", dry_run=dry_run, as_json=as_json)
 
 
-@executions.command()
 def resume(
     file: FileArgument,
     ids: IdsArgument = None,
@@ -167,7 +164,6 @@ def _tell(topology: Topology, work: Recover, done: Written, word: str, *, dry_ru
         raise typer.Exit(1)
 
 
-@executions.command()
 def compensate(
     file: FileArgument,
     ids: IdsArgument = None,
@@ -195,7 +191,6 @@ async def _compensate(file: Path, ids: list[str] | None, address: str, dry_run: 
     _tell(topology, work, done, "compensated", dry_run=dry_run, as_json=as_json)
 
 
-@executions.command()
 def rollback(
     file: FileArgument,
     ids: IdsArgument = None,

@@ -87,7 +87,7 @@ def keep(rows: Batch, kept: Mapping[str, Type]) -> list[Entered]:
     """The rows, one value each. `kept`: types of what earlier nodes made (`kept_types`)."""
     types = {**_TRAVELS, **kept}
     columns = [c for c in rows.frame.columns if c in types and not (c in kept and _differs(rows.frame, c, kept[c]))]
-    own = (Field(name="item", type=BYTES.optional()),)
+    own: tuple[Field, ...] = (Field(name="item", type=BYTES.optional()),)
     if rows.schema.kind == "record":  # what failed may be without what its schema demands
         own = tuple(Field(name=f.name, type=f.type.optional()) for f in rows.schema.fields)
     stem = "__c"

@@ -2,8 +2,8 @@
 
 `golden.yaml` (optional) names what to send before the run, and what to send `then`, before one more; the `workflow`
 that takes the place of the file from then on, and `commands` before that run, as [command, subcommand, options …] of
-which the file is put behind the first two (`refuses`: they exit with 1); whether the run `halts`; and topics of which only the `latest` record of each key is told, since what came before it depends on how
-tasks take turns.
+which the file is put behind the first two (`refuses`: they exit with 1); whether the run `halts`; and topics of which
+only the `latest` record of each key is told, since what came before it depends on how tasks take turns.
 `expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
 to one partition has no other. Times of dead letters are those of sending and left out.
 `expected.executions.json` holds what executions did, where they leave records: how many came to which end through
