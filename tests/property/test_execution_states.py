@@ -85,7 +85,7 @@ class Tale:
         self.records.append(
             {
                 "execution": "e", "stage": f"s{stage}", "partition": task, "trigger": "start" if begun else "",
-                "begun": begun, "received": received, "sent": sum(e["sent"] for e in edges), "failed": failed,
+                "begun": begun, "received": received, "sent": sum(int(str(e["sent"])) for e in edges), "failed": failed,
                 "cancelled": cancelled, "timed_out": timed_out, "resumed": resumed, "edges": edges,
                 "at": len(self.records),
             }

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_each_is_resumed_once_under_kills(tmp_path: Path) -> None:
     told = asyncio.run(with_log(tmp_path / "log", lambda log: given_again(log, compiled(MENDED))))
     assert Counter(record.letter for _, record in told) == dict.fromkeys(range(ITEMS // 3), 1)
     for topic, count in (("out.before", ITEMS), ("out.after", ITEMS)):
-        found = asyncio.run(with_log(tmp_path / "log", lambda log, topic=topic: values(log, topic)))
+        found = asyncio.run(with_log(tmp_path / "log", partial(values, topic=topic)))
         assert sorted(item["n"] for item in found) == list(range(count)), topic
     listed = json.loads(call("executions", "list", *at, "--max", 10_000))
     assert listed["totals"] == {"completed": ITEMS}
@@ -93,9 +94,9 @@ def test_a_replay_repeats_what_was_given_again(tmp_path: Path) -> None:
         await send(log, "in", [{"n": n} for n in range(200)], partitions=2, batch=20)
         await run(broken, log)
         async with Recover(log, broken, dry_run=False) as work:
-            some = [letter.execution async for letter in work.letters() if letter.position % 2]
+            some = [letter.execution or "" async for letter in work.letters() if letter.position % 2]
             await work.write(await resumptions(work, some, registry(), fields={"n": "4"}))
-            await work.write(await retries(work, [e for e in some[:5] if e]))
+            await work.write(await retries(work, some[:5]))
         await run(broken, log)
         again = EmbeddedLog(tmp_path / "replayed")
         await again.open()
