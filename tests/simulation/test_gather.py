@@ -206,7 +206,9 @@ def test_a_replay_gives_the_same_records(tmp_path: Path) -> None:
         await again.open()
         await follow(topology, inner, again, nodes=registry())
         for topic in ("out", "out.over", "out.late"):
-            assert await contents(again, topic) == await contents(inner, topic), topic
+            made, wanted = await contents(again, topic), await contents(inner, topic)
+            for p in wanted:  # two tasks write to each partition, and their turns are not told
+                assert sorted(made[p]) == sorted(wanted[p]), topic
         assert sum(map(len, (await contents(inner, "out.over")).values()))
         await again.close()
         await inner.close()
