@@ -68,6 +68,7 @@ EXECUTION: dict[str, list[Variant]] = {
         ("{type: merge, mode: combine_all}", *MERGE),
         ("{type: merge, mode: choose, prefer: left}", *MERGE),
         ("{type: merge, mode: choose, prefer: right}", *MERGE),
+        ("{type: merge, mode: first}", *MERGE),
     ],
     "function": [f"{{type: function, mode: frame, scope: execution, function: '{FUNCTIONS}:reversed_rows'}}"],
     "code": [f"{{type: code, mode: frame, scope: execution, function: '{FUNCTIONS}:row_count'}}"],

@@ -22,14 +22,33 @@ import pytest
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE
+from streamflow.replay.follow import follow
 from streamflow.testing.driver import TopologyDriver
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from tests.simulation.auditing import audited
 from tests.simulation.histories import agree_with_ledger, records_of, stand
 from tests.simulation.random_executions import _drive, _nothing_is_gathered
-from tests.simulation.running import compiled, send, values
+from tests.simulation.running import compiled, contents, send, values
 from tests.simulation.test_watermarks import Bench
 
+TIMED = """\
+workflow: timed
+nodes:
+  start: {type: event, topic: in, format: json, key: string(k)}
+  wait: {type: wait, for: 'long(n) % 4 * 1000'}
+  spread: {type: repartition, key: string(long(n) % 3), partition_count: 2}
+  both: {type: merge, mode: combine_by_key, keys: [string(n)], join: outer, timeout: 1500ms}
+  out: {type: publish, topic: out, format: json}
+  over: {type: publish, topic: out.over, format: json}
+  late: {type: publish, topic: out.late, format: json}
+connections:
+  - start -> wait -> both.left
+  - start -> spread -> both.right
+  - both.out -> out
+  - both.timeout -> over
+  - both.late -> late
+policies: {executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}
+"""
 JOINS = ("inner", "left", "outer")
 
 
@@ -168,3 +187,30 @@ def test_how_a_stream_is_cut_shows_nowhere(seed: int) -> None:
         assert Counter(json.dumps(item, sort_keys=True) for item in driver.items(sink_of(text))) == wanted, (rows, text)
         kept = [entry for (_, name), store in driver.stores.items() if name == STORE for entry in store.scan()]
         assert all(key == b"c" and not any(value) for key, value in kept)
+
+
+def test_a_replay_gives_the_same_records(tmp_path: Path) -> None:
+    """Behind a wait and a repartition, with a time-out: also what the clock did is done again."""
+
+    async def once() -> None:
+        inner = EmbeddedLog(tmp_path / "log")
+        await inner.open()
+        topology = compiled(TIMED)
+        await send(inner, "in", drawn_items(random.Random(5)), partitions=2, batch=4)
+        log = FaultyLog(inner, seeded_faults(5, count=2, nth_max=40))
+        with ThreadPoolExecutor(1) as executor:
+            bench = Bench(topology, log, executor)
+            await _drive(bench, topology, log, random.Random(6))
+            await bench.close()
+        again = EmbeddedLog(tmp_path / "again")
+        await again.open()
+        await follow(topology, inner, again, nodes=registry())
+        for topic in ("out", "out.over", "out.late"):
+            made, wanted = await contents(again, topic), await contents(inner, topic)
+            for p in wanted:  # two tasks write to each partition, and their turns are not told
+                assert sorted(made[p]) == sorted(wanted[p]), topic
+        assert sum(map(len, (await contents(inner, "out.over")).values()))
+        await again.close()
+        await inner.close()
+
+    asyncio.run(once())
