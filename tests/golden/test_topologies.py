@@ -1,8 +1,8 @@
 """Every folder in topologies/ is an example that must do what its expected output says.
 
 `golden.yaml` (optional) names what to send before the run, how to `cancel` executions (options of the command), and
-what to do `then`, before one more run; whether the run `halts`; and topics of which only the `latest` record of each key
-is told, since what came before it depends on how tasks take turns.
+what to do `then`, before one more run; whether the run `halts`; and topics of which only the `latest` record of each
+key is told, since what came before it depends on how tasks take turns.
 `expected/<topic>.jsonl` holds the topic's records, key after key, each key's in their order: what several tasks write
 to one partition has no other. Times of dead letters are those of sending and left out.
 `expected.executions.json` holds what executions did, where they leave records: how many came to which end through
