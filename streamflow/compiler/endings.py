@@ -39,14 +39,19 @@ def endings(graph: Graph, policies: WorkflowPolicies, place: Place) -> tuple[Gra
     if policies.on_cancel == "drop":
         return made, []
     for gather in gathers:
-        made = _led(made, gather)
+        made = _led(made, gather, gathers)
     return made, []
 
 
-def _led(graph: Graph, gather: str) -> Graph:
-    """Rows that end where steps of one file may lie behind them, led to `gather`."""
+def _led(graph: Graph, gather: str, gathers: list[str]) -> Graph:
+    """Rows that end where steps of one file may lie behind them, led to `gather`; `gathers`: of all files."""
     prefix = gather.removesuffix(ALL)
-    undone = {n: n.partition(f".{UNDO}~")[0] for n in graph.nodes if f".{UNDO}~" in n and n.startswith(prefix)}
+    deeper = tuple(g.removesuffix(ALL) for g in gathers if g != gather and g.startswith(prefix))
+    undone = {
+        n: n.partition(f".{UNDO}~")[0]
+        for n in graph.nodes
+        if f".{UNDO}~" in n and n.startswith(prefix) and not n.startswith(deeper)
+    }
     passed = {step: _behind(graph, step) for step in undone.values()}
     level = levels(graph)
     places = [n for n in graph.order if n.startswith(prefix) and _ends_rows(graph, graph.nodes[n], level)]

@@ -126,13 +126,17 @@ def _back(graph: Graph, node_id: str, *, begin: str = "") -> frozenset[str]:
             if edge.source not in found and edge.target_port not in aside and not begins:
                 found.add(edge.source)
                 front.append(edge.source)
+        come_back = {n for n, loop in graph.returning.items() if loop == here} - found
+        found |= come_back
+        front += come_back
     return frozenset(found)
 
 
 def _counted(graph: Graph, node_id: str) -> bool:
     """Whether it is known of every row at a node whether it is still there."""
     node = graph.nodes[node_id].node
-    return node.held_ports() is not None or not node.scatters_executions()
+    travels = node_id in graph.across and not node.stores("item")  # round and round, on a topic
+    return travels or node.held_ports() is not None or not node.scatters_executions()
 
 
 def feeds(graph: Graph, groups: Groups) -> Mapping[str, tuple[FeedPlan, ...]]:

@@ -85,15 +85,12 @@ class AgainInput:
         counts = program.graph.counts[AGAIN_NODE]
         counts.rows_in += len(told)
         counts.filtered += len(told) - len(mine)
-        history = program.history
-        if history:
-            history.begin()
+        program.begin_step()
         with program.given_again():
             numbered = list(enumerate(mine))
             for _, group in groupby(numbered, key=lambda one: _way(one[1])):
                 self._give(list(group), places, taken, arrived, done)
-            if history:
-                history.end([arrived], places, now_ms, done)
+            program.end_step([arrived], places, now_ms, done)
         return done
 
     def _give(

@@ -242,10 +242,10 @@ class TaskProgram:
             return None
         self.clock.now_ms, self.clock.watermark_ms = now_ms, self.time.time.watermark_ms
         done = Stepped(idle=tuple(idle or ()))
-        self._begin()
+        self.begin_step()
         places = Places((), here)
         self.absorb(self.graph.advance(), places, done)
-        self._end((), places, now_ms, done)
+        self.end_step((), places, now_ms, done)
         return done
 
     def due_ms(self) -> int | None:
@@ -266,9 +266,9 @@ class TaskProgram:
         if self.time is not None:
             self.clock.watermark_ms = self.time.time.watermark_ms
         done, places = Stepped(), Places((), here)
-        self._begin()
+        self.begin_step()
         self.absorb(self.graph.wake(), places, done)
-        self._end((), places, now_ms, done)
+        self.end_step((), places, now_ms, done)
         return done
 
     def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:
@@ -300,7 +300,7 @@ class TaskProgram:
         """
         self.clock.now_ms = now_ms
         done, places = Stepped(), Places(arrived, (arrived[0].at, arrived[0].first))
-        self._begin()
+        self.begin_step()
         if self.endings is not None:
             self.endings.begin(lambda rows: self._ids(rows, arrived, places), now_ms)
         for one in arrived:
@@ -321,17 +321,17 @@ class TaskProgram:
         self._push(last, places, done, last=True)
         if self.endings is not None:
             self.endings.done()
-        self._end(arrived, places, now_ms, done)
+        self.end_step(arrived, places, now_ms, done)
         return done
 
-    def _begin(self) -> None:
+    def begin_step(self) -> None:
         """A step begins; what was noted of one that was broken off is forgotten."""
         if self.history:
             self.history.begin()
         if self.graph.feeds:
             self.graph.feeds.clear()
 
-    def _end(self, arrived: Sequence[Arrived], places: Places, now_ms: int, done: Stepped) -> None:
+    def end_step(self, arrived: Sequence[Arrived], places: Places, now_ms: int, done: Stepped) -> None:
         """A step is done: what is told of its executions goes behind its rows."""
         if self.graph.feeds:
             self._written(self.graph.feeds.take(self._partitions, now_ms), done)
