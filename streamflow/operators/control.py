@@ -22,6 +22,7 @@ CANCEL: Final = "cancel"
 KEPT_MS: Final = 7 * 86_400_000  # an order is forgotten when it is older
 ORDERS_MAX: Final = 100_000  # executions with an order that a task remembers: the newest
 _TIME_OVER: Final = "the execution has had its time (`timeout` of the policies)"
+_FEW: Final = 2_000
 _TEXT_CHARS_MAX: Final = 200  # of a reason, and of who gave it
 
 CONTROL: Final[Schema] = Type(
@@ -162,9 +163,16 @@ def by_deadline(due_ms: pl.Series, frame: pl.DataFrame) -> pl.Series:
 
 def apart(batch: Batch, ids: pl.Series, orders: Mapping[str, Order], node: str) -> tuple[Batch, Batch | None]:
     """The same, by ids of their executions."""
-    texts = [None if (o := orders.get(i)) is None or (o.nodes and node not in o.nodes) else o.text for i in ids]
-    text = pl.Series(texts, dtype=pl.String)
-    if text.null_count() == len(text):
+    if len(orders) <= _FEW:  # most rows are of none of them
+        named = ids.is_in(pl.Series(list(orders), dtype=pl.String).implode()).fill_null(False)
+        if not named.any():
+            return batch, None
+    else:
+        named = pl.Series([i in orders for i in ids.to_list()], dtype=pl.Boolean)
+    found = [orders[i] for i in ids.filter(named).to_list()]
+    here = pl.Series([not order.nodes or node in order.nodes for order in found], dtype=pl.Boolean)
+    if not here.any():
         return batch, None
-    ends = text.is_not_null()
-    return batch.where(~ends), fail(batch.where(ends), CANCELLED, text.filter(ends))
+    ends = named if here.all() else named.clone().scatter(named.arg_true().filter(~here), False)
+    texts = pl.Series([order.text for order in found], dtype=pl.String).filter(here)
+    return batch.where(~ends), fail(batch.where(ends), CANCELLED, texts)
