@@ -69,13 +69,13 @@ def _led(graph: Graph, gather: str, gathers: list[str]) -> Graph:
 
 
 def _ends_rows(graph: Graph, node: GraphNode, level: Mapping[str, int]) -> bool:
-    """Whether rows may end at a node: it holds them, or they come to it first in a stage.
+    """Whether rows may end at a node: it holds them, they come to it first in a stage, or are gathered before it.
 
-    Where branches meet behind a topic, the others get one as well, later (`meet`).
+    Where branches meet behind a topic, the others get one as well, later (`meet`), and so do gathers (`gather`).
     """
     if node.lasting or node.is_trigger or node.repartitions or not graph.into(node.id):
         return False
-    holds = node.node.spec.holds or node.errors.retry.puts_aside
+    holds = node.node.spec.holds or node.errors.retry.puts_aside or node.node.acts_on_executions()
     arriving = graph.into(node.id)
     meets = len({level[e.source] + graph.enters(e) for e in arriving}) > 1
     return holds or meets or any(map(graph.enters, arriving))

@@ -18,6 +18,7 @@ from streamflow.codecs import CodecSpec
 from streamflow.model.batch import DEADLINE, EXECUTION, ROW, Batch
 from streamflow.model.positions import OffsetRange
 from streamflow.nodes.control import Control
+from streamflow.nodes.gather import Gather
 from streamflow.operators.control import CONTROL, Order, Orders, apart, cancelled, out_of_time
 from streamflow.operators.errors import join_failed
 from streamflow.runtime.execution_counts import Ids, Ints
@@ -69,7 +70,10 @@ class Endings:
         entries = {i.node for i in stage.inputs}
         fed = {n.id for n in stage.nodes for wires in n.wires.values() for w in wires if w.node in entries}
         lasting = {n.id for n in stage.nodes if n.lasting}
-        self.first = frozenset(fed - lasting)  # nodes that rows come to first
+        gathers = {n.id for n in stage.nodes if n.kind == Gather.spec.kind}
+        gathered = {n.id for n in stage.nodes for wires in n.wires.values() for w in wires if w.node in gathers}
+        self.gathered = frozenset(gathered - lasting)  # nodes that rows come to when all of them are there
+        self.first = frozenset(fed - lasting) | self.gathered  # nodes that rows come to first
         self.timed = DEADLINE in stage.needs  # executions have only so much time
         self._now_ms = 0
         self.careful = any(n.undone for n in stage.nodes)

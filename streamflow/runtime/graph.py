@@ -246,7 +246,7 @@ class Graph:
         orders = ending.take_fresh() if ending is not None and wakes else {}
         for plan in self._within[""]:
             inputs, over = self._gather(plan, step), None
-            if inputs and rows and ending is not None and plan.id in ending.first:
+            if inputs and ending is not None and plan.id in (ending.first if rows else ending.gathered):
                 inputs, over = self._apart(plan, inputs, ending)
             if inputs:
                 self._run_or_repeat(plan, inputs, step, times)
@@ -359,10 +359,15 @@ class Graph:
     def settle(self, node: str, executions: Sequence[str], rows: Sequence[int]) -> StepOutput:
         """Operators fed by rows of `node` are told how many more rows of executions are on their way to them."""
         step = _Step()
+        ending = self.endings if self.endings is not None and self.endings.some else None
         for plan in self._within[""]:
-            inputs = self._gather(plan, step)
+            inputs, over = self._gather(plan, step), None
+            if inputs and ending is not None and plan.id in ending.gathered:
+                inputs, over = self._apart(plan, inputs, ending)
             if inputs:
                 self._run_or_repeat(plan, inputs, step)
+            for batch in over or ():
+                self._end(plan, batch, step)
             operator = self._operators[plan.id]
             if isinstance(operator, Settles) and any(w.node == node for wires in plan.wires.values() for w in wires):
                 self._from_state(plan, operator.settle(executions, rows, self._contexts[plan.id]), step)
