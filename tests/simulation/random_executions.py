@@ -28,12 +28,14 @@ from pathlib import Path
 import polars as pl
 
 from streamflow.compiler import compile_document
-from streamflow.compiler.codes import STAGE_CYCLE
+from streamflow.compiler.codes import CHECKPOINTS, STAGE_CYCLE
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.recovery.recover import Recover, retries
 from streamflow.recovery.resuming import resumptions
+from streamflow.recovery.rolling_back import rollbacks
+from streamflow.recovery.undoing import compensations
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width
 from streamflow.sdk.errors import Fenced, LogFull
@@ -70,10 +72,14 @@ class Drawn:
     ports: list[str] = field(default_factory=lambda: ["start"])
     compensates: bool = False
     recovers: bool = False
+    by_command: bool = False  # steps are undone by commands only
+    recorded: list[str] = field(default_factory=list)  # nodes before which there are checkpoints
 
     def text(self) -> str:
-        on_error = "on_error: compensate, " if self.compensates else ""
+        on_error = "on_error: compensate, " if self.compensates and not self.by_command else ""
         on_error += "recovery: commands, " if self.recovers else ""
+        if self.recorded:
+            on_error += f"checkpoints: {{nodes: [{', '.join(self.recorded)}], rollbacks_max: 2}}, "
         policies = f"policies: {{{on_error}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
         body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
@@ -97,11 +103,17 @@ def draw(seed: int) -> Drawn:
     drawn = Drawn(random.Random(seed))
     choose = drawn.choose
     drawn.compensates = choose.random() < 0.3
-    drawn.recovers = random.Random(seed + 7).random() < 0.5
+    other = random.Random(seed + 7)
+    drawn.recovers = other.random() < 0.5
+    drawn.by_command = drawn.recovers and other.random() < 0.6
+    drawn.compensates = drawn.compensates or drawn.by_command
     for number in range(choose.randint(1, 8)):
         _node(drawn, number)
     for number, port in enumerate(dict.fromkeys(drawn.ports)):
         drawn.add(f"sink{number}", f"type: publish, topic: out.{number}, format: json", feeds=[port])
+    if drawn.recovers and other.random() < 0.6:
+        plain = [n.partition(":")[0] for n in drawn.nodes if n.startswith(("set", "if", "switch", "filter", "sink"))]
+        drawn.recorded = other.sample(plain, min(len(plain), 2))
     return drawn
 
 
@@ -169,6 +181,7 @@ class Outcome:
     resumed: int = 0
     retried: int = 0
     refused: int = 0
+    compensated: int = 0
 
 
 def play(seed: int, folder: Path) -> Outcome:
@@ -186,6 +199,8 @@ def _compiled(drawn: Drawn) -> Topology:
     topology, more = compile_document(document, registry())
     if topology is None and {f.code for f in more if f.severity == "error"} == {STAGE_CYCLE}:
         raise Refused(more)
+    if topology is None and {f.code for f in more if f.severity == "error"} == {CHECKPOINTS}:
+        raise Refused(more)  # it is in a loop
     assert topology is not None, [str(f) for f in more]
     return topology
 
@@ -222,6 +237,7 @@ class Recovered:
 
     retries: int = 0
     letters: list[int] = field(default_factory=list)
+    compensated: list[int] = field(default_factory=list)
     refused: int = 0
 
 
@@ -229,7 +245,15 @@ async def _recover(topology: Topology, log: EmbeddedLog, choose: random.Random, 
     """Retry or resume some of what has failed; now and then a call takes over from one that stands still."""
     await ensure_topics(topology, log)
     async with Recover(log, topology, dry_run=False) as work:
-        if choose.random() < 0.3:
+        way = choose.random()
+        if way < 0.2:
+            wanted = await rollbacks(work, None, registry())
+            wanted = choose.sample(wanted, choose.randint(0, len(wanted)))
+            again.letters += [record.letter for _, record in wanted]
+        elif way < 0.45:
+            wanted = await compensations(work, [], all_failed=True)
+            again.compensated += [record.letter for _, record in wanted]
+        elif way < 0.6:
             letters = [letter.execution async for letter in work.letters() if letter.execution]
             chosen = choose.sample(sorted(set(letters)), min(2, len(set(letters))))
             wanted = await retries(work, chosen, again=True)
@@ -293,7 +317,9 @@ async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recove
     assert set(stands["status"]) <= {"completed", "failed"}, Counter(stands["status"])
     at = TopicPartition(f"{topology.workflow}.dead-letter", 0)
     letters = decode_dead_letters(await log.read(at, 0, size_bytes_max=1 << 24)) if (await log.offsets(at))[1] else []
-    assert len(set(again.letters)) == len(again.letters)
+    for letters_once in (again.letters, again.compensated):
+        assert len(set(letters_once)) == len(letters_once)
+    assert not set(again.letters) & set(again.compensated)
     assert records["resumed"].sum() == len(again.letters)
     outstanding = [letter for letter in letters if letter.position not in again.letters]
     failed = set(stands.filter(pl.col("status") == "failed")["execution"])
@@ -306,7 +332,8 @@ async def _judge(topology: Topology, log: EmbeddedLog, items: int, again: Recove
     sums = nodes.group_by("execution", "node").sum()
     history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
     history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
-    return Outcome(len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused)
+    counted = (len(again.letters), again.retries, again.refused, len(again.compensated))
+    return Outcome(len(stands), len(letters), 0, 0, history, *counted)
 
 
 def _place(execution: str) -> str:
@@ -338,7 +365,7 @@ def main() -> int:
                 failures += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
                 continue
-        for name in ("executions", "dead", "faults", "crashes", "resumed", "retried", "refused"):
+        for name in ("executions", "dead", "faults", "crashes", "resumed", "retried", "refused", "compensated"):
             total[name] += getattr(outcome, name)
     seconds = round(time.monotonic() - begun, 1)
     print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))
