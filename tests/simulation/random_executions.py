@@ -29,14 +29,23 @@ from pathlib import Path
 import polars as pl
 
 from streamflow.compiler import compile_document
+<<<<<<< HEAD
 from streamflow.compiler.codes import ONE_ROW_EXECUTION, STAGE_CYCLE
+=======
+from streamflow.compiler.codes import CHECKPOINTS, STAGE_CYCLE
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE as GATHERED
 from streamflow.recovery.recover import Recover, retries
 from streamflow.recovery.resuming import resumptions
+<<<<<<< HEAD
 from streamflow.runtime.cancels import Cancel, write_cancels
+=======
+from streamflow.recovery.rolling_back import rollbacks
+from streamflow.recovery.undoing import compensations
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width
 from streamflow.sdk.errors import Fenced, LogFull
@@ -78,12 +87,22 @@ class Drawn:
     ports: list[str] = field(default_factory=lambda: ["start"])
     compensates: bool = False
     recovers: bool = False
+<<<<<<< HEAD
     timeout_s: int = 0  # how long an execution may take; 0: as long as it does
+=======
+    by_command: bool = False  # steps are undone by commands only
+    recorded: list[str] = field(default_factory=list)  # nodes before which there are checkpoints
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 
     def text(self) -> str:
-        on_error = "on_error: compensate, " if self.compensates else ""
+        on_error = "on_error: compensate, " if self.compensates and not self.by_command else ""
         on_error += "recovery: commands, " if self.recovers else ""
+<<<<<<< HEAD
         on_error += f"timeout: {self.timeout_s}s, " if self.timeout_s else ""
+=======
+        if self.recorded:
+            on_error += f"checkpoints: {{nodes: [{', '.join(self.recorded)}], rollbacks_max: 2}}, "
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
         policies = f"policies: {{{on_error}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
         body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
@@ -107,14 +126,24 @@ def draw(seed: int) -> Drawn:
     drawn = Drawn(random.Random(seed))
     choose = drawn.choose
     drawn.compensates = choose.random() < 0.3
+<<<<<<< HEAD
     # Drawn apart: what a seed gave without these stays.
     drawn.recovers = random.Random(seed + 7).random() < 0.5
     drawn.timeout_s = random.Random(seed + 3).choice((0, 0, 0, 1, 3, 6))
+=======
+    other = random.Random(seed + 7)
+    drawn.recovers = other.random() < 0.5
+    drawn.by_command = drawn.recovers and other.random() < 0.6
+    drawn.compensates = drawn.compensates or drawn.by_command
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
     for number in range(choose.randint(1, 8)):
         _node(drawn, number)
     _gathering(drawn, random.Random(seed + 2))  # draws by itself: what a seed gave without it stays
     for number, port in enumerate(dict.fromkeys(drawn.ports)):
         drawn.add(f"sink{number}", f"type: publish, topic: out.{number}, format: json", feeds=[port])
+    if drawn.recovers and other.random() < 0.6:
+        plain = [n.partition(":")[0] for n in drawn.nodes if n.startswith(("set", "if", "switch", "filter", "sink"))]
+        drawn.recorded = other.sample(plain, min(len(plain), 2))
     return drawn
 
 
@@ -252,8 +281,12 @@ class Outcome:
     resumed: int = 0
     retried: int = 0
     refused: int = 0
+<<<<<<< HEAD
     cancelled: int = 0
     timed_out: int = 0
+=======
+    compensated: int = 0
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 
 
 def play(seed: int, folder: Path) -> Outcome:
@@ -273,6 +306,8 @@ def _compiled(drawn: Drawn) -> Topology:
     # A compensation may name a step that not all that is combined has passed.
     if topology is None and errors <= {STAGE_CYCLE, ONE_ROW_EXECUTION, *(["SF211"] if drawn.compensates else [])}:
         raise Refused(more)
+    if topology is None and {f.code for f in more if f.severity == "error"} == {CHECKPOINTS}:
+        raise Refused(more)  # it is in a loop
     assert topology is not None, [str(f) for f in more]
     return topology
 
@@ -310,6 +345,7 @@ class Recovered:
 
     retries: int = 0
     letters: list[int] = field(default_factory=list)
+    compensated: list[int] = field(default_factory=list)
     refused: int = 0
 
 
@@ -317,7 +353,15 @@ async def _recover(topology: Topology, log: EmbeddedLog, choose: random.Random, 
     """Retry or resume some of what has failed; now and then a call takes over from one that stands still."""
     await ensure_topics(topology, log)
     async with Recover(log, topology, dry_run=False) as work:
-        if choose.random() < 0.3:
+        way = choose.random()
+        if way < 0.2:
+            wanted = await rollbacks(work, None, registry())
+            wanted = choose.sample(wanted, choose.randint(0, len(wanted)))
+            again.letters += [record.letter for _, record in wanted]
+        elif way < 0.45:
+            wanted = await compensations(work, [], all_failed=True)
+            again.compensated += [record.letter for _, record in wanted]
+        elif way < 0.6:
             letters = [letter.execution async for letter in work.letters() if letter.execution]
             chosen = choose.sample(sorted(set(letters)), min(2, len(set(letters))))
             wanted = await retries(work, chosen, again=True)
@@ -416,7 +460,9 @@ async def _judge(
         assert "timed_out" not in set(stands["status"])
     at = TopicPartition(f"{topology.workflow}.dead-letter", 0)
     letters = decode_dead_letters(await log.read(at, 0, size_bytes_max=1 << 24)) if (await log.offsets(at))[1] else []
-    assert len(set(again.letters)) == len(again.letters)
+    for letters_once in (again.letters, again.compensated):
+        assert len(set(letters_once)) == len(letters_once)
+    assert not set(again.letters) & set(again.compensated)
     assert records["resumed"].sum() == len(again.letters)
     outstanding = [letter for letter in letters if letter.position not in again.letters]
     failed = set(stands.filter(pl.col("status") == "failed")["execution"])
@@ -430,6 +476,7 @@ async def _judge(
     sums = nodes.group_by("execution", "node").sum()
     history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
     history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
+<<<<<<< HEAD
     ends = Counter(stands["status"].to_list())
     return Outcome(
         len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused,
@@ -445,6 +492,10 @@ async def _nothing_is_gathered(topology: Topology, log: EmbeddedLog) -> None:
             store = MemoryStore()
             await restore(store, log, TopicPartition(changelog, p))
             assert all(key == b"c" and not any(value) for key, value in store.scan()), (changelog, list(store.scan()))
+=======
+    counted = (len(again.letters), again.retries, again.refused, len(again.compensated))
+    return Outcome(len(stands), len(letters), 0, 0, history, *counted)
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 
 
 def _place(execution: str) -> str:
@@ -476,6 +527,7 @@ def main() -> int:
                 failures += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
                 continue
+<<<<<<< HEAD
         for name in (
             "executions",
             "dead",
@@ -487,6 +539,9 @@ def main() -> int:
             "cancelled",
             "timed_out",
         ):
+=======
+        for name in ("executions", "dead", "faults", "crashes", "resumed", "retried", "refused", "compensated"):
+>>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
             total[name] += getattr(outcome, name)
     seconds = round(time.monotonic() - begun, 1)
     print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))
