@@ -45,12 +45,20 @@ def _next(graph: Graph) -> tuple[str, str] | None:
             continue
         sources = [graph.nodes[t].node for t in triggers(graph, node_id)]
         spans = any(isinstance(s, ReadsSource) and s.trigger_extent() != "item" for s in sources)
-        if spans or not sources or not several_rows(graph, node_id):
+        if spans or not sources or not several_rows(graph, node_id) or not _meet(graph, node_id):
             continue
         apart = spreads.before(node_id, "item")
         if apart is not None and not on_the_way(graph, node_id).obstacle:
             return node_id, apart.why
     return None
+
+
+def _meet(graph: Graph, node_id: str) -> bool:
+    """Whether an execution may have rows at all connected ports of a node; `extents` tells where none can."""
+    ports: dict[str, set[str]] = {}
+    for edge in graph.into(node_id):
+        ports.setdefault(edge.target_port, set()).update(triggers(graph, edge.source))
+    return len(ports) < 2 or bool(set.intersection(*ports.values()))
 
 
 def _put_before(graph: Graph, node_id: str, why: str) -> Graph:

@@ -38,13 +38,13 @@ class FirstGatherOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, store = inputs["in"], ctx.store(STORE)
-        names = [execution.encode() for execution in batch.frame[EXECUTION].to_list()]
+        names = [(execution or "").encode() for execution in batch.frame[EXECUTION].to_list()]
         heads = self._heads(ctx, names)
         opened = int.from_bytes(store.get(_COUNT) or b"", "big")
         before, passes, refused = opened, list[bool](), list[int]()
         for at, (name, port) in enumerate(zip(names, self.packing.numbers(batch).to_list(), strict=True)):
             coming, won = heads[name]
-            if won == _NONE and opened >= self.bounds.executions_max:
+            if won == _NONE and (opened >= self.bounds.executions_max or not name):
                 refused.append(at)
                 passes.append(False)
                 continue

@@ -91,7 +91,7 @@ class GatherOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, store = inputs["in"], ctx.store(STORE)
-        names = [execution.encode() for execution in batch.frame[EXECUTION].to_list()]
+        names = [(execution or "").encode() for execution in batch.frame[EXECUTION].to_list()]
         ports = self.packing.numbers(batch).to_list()
         heads, left = _heads(store, names), _opened(store)
         before, refused = left, dict[int, str]()
@@ -101,7 +101,7 @@ class GatherOperator:
             if head.over:
                 late.append(at)
                 continue
-            if why := self._refuses(head, len(value), left):
+            if why := self._refuses(head, len(value), left) if name else "it belongs to no execution.":
                 refused[at] = why
                 continue
             if not head.rows:

@@ -180,3 +180,13 @@ def test_the_plan_says_why_and_can_be_read_again() -> None:
     why = topology.topic("w.both.rows.repartition").why
     assert why.startswith("Node 'both' needs all rows of an execution, but 'late' lets them go at different times")
     assert from_json(to_json(topology)) == topology
+
+
+def test_branches_of_different_triggers_are_told_apart_as_before() -> None:
+    nodes = "other: {type: event, topic: in2, format: json}\n  parts: {type: split, field: p}\n"
+    nodes += "  both: {type: merge, mode: combine_all}"
+    document, findings = load_text(text(nodes, "start -> parts -> late -> both.left, other -> both.right, both -> out"))
+    assert document is not None, findings
+    topology, more = compile_document(document, registry())
+    assert topology is not None
+    assert [(f.code, f.severity) for f in more] == [("SF226", "warning")]
