@@ -33,6 +33,7 @@ STOP = "tests/simulation/test_stop.py"
 DELAYS = "tests/unit/runtime/test_delaying.py"
 PARKING = "tests/unit/runtime/test_parking.py"
 WAITS = "tests/simulation/test_waits.py"
+LOOPS = "tests/simulation/test_loops_across.py"
 EXPRESSIONS = "tests/property/test_expressions.py"
 CODECS = "tests/property/test_codecs.py"
 ENVELOPE = "tests/property/test_semantics_codec.py::test_a_lie_in_the_envelope_is_seen"
@@ -515,5 +516,22 @@ MUTATIONS: tuple[Mutation, ...] = (
         'if raw["eheaders"].to_numpy().any() or raw["eattr"].to_numpy().any():',
         'if raw["eattr"].to_numpy().any():',
         (f"{ENVELOPE}[header count]", f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves"),
+    ),
+    # Loops across topics (docs/decisions/0036).
+    Mutation(
+        "12.2",
+        "rows come back to another task than the one that they entered a loop in",
+        "streamflow/nodes/loop_back.py",
+        "home = pl.col(loop_column(self.loop, HOME)).cast(pl.Int32).alias(TO)",
+        "home = pl.lit(0, dtype=pl.Int32).alias(TO)",
+        (f"{LOOPS}::test_an_execution_runs_while_rows_of_it_are_on_their_way",),
+    ),
+    Mutation(
+        "12.3",
+        "event time waits for rows that go round",
+        "streamflow/runtime/watermark.py",
+        "    if rule.back:",
+        "    if False:",
+        ("tests/unit/runtime/test_watermark.py::test_rows_that_come_back_to_a_loop_have_no_part_in_time",),
     ),
 )
