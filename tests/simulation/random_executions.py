@@ -29,23 +29,16 @@ from pathlib import Path
 import polars as pl
 
 from streamflow.compiler import compile_document
-<<<<<<< HEAD
-from streamflow.compiler.codes import ONE_ROW_EXECUTION, STAGE_CYCLE
-=======
-from streamflow.compiler.codes import CHECKPOINTS, STAGE_CYCLE
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
+from streamflow.compiler.codes import CHECKPOINTS, ONE_ROW_EXECUTION, STAGE_CYCLE
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE as GATHERED
 from streamflow.recovery.recover import Recover, retries
 from streamflow.recovery.resuming import resumptions
-<<<<<<< HEAD
-from streamflow.runtime.cancels import Cancel, write_cancels
-=======
 from streamflow.recovery.rolling_back import rollbacks
 from streamflow.recovery.undoing import compensations
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
+from streamflow.runtime.cancels import Cancel, write_cancels
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width
 from streamflow.sdk.errors import Fenced, LogFull
@@ -87,22 +80,16 @@ class Drawn:
     ports: list[str] = field(default_factory=lambda: ["start"])
     compensates: bool = False
     recovers: bool = False
-<<<<<<< HEAD
     timeout_s: int = 0  # how long an execution may take; 0: as long as it does
-=======
     by_command: bool = False  # steps are undone by commands only
     recorded: list[str] = field(default_factory=list)  # nodes before which there are checkpoints
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 
     def text(self) -> str:
         on_error = "on_error: compensate, " if self.compensates and not self.by_command else ""
         on_error += "recovery: commands, " if self.recovers else ""
-<<<<<<< HEAD
         on_error += f"timeout: {self.timeout_s}s, " if self.timeout_s else ""
-=======
         if self.recorded:
             on_error += f"checkpoints: {{nodes: [{', '.join(self.recorded)}], rollbacks_max: 2}}, "
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
         policies = f"policies: {{{on_error}executions: all, commit_interval: 50ms, step_bytes_max: 300, partitions: 2}}"
         head = ["workflow: drawn", "nodes:", "  start: {type: event, topic: in, format: json, key: string(k)}"]
         body = [*(f"  {n}" for n in self.nodes), "connections:", *(f"  - {w}" for w in self.wires)]
@@ -126,16 +113,12 @@ def draw(seed: int) -> Drawn:
     drawn = Drawn(random.Random(seed))
     choose = drawn.choose
     drawn.compensates = choose.random() < 0.3
-<<<<<<< HEAD
     # Drawn apart: what a seed gave without these stays.
-    drawn.recovers = random.Random(seed + 7).random() < 0.5
-    drawn.timeout_s = random.Random(seed + 3).choice((0, 0, 0, 1, 3, 6))
-=======
     other = random.Random(seed + 7)
     drawn.recovers = other.random() < 0.5
     drawn.by_command = drawn.recovers and other.random() < 0.6
     drawn.compensates = drawn.compensates or drawn.by_command
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
+    drawn.timeout_s = random.Random(seed + 3).choice((0, 0, 0, 1, 3, 6))
     for number in range(choose.randint(1, 8)):
         _node(drawn, number)
     _gathering(drawn, random.Random(seed + 2))  # draws by itself: what a seed gave without it stays
@@ -281,12 +264,9 @@ class Outcome:
     resumed: int = 0
     retried: int = 0
     refused: int = 0
-<<<<<<< HEAD
+    compensated: int = 0
     cancelled: int = 0
     timed_out: int = 0
-=======
-    compensated: int = 0
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 
 
 def play(seed: int, folder: Path) -> Outcome:
@@ -303,11 +283,10 @@ def _compiled(drawn: Drawn) -> Topology:
     assert document is not None, findings
     topology, more = compile_document(document, registry())
     errors = {f.code for f in more if f.severity == "error"}
-    # A compensation may name a step that not all that is combined has passed.
-    if topology is None and errors <= {STAGE_CYCLE, ONE_ROW_EXECUTION, *(["SF211"] if drawn.compensates else [])}:
+    # A compensation may name a step that not all that is combined has passed; nothing is recorded within a loop.
+    accepted = {STAGE_CYCLE, ONE_ROW_EXECUTION, CHECKPOINTS, *(["SF211"] if drawn.compensates else [])}
+    if topology is None and errors <= accepted:
         raise Refused(more)
-    if topology is None and {f.code for f in more if f.severity == "error"} == {CHECKPOINTS}:
-        raise Refused(more)  # it is in a loop
     assert topology is not None, [str(f) for f in more]
     return topology
 
@@ -337,6 +316,11 @@ async def _play(seed: int, folder: Path) -> Outcome:
     await inner.close()
     outcome.faults, outcome.crashes = len(log.fired), crashes
     return outcome
+
+
+COUNTED = (
+    "executions", "dead", "faults", "crashes", "resumed", "retried", "refused", "compensated", "cancelled", "timed_out",
+)  # fmt: skip
 
 
 @dataclass
@@ -476,12 +460,9 @@ async def _judge(
     sums = nodes.group_by("execution", "node").sum()
     history: dict[str, object] = {f"{_place(row[0])} {row[1]}": row[2:] for row in sums.iter_rows()}
     history |= {_place(e): s for e, s in stands.select("execution", "status").iter_rows()}
-<<<<<<< HEAD
     ends = Counter(stands["status"].to_list())
-    return Outcome(
-        len(stands), len(letters), 0, 0, history, len(again.letters), again.retries, again.refused,
-        ends["cancelled"], ends["timed_out"],
-    )  # fmt: skip
+    counted = (len(again.letters), again.retries, again.refused, len(again.compensated))
+    return Outcome(len(stands), len(letters), 0, 0, history, *counted, ends["cancelled"], ends["timed_out"])
 
 
 async def _nothing_is_gathered(topology: Topology, log: EmbeddedLog) -> None:
@@ -492,10 +473,6 @@ async def _nothing_is_gathered(topology: Topology, log: EmbeddedLog) -> None:
             store = MemoryStore()
             await restore(store, log, TopicPartition(changelog, p))
             assert all(key == b"c" and not any(value) for key, value in store.scan()), (changelog, list(store.scan()))
-=======
-    counted = (len(again.letters), again.retries, again.refused, len(again.compensated))
-    return Outcome(len(stands), len(letters), 0, 0, history, *counted)
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
 
 
 def _place(execution: str) -> str:
@@ -527,21 +504,7 @@ def main() -> int:
                 failures += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
                 continue
-<<<<<<< HEAD
-        for name in (
-            "executions",
-            "dead",
-            "faults",
-            "crashes",
-            "resumed",
-            "retried",
-            "refused",
-            "cancelled",
-            "timed_out",
-        ):
-=======
-        for name in ("executions", "dead", "faults", "crashes", "resumed", "retried", "refused", "compensated"):
->>>>>>> 33d0ecc2f4a5d68c9dafad164caf2e8711a6c886
+        for name in COUNTED:
             total[name] += getattr(outcome, name)
     seconds = round(time.monotonic() - begun, 1)
     print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))
