@@ -113,7 +113,7 @@ def _check(document: WorkflowDocument, topology: Topology, node: str) -> None:
     from streamflow.runtime.state_rows import stores_of
 
     ids = [n.id for n in document.nodes]
-    if node not in ids:
+    if node not in ids and node not in {store.node for stage in topology.stages for store in stage.stores}:
         near = difflib.get_close_matches(node, ids, 1)
         fail(f"there is no node {node!r}.", mend=f"Did you mean {near[0]!r}?" if near else "", code=2)
     if stores_of(topology, node):
