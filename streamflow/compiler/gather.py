@@ -17,6 +17,7 @@ from streamflow.compiler.graph import Edge, Graph, GraphNode
 from streamflow.compiler.partition import partition
 from streamflow.compiler.spread import Spreads, several_rows, triggers
 from streamflow.nodes.gather import Gather, GatherSend
+from streamflow.nodes.merge import Merge
 from streamflow.sdk.node import ReadsSource
 from streamflow.sdk.params import RawParams
 from streamflow.sdk.places import Diagnostic
@@ -64,8 +65,7 @@ def _meet(graph: Graph, node_id: str) -> bool:
 def _put_before(graph: Graph, node_id: str, why: str) -> Graph:
     node = graph.nodes[node_id]
     wires = _wires(graph, node_id)
-    ports = tuple(wires)
-    bounds: dict[str, Any] = getattr(node.node, "gathering", dict)()
+    ports, bounds = tuple(wires), node.node.gathering() if isinstance(node.node, Merge) else {}
     made = {
         ROWS: GatherSend(ports=ports, why=f"node {node_id!r} needs all rows of an execution, but {why}"),
         GATHER: Gather(ports=ports, sides=tuple(e.target_port for e in wires.values()), **bounds),

@@ -23,7 +23,7 @@ from streamflow.model.types import Schema
 from streamflow.operators.alarms import NEVER, Alarms
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
-from streamflow.operators.packing import Packing
+from streamflow.operators.packing import PORT, Packing
 from streamflow.operators.waiting import waiting_rows
 from streamflow.sdk.operator import Context, Result
 from streamflow.sdk.state import StateStore
@@ -170,6 +170,8 @@ class GatherOperator:
         kept = [(key[1:-9], value) for key, value in entries if key.startswith(_ROWS)]
         times = [None if (ms := due.get(name, NEVER)) >= NEVER else ms for name, _ in kept]
         shown = waiting_rows(self._rows.decode([value[1:] for _, value in kept]), times, [None] * len(kept))
+        if len(self.sides) > 1:
+            shown = shown.drop(PORT)
         return shown.with_columns(pl.Series("@port", [self.sides[value[0]] for _, value in kept], dtype=pl.String))
 
     def _refuses(self, head: Head, size_bytes: int, opened: int) -> str:

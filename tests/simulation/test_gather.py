@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from streamflow.cli.redrive import Redrive
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE
 from streamflow.replay.follow import follow
@@ -28,7 +30,7 @@ from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from tests.simulation.auditing import audited
 from tests.simulation.histories import agree_with_ledger, records_of, stand
 from tests.simulation.random_executions import _drive, _nothing_is_gathered
-from tests.simulation.running import compiled, contents, send, values
+from tests.simulation.running import compiled, contents, run, send, values
 from tests.simulation.test_watermarks import Bench
 
 TIMED = """\
@@ -212,5 +214,44 @@ def test_a_replay_gives_the_same_records(tmp_path: Path) -> None:
         assert sum(map(len, (await contents(inner, "out.over")).values()))
         await again.close()
         await inner.close()
+
+    asyncio.run(once())
+
+
+REDRIVEN = """\
+workflow: again
+nodes:
+  start: {type: event, topic: in, format: json, key: string(k)}
+  spread: {type: repartition, key: string(n), partition_count: 2}
+  bad: {type: set, fields: {got: 100 // (long(n) - 3)}}
+  both: {type: merge, mode: combine_by_position, join: outer}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - start -> spread -> bad -> both.left
+  - start -> both.right
+  - both -> out
+policies: {partitions: 2}
+"""
+
+
+def test_items_that_are_sent_again_leave_nothing_behind(tmp_path: Path) -> None:
+    """An item fails on its way, its execution goes on without it; sent again it is counted, and fails again."""
+
+    async def once() -> None:
+        log = EmbeddedLog(tmp_path / "log")
+        await log.open()
+        topology = compiled(REDRIVEN)
+        await send(log, "in", [{"n": n, "k": n} for n in range(6)], partitions=2)
+        await run(topology, log)
+        before = await values(log, "out")
+        assert sorted(item.get("n_right", item["n"]) for item in before) == [0, 1, 2, 3, 4, 5]
+        redrive = Redrive(log, topology, None)
+        await redrive.run(dry_run=False)
+        assert redrive.sent == 1
+        await run(topology, log)
+        await _nothing_is_gathered(topology, log)
+        assert await values(log, "out") == before
+        assert (await log.offsets(TopicPartition("again.dead-letter", 0)))[1] == 2
+        await log.close()
 
     asyncio.run(once())
