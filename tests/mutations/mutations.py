@@ -529,9 +529,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "12.3",
         "event time waits for rows that go round",
-        "streamflow/runtime/watermark.py",
-        "    if rule.back:",
-        "    if False:",
+        "streamflow/runtime/event_time.py",
+        "InputTime(idle=rule.back, ",
+        "InputTime(idle=False, ",
         ("tests/unit/runtime/test_watermark.py::test_rows_that_come_back_to_a_loop_have_no_part_in_time",),
     ),
 )
