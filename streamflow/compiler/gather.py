@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import Edge, Graph, GraphNode
