@@ -29,6 +29,7 @@ LOOP_BODY = "SF242"
 LOOP_SCHEMA = "SF243"
 SUB_FLOW = "SF244"
 CHECKPOINTS = "SF249"
+RECOVER = "SF259"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -57,5 +58,6 @@ CODES: dict[str, str] = {
     LOOP_BODY: "A loop needs a body that can be run within a step, and that rows enter through it alone.",
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
+    RECOVER: "What is recovered by itself failed in a node that is there.",
     CHECKPOINTS: "Items are recorded before nodes that they enter by one port, and not round after round.",
 }
