@@ -34,6 +34,7 @@ LATE_BEHIND_SLOTS = "SF265"
 ORDER_GIVEN_UP = "SF261"
 CHECKPOINTS = "SF249"
 ERROR_WORKFLOW = "SF262"
+RECOVER = "SF259"
 
 CODES: dict[str, str] = {
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
@@ -66,6 +67,7 @@ CODES: dict[str, str] = {
     LATE_BEHIND_SLOTS: "Event time does not wait for executions that wait for a slot (a warning).",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
+    RECOVER: "What is recovered by itself failed in a node that is there.",
     CHECKPOINTS: "Items are recorded before nodes that they enter by one port, and not round after round.",
     ERROR_WORKFLOW: "An error workflow stands beside the workflow and has a trigger that hears of its errors.",
 }

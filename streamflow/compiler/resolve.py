@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from streamflow.compiler.checkpoints import with_checkpoints
-from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED
+from streamflow.compiler.codes import DISABLED_PORT, NO_LOOP, NOT_INSTALLED, RECOVER
 from streamflow.compiler.compensate import Compensation, compensate
 from streamflow.compiler.graph import DONE_PORT, ERROR_PORT, Edge, Graph, GraphNode
 from streamflow.compiler.notify import notifying
 from streamflow.sdk.node import Node, Repeats
-from streamflow.sdk.params import RawParams, build
+from streamflow.sdk.params import RawParams, build, suggestion
 from streamflow.sdk.places import Diagnostic, Place
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.failures import ONWARD_PORT, put_in
@@ -136,6 +136,12 @@ class _Resolver:
         graph = Graph(nodes=self.nodes, edges=tuple(self.edges), loops=tuple(self.loops))
         whole, found = with_checkpoints(graph, self.document.policies.checkpoints, self.document.place)
         self.findings += found
+        recover = self.document.policies.recover
+        for name in recover.nodes if recover is not None else ():
+            if name not in self.nodes:
+                message = f"policies.recover: there is no node {name!r}, in which items could fail."
+                mend = suggestion(name, self.nodes)
+                self.findings.append(Diagnostic(place=self.document.place, code=RECOVER, message=message, mend=mend))
         self.nodes, self.edges = dict(whole.nodes), list(whole.edges)
 
     def compensations(self) -> None:

@@ -126,6 +126,7 @@ class RecoverPolicy:
     after_ms: int = 0  # since the dead letter was seen
     attempts: int = 3
     codes: tuple[str, ...] = ()  # only what failed with one of these; none: with any
+    nodes: tuple[str, ...] = ()  # only what failed in one of these; none: in any
     to: str = ""  # rollback: the node before which it begins again; "": the last checkpoint
 
 

@@ -26,6 +26,7 @@ from streamflow.sdk.errors import Fenced, LogUnavailable
 
 if TYPE_CHECKING:
     from streamflow.model.policies import RecoverPolicy
+    from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.log import Log
     from streamflow.sdk.registry import NodeRegistry
     from streamflow.topology.plan import Topology
@@ -58,7 +59,7 @@ class ByPolicy:
         now_ms = self._clock_ms()
         async for page in pages(self._source, self._topology, self._position):
             for letter in page:
-                if not self._policy.codes or letter.code in self._policy.codes:
+                if self._concerns(letter):
                     self._waiting[letter.position] = now_ms
                 self._position = letter.position + 1
         due = [n for n, seen_ms in self._waiting.items() if seen_ms + self._policy.after_ms <= now_ms][:_AT_ONCE_MAX]
@@ -75,6 +76,10 @@ class ByPolicy:
         if given:
             _log.info("recovered", action=self._policy.action, items=len(given))
         return len(given)
+
+    def _concerns(self, letter: DeadLetter) -> bool:
+        codes, nodes = self._policy.codes, self._policy.nodes
+        return (not codes or letter.code in codes) and (not nodes or letter.node in nodes)
 
     async def _wanted(self, work: Recover) -> list[tuple[int, Again]]:
         policy = self._policy

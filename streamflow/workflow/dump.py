@@ -76,7 +76,8 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
             made[key] = value
     if (by := policies.recover) is not None:
         said: dict[str, object] = {"action": by.action, "after_ms": by.after_ms, "attempts": by.attempts}
-        made["recover"] = said | ({"codes": list(by.codes)} if by.codes else {}) | ({"to": by.to} if by.to else {})
+        said |= {key: list(named) for key in ("codes", "nodes") if (named := getattr(by, key))}
+        made["recover"] = said | ({"to": by.to} if by.to else {})
     if (taken := policies.checkpoints) is not None:
         written: dict[str, object] = {"nodes": list(taken.nodes), "rollbacks_max": taken.rollbacks_max}
         written |= {} if taken.interval_ms is None else {"interval_ms": taken.interval_ms}

@@ -75,12 +75,14 @@ class RecoverForm:
     after_ms: int = param(default=0, ge=0, le=365 * 86_400_000, help="How long a dead letter waits for that.")
     attempts: int = param(default=3, ge=1, le=1_000, help="How often; what fails then stays a dead letter.")
     codes: tuple[str, ...] = param(default=(), help="Only what failed with one of these codes. Left out: all.")
+    nodes: tuple[str, ...] = param(default=(), help="Only what failed in one of these nodes. Left out: in any.")
     to: str = param(default="", help="rollback: the node before which it begins again. Left out: the last checkpoint.")
 
     def policy(self) -> RecoverPolicy:
         return RecoverPolicy(
-            action=self.action, after_ms=self.after_ms, attempts=self.attempts, codes=self.codes, to=self.to
-        )
+            action=self.action, after_ms=self.after_ms, attempts=self.attempts, codes=self.codes, nodes=self.nodes,
+            to=self.to,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

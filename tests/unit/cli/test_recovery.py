@@ -50,6 +50,10 @@ def test_a_retry_is_an_execution_of_its_own(cli: Any, ran: str) -> None:
     assert "inverses.again#" in one["as"]
     assert cli.json("run", ran, "--until-end")["dead_letters"] == 1
     assert sorted(failed(cli)) == sorted([execution, one["as"]])
+    assert cli.json("executions", "show", ran, execution)["retried_as"] == [one["as"]]
+    assert cli.json("executions", "show", ran, one["as"])["retry_of"] == execution
+    assert f"retry of {execution}" in cli("executions", "show", ran, one["as"]).stdout
+    assert cli.json("executions", "retry", ran, execution, code=1)["refused"][0]["why"].startswith("it was retried")
     Path("w.yaml").write_text(FIXED)
     told = cli.json("executions", "retry", ran, one["as"])
     cli("run", ran, "--until-end")
