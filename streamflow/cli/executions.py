@@ -99,6 +99,7 @@ def show(
 
 async def _show(file: Path, execution: str, address: str, as_json: bool) -> None:
     from streamflow.cli.execution_tree import facts_of, lines_of
+    from streamflow.runtime.execution_context import context_of
     from streamflow.runtime.execution_detail import detail
     from streamflow.runtime.execution_log import is_pending, records_of
 
@@ -106,6 +107,7 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
     async with existing_log(address) as log:
         records = await records_of(log, topology, execution)
         pending = records is None and await is_pending(log, topology, execution)
+        context = await context_of(log, topology, execution)
     if records is None:
         if not pending:
             which = "with a failure " if any(s.tracked == "errors" for s in topology.stages) else ""
@@ -118,9 +120,11 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
         return
     found = detail(records, topology)
     if as_json:
-        print_json(facts_of(found, topology.workflow))
-    else:
-        print("\n".join(lines_of(found)))
+        print_json(facts_of(found, topology.workflow) | ({"context": context} if context else {}))
+        return
+    print("\n".join(lines_of(found)))
+    if context:
+        print(one_line(", ".join(f"{name} {value}" for name, value in context.items())))
 
 
 def _tracked(file: Path) -> Topology:

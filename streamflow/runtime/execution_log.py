@@ -10,6 +10,7 @@ import polars as pl
 from streamflow.codecs import decoder
 from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
+from streamflow.runtime.execution_context import place_of
 from streamflow.runtime.execution_states import Reach, States, decode_records, fold, statuses
 from streamflow.runtime.execution_tails import SPEC
 from streamflow.sdk.log import Log
@@ -109,19 +110,14 @@ async def _pages(log: Log, at: TopicPartition) -> AsyncIterator[pl.DataFrame]:
 
 async def is_pending(log: Log, topology: Topology, execution: str) -> bool:
     """Whether an id is the place of a trigger item that no task has committed yet."""
-    source, _, offset = execution.rpartition(":")
-    named, _, partition = source.rpartition("/")
-    topic, _, incarnation = named.rpartition("#")
-    info = (await log.topics()).get(topic)
-    if info is None or info.incarnation != incarnation or not (offset.isdecimal() and partition.isdecimal()):
+    found = await place_of(log, execution)
+    stage = None if found is None else _reader(topology, found[0].topic)
+    if found is None or stage is None:
         return False
-    at = TopicPartition(topic, int(partition))
-    stage = _reader(topology, topic)
-    if stage is None or at.partition >= info.partitions:
-        return False
+    at, offset = found
     start, end = await log.offsets(at)
     known = (await log.committed(stage.group(topology.workflow), [at])).get(at)
-    return (start if known is None else known.offset) <= int(offset) < end
+    return (start if known is None else known.offset) <= offset < end
 
 
 def _reader(topology: Topology, topic: str) -> StagePlan | None:

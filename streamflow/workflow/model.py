@@ -100,6 +100,8 @@ class WorkflowPolicies:
     redact: tuple[str, ...] = ()  # fields that samples do not show
     partitions: int = 4  # of user topics that have to be created
     error_workflow: ErrorWorkflow | None = None  # hears of what fails
+    environment: str = ""  # which one holds, where none is asked for
+    context: Mapping[str, str] = field(default_factory=dict)  # user, session, trace -> the header that tells it
     notify: Mapping[str, object] | None = None  # parameters of the node that tells people of dead letters
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)  # by key, where it was written
 
@@ -128,6 +130,8 @@ class WorkflowDocument:
     version: str = ""
     policies: WorkflowPolicies = field(default_factory=WorkflowPolicies)
     vars: Mapping[str, object] = field(default_factory=dict)
+    environments: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # name -> vars that differ there
+    environment: str = ""  # the one that is asked for; "": see the policies
     registry: str = ""  # folder or URL of the schema registry; "" is `schemas` beside the workflow
     tests: tuple[TestCase, ...] = ()
     base_folder: str = ""  # relative paths of parameters start here
