@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import enum
 import gc
+import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -39,6 +41,15 @@ LogOption = Annotated[
     str, typer.Option("--log", envvar="STREAMFLOW_LOG", metavar="PATH", help="The log: a folder, or kafka://HOST:PORT.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", callback=note_json, help="Print facts as JSON.")]
+EnvironmentOption = Annotated[
+    str,
+    typer.Option(
+        "--env",
+        envvar="STREAMFLOW_ENVIRONMENT",
+        metavar="NAME",
+        help="The environment whose vars hold. Default: what the workflow says.",
+    ),
+]
 StateOption = Annotated[
     StateChoice | None,
     typer.Option(help="Where tasks keep state: memory, or rocksdb (on disk). Default: what the workflow says."),
@@ -88,7 +99,9 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-def load_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument | None, Topology | None, list[Diagnostic]]:
+def load_file(
+    file: Path, *, cases: bool = False, environment: str = ""
+) -> tuple[WorkflowDocument | None, Topology | None, list[Diagnostic]]:
     """Load and compile a workflow, with all findings; `cases` adds those of *.test.yaml beside it.
 
     Leaves with 2 if the file cannot be read at all.
@@ -96,6 +109,7 @@ def load_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument | No
     from streamflow.compiler import compile_document
     from streamflow.nodes import registry
     from streamflow.workflow.cases import load_cases, with_cases
+    from streamflow.workflow.environments import VARIABLE
     from streamflow.workflow.load import load
 
     _check_readable(file)
@@ -104,6 +118,7 @@ def load_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument | No
         document, findings = load(file)
         if document is None:
             return None, None, findings
+        document = replace(document, environment=environment or os.environ.get(VARIABLE, ""))
         if cases:
             found_cases, found = load_cases(document)
             document, findings = with_cases(document, found_cases), [*findings, *found]
@@ -114,11 +129,11 @@ def load_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument | No
     return document, topology, findings
 
 
-def compile_file(file: Path, *, cases: bool = False) -> tuple[WorkflowDocument, Topology]:
+def compile_file(file: Path, *, cases: bool = False, environment: str = "") -> tuple[WorkflowDocument, Topology]:
     """Load and compile a workflow. What is wrong with it goes to stderr, and the command leaves if it cannot run."""
     from streamflow.workflow.diagnostics import render, to_json
 
-    document, topology, findings = load_file(file, cases=cases)
+    document, topology, findings = load_file(file, cases=cases, environment=environment)
     if findings:
         print(render(findings, color=use_color()), file=sys.stderr)
     if document is None or topology is None:

@@ -106,6 +106,7 @@ def show(
 async def _show(file: Path, execution: str, address: str, as_json: bool) -> None:
     from streamflow.cli.execution_tree import facts_of, lines_of, link_facts, print_links
     from streamflow.runtime.again_log import links
+    from streamflow.runtime.execution_context import context_of
     from streamflow.runtime.execution_detail import detail
     from streamflow.runtime.execution_log import is_pending, records_of
 
@@ -114,6 +115,7 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
         records = await records_of(log, topology, execution)
         pending = records is None and await is_pending(log, topology, execution)
         told = link_facts(await links(log, topology), execution)
+        context = await context_of(log, topology, execution)
     if records is None:
         if not pending:
             which = "with a failure " if any(s.tracked == "errors" for s in topology.stages) else ""
@@ -127,10 +129,12 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
         return
     found = detail(records, topology)
     if as_json:
-        print_json(facts_of(found, topology.workflow) | told)
-    else:
-        print("\n".join(lines_of(found)))
-        print_links(told)
+        print_json(facts_of(found, topology.workflow) | told | ({"context": context} if context else {}))
+        return
+    print("\n".join(lines_of(found)))
+    if context:
+        print(one_line(", ".join(f"{name} {value}" for name, value in context.items())))
+    print_links(told)
 
 
 def tracked(file: Path) -> Topology:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli.common import FileArgument, JsonOption, compile_file
+from streamflow.cli.common import EnvironmentOption, FileArgument, JsonOption, compile_file
 from streamflow.cli.output import fail, print_json
 
 
@@ -17,6 +17,7 @@ def plan(
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="PATH", help="Write a picture to this file; - is standard output.")
     ] = None,
+    environment: EnvironmentOption = "",
     json: JsonOption = False,
 ) -> None:
     """Show what a workflow becomes, and why each topic exists."""
@@ -27,7 +28,7 @@ def plan(
 
     if sum((mermaid, svg is not None, json)) > 1:
         fail("--mermaid, --svg and --json exclude each other.", code=2)
-    _, topology = compile_file(file)
+    _, topology = compile_file(file, environment=environment)
     if svg is not None:
         picture = to_svg(topology)
         if str(svg) == "-":

@@ -18,6 +18,7 @@ import typer
 
 from streamflow.cli.common import (
     DEFAULT_LOG,
+    EnvironmentOption,
     FileArgument,
     JsonOption,
     LogOption,
@@ -65,6 +66,7 @@ def run(
             max=1024,
         ),
     ] = None,
+    environment: EnvironmentOption = "",
     state: StateOption = None,
     state_dir: StateDirOption = None,
     standbys: StandbysOption = None,
@@ -82,7 +84,7 @@ def run(
     if duration is not None and not math.isfinite(duration):
         fail(f"--duration is a number of seconds, not {duration}.", code=2)
     configure()
-    document, topology = compile_file(file)
+    document, topology = compile_file(file, environment=environment)
     if guarantee is not None:
         topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
     topology = with_standbys(with_state(topology, state, state_dir), standbys, log)
@@ -210,6 +212,11 @@ async def _run_processes(
     command = [sys.executable, "-m", "streamflow.cli.main", "run", str(file), "--log", address, "--workers", "1"]
     command += ["--guarantee", topology.run.guarantee, *(["--until-end"] if until_end else [])]
     command += ["--standbys", str(topology.run.standbys)]
+    from streamflow.sdk.expression import META_VARS
+
+    told = topology.vars.get(META_VARS)
+    if isinstance(told, dict) and (environment := told.get("environment")):
+        command += ["--env", str(environment)]
     command += ["--state", topology.run.state, *(["--state-dir", str(state_dir)] if state_dir else [])]
     processes = Processes(command, count, tasks=tasks if until_end else None, on_progress=show)
     with stopped_by_signals(processes.stop, duration):

@@ -7,11 +7,11 @@ import sys
 
 import typer
 
-from streamflow.cli.common import FileArgument, JsonOption, compile_file
+from streamflow.cli.common import EnvironmentOption, FileArgument, JsonOption, compile_file
 from streamflow.cli.output import fail, print_json
 
 
-def run_cases(file: FileArgument, json: JsonOption = False) -> None:
+def run_cases(file: FileArgument, environment: EnvironmentOption = "", json: JsonOption = False) -> None:
     """Run the test cases of a workflow, without a log.
 
     Cases stand in the workflow and in *.test.yaml files beside it: given input items, expected items by node. Exit 1
@@ -21,7 +21,7 @@ def run_cases(file: FileArgument, json: JsonOption = False) -> None:
     from streamflow.sdk.errors import StreamflowError
     from streamflow.testing.cases import run_case
 
-    document, topology = compile_file(file, cases=True)
+    document, topology = compile_file(file, cases=True, environment=environment)
     if not document.tests:
         fail(f"{file} has no test cases.", mend="Put `tests:` into the workflow, or a file *.test.yaml beside it.")
     results = []

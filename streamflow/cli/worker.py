@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamflow.cli.common import (
+    EnvironmentOption,
     FileArgument,
     LogOption,
     StandbysOption,
@@ -38,6 +39,7 @@ def worker(
     session_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silent for so long, its tasks go to other workers.", min=1)
     ] = 10.0,
+    environment: EnvironmentOption = "",
     state: StateOption = None,
     state_dir: StateDirOption = None,
     standbys: StandbysOption = None,
@@ -50,7 +52,7 @@ def worker(
     SIGTERM and Ctrl-C end it gracefully: what was begun is committed, its tasks go to the others, the exit code is 0.
     """
     configure()
-    document, topology = compile_file(file)
+    document, topology = compile_file(file, environment=environment)
     if not log.startswith("kafka://"):
         fail(f"a worker runs on Kafka; {log!r} is a folder.", mend="Use `streamflow run` for the embedded log.", code=2)
     topology = with_standbys(with_state(topology, state, state_dir), standbys, log)

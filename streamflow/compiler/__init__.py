@@ -48,6 +48,7 @@ from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
 from streamflow.workflow import WorkflowDocument
 from streamflow.workflow.diagnostics import has_errors, in_order
+from streamflow.workflow.environments import settle
 
 
 def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tuple[Topology | None, list[Diagnostic]]:
@@ -56,9 +57,10 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     The topology is None if any finding is an error. Reads schema files, and schemas of the registry that
     the document names; loads the modules of functions; touches no log.
     """
+    document, unsettled = settle(document)
     loader = SchemaLoader(Path(document.base_folder or "."), document.registry)
     graph, findings = resolve(document, registry)
-    findings += check_error_workflow(document)
+    findings += [*unsettled, *check_error_workflow(document)]
     included = include(graph, document, registry)
     graph, document = included.graph, replace(document, vars={**document.vars, **included.vars})
     findings += included.findings

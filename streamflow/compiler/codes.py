@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from streamflow.workflow import environments
+
 COPARTITION = "SF203"
 NOT_INSTALLED = "SF220"
 SCHEMAS_DIFFER = "SF221"
@@ -37,6 +39,7 @@ ERROR_WORKFLOW = "SF262"
 RECOVER = "SF259"
 
 CODES: dict[str, str] = {
+    **environments.CODES,
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
     NOT_INSTALLED: "A node kind that the compiler puts in must be installed.",
     SCHEMAS_DIFFER: "Items of all wires into one port must fit one schema.",

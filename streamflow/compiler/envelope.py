@@ -48,7 +48,12 @@ META_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "topic": (TOPIC,),
     "headers": (HEADERS,),
     "tags": (HEADERS,),
+    "user": (HEADERS,),
+    "session": (HEADERS,),
+    "trace": (HEADERS,),
+    "traceparent": (HEADERS,),
     "schema": (),
+    "environment": (),
 }
 # Made anew wherever rows enter a stage; never carried.
 _LOCAL = frozenset({ROW, KEY, TS, WM, POSITION})

@@ -31,6 +31,7 @@ from streamflow.sdk.registry import NodeRegistry
 from streamflow.workflow import WorkflowDocument, load
 from streamflow.workflow.diagnostics import has_errors
 from streamflow.workflow.dump import to_plain
+from streamflow.workflow.environments import chosen, vars_in
 
 DEPTH_MAX: Final = 10
 _PINNED = "sha256:"
@@ -136,6 +137,7 @@ def _read(
     made.findings += findings
     if inner is None or has_errors(findings):
         return None
+    inner = replace(inner, environment=chosen(document))
     if flow.pin is not None and flow.pin != (found := digest(inner)):
         refuse(
             f"{flow.workflow!r} is not the version that is pinned: it is {found}.",
@@ -153,7 +155,7 @@ def _read(
     graph, found_inside = resolve(inner, registry)
     included = _include(graph, inner, registry, (*chain, str(file)))
     made.findings += [*found_inside, *included.findings]
-    made.vars[f"{node.id}."] = {**inner.vars, **included.vars}
+    made.vars[f"{node.id}."] = {**vars_in(inner, chosen(document)), **included.vars}
     for path, user in included.users.items():
         made.users.setdefault(path, user)
     if has_errors(found_inside) or has_errors(included.findings):

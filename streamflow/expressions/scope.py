@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 
+from streamflow.expressions.context import TRACEPARENT, header_of, trace_of
 from streamflow.expressions.functions.encoding import text_of
 from streamflow.expressions.names import Chain, Step
 from streamflow.expressions.overloads import typed
@@ -39,7 +43,7 @@ from streamflow.model.types import (
     polars_dtype,
     record_of,
 )  # fmt: skip
-from streamflow.sdk.expression import Scope
+from streamflow.sdk.expression import META_VARS, Scope
 
 _HEADER_LIST = array_of(record_of({"key": STRING, "value": BYTES.optional()}))
 _META: dict[str, tuple[str, Type]] = {
@@ -52,7 +56,9 @@ _META: dict[str, tuple[str, Type]] = {
     "topic": (TOPIC, STRING.optional()),
     "headers": (HEADERS, _HEADER_LIST.optional()),
 }
-META_NAMES = (*_META, "schema")
+# What headers tell; which ones is said by the workflow.
+_TOLD = ("user", "session", "trace", "traceparent")
+META_NAMES = (*_META, *_TOLD, "schema", "environment")
 _KEY_AS_TEXT = Bound(params=(BYTES,), type=STRING.optional(), does=Implementation(py=text_of), fails=True)
 _INSTANT = Bound(
     params=(LONG,), type=TIMESTAMP_MS.optional(),
@@ -126,6 +132,10 @@ class Names:
         step = chain.rest[0]
         if step.key == "schema":
             return Const(STRING, self._scope.item.name or self._scope.item.kind)
+        if step.key == "environment":
+            return Const(STRING.optional(), self._workflow.get("environment"))
+        if step.key in _TOLD:
+            return self._told(step)
         if step.key not in _META:
             mend = nearest(step.key, META_NAMES) or f"meta has {', '.join(META_NAMES)}."
             raise Problem(step.offset, UNKNOWN_NAME, f"meta has no {step.key!r}", mend)
@@ -139,6 +149,23 @@ class Names:
             bound = Bound(params=(t,), type=_HEADERS_TYPE, does=Implementation(py=_last_of_each))
             return Call(_HEADERS_TYPE, "headers", bound, (node,))
         return node
+
+    @property
+    def _workflow(self) -> Mapping[str, Any]:
+        """What is known of the workflow as a whole."""
+        found = self._scope.vars.get(META_VARS, {})
+        return found if isinstance(found, dict) else {}
+
+    def _told(self, step: Step) -> Node:
+        """What a header tells."""
+        headers = {"trace": TRACEPARENT, "traceparent": TRACEPARENT, **self._workflow.get("headers", {})}
+        if step.key not in headers:
+            mend = f"Say which header does: `policies: {{context: {{{step.key}: header:x-{step.key}}}}}`."
+            raise Problem(step.offset, UNKNOWN_NAME, f"nothing tells `meta.{step.key}` here", mend)
+        column, t = _META["headers"]
+        read = trace_of if step.key == "trace" and headers["trace"] == TRACEPARENT else header_of
+        bound = Bound(params=(t, STRING), type=STRING.optional(), does=Implementation(py=read))
+        return Call(STRING.optional(), read.__name__, bound, (Column(t, column), Const(STRING, headers[step.key])))
 
     def node(self, chain: Chain) -> tuple[Node, tuple[Step, ...]]:
         """What an earlier node produced, and the keys that are left to follow."""

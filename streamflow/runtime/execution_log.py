@@ -12,6 +12,7 @@ from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
 from streamflow.runtime.again_log import again_topic, read_again
 from streamflow.runtime.again_records import Again
+from streamflow.runtime.execution_context import place_of
 from streamflow.runtime.execution_states import Reach, States, decode_records, fold, statuses
 from streamflow.runtime.execution_tails import SPEC
 from streamflow.sdk.log import Log
@@ -155,18 +156,15 @@ async def is_trigger_item(log: Log, topology: Topology, execution: str) -> bool:
 
 async def _place(log: Log, topology: Topology, execution: str) -> tuple[StagePlan, TopicPartition, int] | None:
     """Where an id says that its trigger item stands, and the stage that takes it; None: it names no such place."""
-    source, _, offset = execution.rpartition(":")
-    named, _, partition = source.rpartition("/")
-    topic, _, incarnation = named.rpartition("#")
-    info = (await log.topics()).get(topic)
-    if info is None or info.incarnation != incarnation or not (offset.isdecimal() and partition.isdecimal()):
+    found = await place_of(log, execution)
+    if found is None:
         return None
-    at = TopicPartition(topic, int(partition))
-    stage = _reader(topology, topic)
-    if topic == again_topic(topology):
-        record = await _retry_at(log, at, int(offset))
+    at, offset = found
+    stage = _reader(topology, at.topic)
+    if at.topic == again_topic(topology):
+        record = await _retry_at(log, at, offset)
         stage = None if record is None else next((s for s in topology.stages if s.id == record.stage), None)
-    return None if stage is None or at.partition >= info.partitions else (stage, at, int(offset))
+    return None if stage is None else (stage, at, offset)
 
 
 async def _retry_at(log: Log, at: TopicPartition, offset: int) -> Again | None:

@@ -106,7 +106,7 @@ class TaskProgram:
                 self.seeders[at] = Seeder(plan, stage.needs, source=source, partition=number, vars=dict(topology.vars))
             if count == 0 or plan not in self.inputs.values():
                 continue
-            wanted = {*reserved, *((TS,) if stage.timed else ())}
+            wanted = {*reserved, *((TS,) if stage.timed else ())} - {e.column for e in plan.envelope}
             if plan.gone is not None and not plan.internal:
                 wanted |= {GONE, KEY, TS}
             self._decoders[plan.node] = decoder(

@@ -76,6 +76,10 @@ class Projection(Protocol):
         ...
 
 
+# Key among the vars of a scope under which `meta` finds what is known of the workflow as a whole.
+META_VARS = "@meta."
+
+
 class Accumulation(Protocol):
     """Expressions compiled together whose value at a row depends on the value before it, by group."""
 

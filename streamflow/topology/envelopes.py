@@ -41,8 +41,8 @@ TRIED_ERROR: Final = record_of({"code": STRING, "message": STRING, "node": STRIN
 
 
 def error_schema(schema: Schema, *, attempts: bool = False) -> Schema:
-    """What leaves by a node's error port: items that failed, with a field `error`. Bytes become `{item, error}`, untyped
-    items stay untyped.
+    """What leaves by a node's error port: items that failed, with a field `error`. Bytes become `{item, error}`,
+    untyped items stay so.
 
     `attempts`: as conditions of retries see them, with `error.attempt`.
     """

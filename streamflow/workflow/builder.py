@@ -98,6 +98,7 @@ class Workflow:
         description: str = "",
         version: str = "",
         vars: Mapping[str, object] | None = None,
+        environments: Mapping[str, object] | None = None,
         registry: str = "",
         **policies: object,
     ) -> None:
@@ -110,7 +111,7 @@ class Workflow:
         self._functions: dict[str, Function] = {}
         values = {
             "workflow": name, "description": description, "version": version,
-            "vars": vars or {}, "registry": registry, "policies": policies,
+            "vars": vars or {}, "environments": environments or {}, "registry": registry, "policies": policies,
         }  # fmt: skip
         made, found = build_form(HeaderForm, RawParams(values=values, place=self._place), noun="key")
         self._findings += found
@@ -285,6 +286,7 @@ class Workflow:
             version=str(header.version),
             policies=policies.policies(),
             vars=header.vars or {},
+            environments={name: form.vars for name, form in (header.environments or {}).items()},
             registry=header.registry,
             tests=tuple(self._tests),
             base_folder=str(FilePath(self._place.file).parent) if self._place.line else "",

@@ -61,6 +61,7 @@ def read_document(
         connections=tuple(connections),
         policies=replace(policies, places=_places(entries, "policies")),
         vars=header.vars or {},
+        environments={name: form.vars for name, form in (header.environments or {}).items()},
         registry=header.registry,
         tests=tuple(tests),
         base_folder=base_folder,

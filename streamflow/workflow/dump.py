@@ -41,6 +41,8 @@ def to_plain(document: WorkflowDocument) -> dict[str, object]:
             made[key] = value
     if document.vars:
         made["vars"] = _plain(document.vars)
+    if document.environments:
+        made["environments"] = {name: {"vars": _plain(given)} for name, given in document.environments.items()}
     if policies := _policies(document.policies):
         made["policies"] = policies
     made["nodes"] = {entry.id: _node(entry, document) for entry in document.nodes}
@@ -89,6 +91,10 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
     if policies.error_workflow is not None:
         also = {"also": list(policies.error_workflow.also)} if policies.error_workflow.also else {}
         made["error_workflow"] = {"file": policies.error_workflow.file} | also
+    if policies.environment:
+        made["environment"] = policies.environment
+    if policies.context:
+        made["context"] = dict(policies.context)
     if policies.notify is not None:
         made["notify"] = _plain(policies.notify)
     if policies.retry != usual.retry:

@@ -86,6 +86,28 @@ class RecoverForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextForm:
+    """Which headers of the records that start executions tell of what these are part of; `meta` names it."""
+
+    user: str | None = param(default=None, help="Header of `meta.user`, such as header:x-user.", min_length=1)
+    session: str | None = param(default=None, help="Header of `meta.session`.", min_length=1)
+    trace: str | None = param(
+        default=None, help="Header of `meta.trace`. Left out: traceparent, as W3C has it.", min_length=1
+    )
+
+    def headers(self) -> dict[str, str]:
+        named = {"user": self.user, "session": self.session, "trace": self.trace}
+        return {name: header.removeprefix("header:") for name, header in named.items() if header is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentForm:
+    """What is different in an environment."""
+
+    vars: Mapping[str, Json] = param(help="Values that take the place of those under `vars` of the workflow.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotifyForm:
     """Whom to tell of what fails, by a `notification` that reads the dead letters of the workflow."""
 
@@ -187,6 +209,12 @@ class PoliciesForm:
     error_workflow: ErrorWorkflowForm | None = param(
         default=None, help="The workflow that hears of what fails here; `check` looks whether it does."
     )
+    environment: str = param(
+        default="",
+        help="The environment that holds, where neither `--env` nor STREAMFLOW_ENVIRONMENT names another.",
+        pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}|",
+    )
+    context: ContextForm | None = param(default=None, help="Which headers tell of user, session and trace.")
     notify: NotifyForm | None = param(default=None, help="Whom to tell of items that failed and that nothing took.")
 
     def __post_init__(self) -> None:
@@ -226,6 +254,8 @@ class PoliciesForm:
             checkpoints=self.checkpoints.policy() if self.checkpoints else None,
             partitions=self.partitions,
             slots=slots_of(self.concurrency, self.rate, self.partitions),
+            environment=self.environment,
+            context=self.context.headers() if self.context is not None else {},
             notify=self.notify.parameters() if self.notify is not None else None,
             error_workflow=None
             if self.error_workflow is None
@@ -291,6 +321,9 @@ class HeaderForm:
     version: Json = param(default="", help="Version of the workflow as its author counts.")
     policies: PoliciesForm | None = param(default=None, help="Defaults for all nodes, and how tasks run.")
     vars: Mapping[str, Json] | None = param(default=None, help="Constants: expressions read them as `vars.<name>`.")
+    environments: Mapping[str, EnvironmentForm] | None = param(
+        default=None, help="Environments by name, each with the vars that differ there."
+    )
     registry: str = param(
         default="", help="Schema registry: a folder or a URL. Left out: `schemas` beside the workflow."
     )

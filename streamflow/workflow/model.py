@@ -121,6 +121,8 @@ class WorkflowPolicies:
     partitions: int = 4  # of user topics that have to be created
     slots: Slots | None = None  # what `concurrency` and `rate` ask for behind the trigger
     error_workflow: ErrorWorkflow | None = None  # hears of what fails
+    environment: str = ""  # which one holds, where none is asked for
+    context: Mapping[str, str] = field(default_factory=dict)  # user, session, trace -> the header that tells it
     notify: Mapping[str, object] | None = None  # parameters of the node that tells people of dead letters
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)  # by key, where it was written
 
@@ -154,6 +156,8 @@ class WorkflowDocument:
     version: str = ""
     policies: WorkflowPolicies = field(default_factory=WorkflowPolicies)
     vars: Mapping[str, object] = field(default_factory=dict)
+    environments: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # name -> vars that differ there
+    environment: str = ""  # the one that is asked for; "": see the policies
     registry: str = ""  # folder or URL of the schema registry; "" is `schemas` beside the workflow
     tests: tuple[TestCase, ...] = ()
     base_folder: str = ""  # relative paths of parameters start here
