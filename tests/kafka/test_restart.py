@@ -22,7 +22,7 @@ OPTIONS = KafkaOptions(request_timeout_ms=5_000, retry_ms=60_000, fetch_wait_ms=
 
 @pytest.fixture
 def server(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    with KafkaServer(tmp_path_factory.mktemp("restarted")) as server:
+    with KafkaServer(tmp_path_factory.mktemp("restarted"), short_lived=True) as server:
         yield server
 
 

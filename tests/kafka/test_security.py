@@ -68,7 +68,7 @@ def secured(
         Listener(name="MUTUAL_TLS", certificates=certificates, client_certificate=True),
         Listener(name="SASL_TLS", mechanisms=mechanisms, users=users, certificates=certificates),
     ]
-    with KafkaServer(tmp_path_factory.mktemp("secured"), listeners=listeners) as server:
+    with KafkaServer(tmp_path_factory.mktemp("secured"), listeners=listeners, short_lived=True) as server:
         admin = AdminClient({"bootstrap.servers": server.bootstrap})
         admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(timeout=TIMEOUT_S)
         yield server

@@ -16,7 +16,7 @@ from streamflow.testing.kafka_settings import QUICK_TO_NOTICE
 @pytest.mark.usefixtures("needs_kafka")
 def test_a_broker_that_stands_still_goes_on_stops_and_comes_back(tmp_path: Path) -> None:
     settings = {**QUICK_TO_NOTICE, "transaction.max.timeout.ms": "5000"}
-    with KafkaServer(tmp_path, settings=settings, listeners=[Listener(name="OTHER")]) as server:
+    with KafkaServer(tmp_path, settings=settings, listeners=[Listener(name="OTHER")], short_lived=True) as server:
         before = server.bootstrap, server.bootstrap_of("OTHER")
         admin = AdminClient({"bootstrap.servers": server.bootstrap})
         admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(timeout=30)
