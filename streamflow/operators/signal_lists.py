@@ -6,7 +6,7 @@ a key is read and written when something of that key happens, and nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,10 +47,10 @@ class SignalLists:
         found = store.get_many([_LISTS + key for key in keys])
         return {k: [] if e is None else [_kept(v) for v in split(e)] for k, e in zip(keys, found, strict=True)}
 
-    def all(self, store: StateStore) -> dict[bytes, list[Kept]]:
-        """What is kept of every key."""
-        entries = store.scan(_LISTS, _AFTER_LISTS)
-        return {name[len(_LISTS) :]: [_kept(v) for v in split(entry)] for name, entry in entries}
+    def all(self, store: StateStore) -> Iterator[tuple[bytes, list[Kept]]]:
+        """What is kept of every key. Nothing may be changed meanwhile."""
+        for name, entry in store.scan(_LISTS, _AFTER_LISTS):
+            yield name[len(_LISTS) :], [_kept(value) for value in split(entry)]
 
     def keep(
         self,

@@ -26,7 +26,17 @@ from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept, Signal
 from streamflow.operators.signal_rules import Answer, Came, Rules, settle
 from streamflow.operators.signals import HEARD, UNCLAIMED
 from streamflow.operators.typed_json import typed_items
-from streamflow.operators.waiting import DUE, STORE, due_ms, over_among, timed, waiting_rows, woken
+from streamflow.operators.waiting import (
+    DUE,
+    STORE,
+    due_ms,
+    ended_together,
+    over_among,
+    portions,
+    timed,
+    waiting_rows,
+    woken,
+)
 from streamflow.sdk.expression import Projection
 from streamflow.sdk.operator import Context, EndedExecutions, Result
 from streamflow.sdk.state import StateStore
@@ -112,19 +122,23 @@ class SignalWaitOperator:
         return Result(outputs=outputs, failed=failed, emitted=emitted, ended=ended)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
-        """Items of executions that end. All that is kept is looked through."""
-        store = ctx.store(STORE)
-        lists = self._lists.all(store)
-        items = [(key, one) for key, kept in lists.items() for one in kept if one.kind == ITEM]
-        over = over_among(self._items, [one.data for _, one in items], self.schema, executions, ctx.watermark_ms)
-        if over is None:
-            return Result()
-        gone = {id(items[number][1]) for number in over.numbers}
-        touched = {items[number][0] for number in over.numbers}
-        before = {key: times_of(lists[key]) for key in touched}
-        after = {key: [(one, one.data) for one in lists[key] if id(one) not in gone] for key in touched}
+        """Items of executions that end. All that is kept is looked through, in portions."""
+        store, ended = ctx.store(STORE), list[Batch]()
+        before: dict[bytes, set[int]] = {}
+        after: dict[bytes, list[tuple[Kept, bytes]]] = {}
+        for entries in portions(self._lists.all(store)):
+            items = [(key, one) for key, kept in entries for one in kept if one.kind == ITEM]
+            over = over_among(self._items, [one.data for _, one in items], self.schema, executions)
+            if over is None:
+                continue
+            ended.append(over.rows)
+            gone = {id(items[number][1]) for number in over.numbers}
+            for key, kept in entries:
+                left = [(one, one.data) for one in kept if id(one) not in gone]
+                if len(left) < len(kept):
+                    before[key], after[key] = times_of(kept), left
         self._lists.keep(store, before, after)
-        return Result(ended=over.rows)
+        return Result(ended=ended_together(ended, ctx.watermark_ms))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Each item that waits, with its time-out, and each early signal, with the time until which it is kept."""

@@ -6,9 +6,9 @@ So a wake takes entries from the front of the store, and nothing else is looked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import polars as pl
 
@@ -28,6 +28,7 @@ STORE: Final = "waiting"
 DUE: Final = "due"  # the expression of the projection
 _ROWS, _AFTER_ROWS, _COUNT = b"r", b"s", b"#"
 _NUMBER: Final = "@number"
+_K, _V = TypeVar("_K"), TypeVar("_V")
 _LOOK_ROWS_MAX: Final = 8_192  # rows that are decoded at once
 
 
@@ -78,28 +79,25 @@ class WaitOperator:
         return Result(outputs={"out": out} if len(out) else {}, emitted=len(out), ended=ended)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
-        """Rows of executions that end. All that waits is looked through; nothing else is written."""
-        store = ctx.store(STORE)
-        names: list[bytes] = []
-        sizes: list[int] = []
-        values: list[bytes] = []
-        for name, entry in store.scan(_ROWS, _AFTER_ROWS):
-            own = split(entry)
-            names.append(name)
-            sizes.append(len(own))
-            values += own
-        over = over_among(self._rows, values, self.schema, executions, ctx.watermark_ms)
-        if over is None:
-            return Result()
-        at, gone = 0, over.numbers
-        for name, size in zip(names, sizes, strict=True):
-            left = [values[i] for i in range(at, at + size) if i not in gone]
-            if not left:
-                store.delete(name)
-            elif len(left) < size:
-                store.put(name, b"".join(map(framed, left)))
-            at += size
-        return Result(ended=over.rows)
+        """Rows of executions that end. All that waits is looked through, in portions; nothing else is written."""
+        store, ended, left = ctx.store(STORE), list[Batch](), dict[bytes, list[bytes]]()
+        for entries in portions((name, split(entry)) for name, entry in store.scan(_ROWS, _AFTER_ROWS)):
+            values = [value for _, own in entries for value in own]
+            over = over_among(self._rows, values, self.schema, executions)
+            if over is None:
+                continue
+            ended.append(over.rows)
+            at = 0
+            for name, own in entries:
+                kept = [value for number, value in enumerate(own, at) if number not in over.numbers]
+                at += len(own)
+                if len(kept) < len(own):
+                    left[name] = kept
+        store.delete_many([name for name, kept in left.items() if not kept])
+        for name, kept in left.items():
+            if kept:
+                store.put(name, b"".join(map(framed, kept)))
+        return Result(ended=ended_together(ended, ctx.watermark_ms))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Each item that waits, with the time at which it goes on."""
@@ -132,24 +130,37 @@ class Over:
     numbers: frozenset[int]
 
 
-def over_among(
-    kept: KeptRows, values: Sequence[bytes], schema: Schema, executions: EndedExecutions, watermark_ms: int
-) -> Over | None:
-    """Those of the kept rows whose execution ends, as rows out of state; None: there are none."""
-    found: list[Batch] = []
-    numbers: set[int] = set()
-    for first in range(0, len(values), _LOOK_ROWS_MAX):
-        frame = kept.decode(values[first : first + _LOOK_ROWS_MAX])
-        if EXECUTION not in frame.columns:
-            continue
-        _, over = executions.apart(Batch(frame.with_row_index(_NUMBER, first), schema))
-        if over is not None:
-            numbers.update(over.frame[_NUMBER].to_list())
-            found.append(over.with_frame(over.frame.drop(_NUMBER)))
-    if not found:
+def over_among(kept: KeptRows, values: Sequence[bytes], schema: Schema, executions: EndedExecutions) -> Over | None:
+    """Those of the kept rows whose execution ends; None: there are none."""
+    frame = kept.decode(values)
+    if EXECUTION not in frame.columns:
         return None
-    rows = pl.concat([batch.frame for batch in found], how="diagonal")
-    return Over(Batch(woken(rows, watermark_ms), schema), frozenset(numbers))
+    _, over = executions.apart(Batch(frame.with_row_index(_NUMBER), schema))
+    if over is None:
+        return None
+    return Over(over.with_frame(over.frame.drop(_NUMBER)), frozenset(over.frame[_NUMBER].to_list()))
+
+
+def ended_together(ended: Sequence[Batch], watermark_ms: int) -> Batch | None:
+    """Rows that end, as rows out of state."""
+    if not ended:
+        return None
+    rows = pl.concat([batch.frame for batch in ended], how="diagonal")
+    return Batch(woken(rows, watermark_ms), ended[0].schema)
+
+
+def portions(entries: Iterable[tuple[_K, list[_V]]]) -> Iterator[list[tuple[_K, list[_V]]]]:
+    """Entries with what is in them, so many together that they hold some thousands."""
+    portion: list[tuple[_K, list[_V]]] = []
+    size = 0
+    for name, own in entries:
+        portion.append((name, own))
+        size += len(own)
+        if size >= _LOOK_ROWS_MAX:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def due_ms(values: pl.Series, from_ms: int) -> pl.Series:

@@ -14,9 +14,10 @@ import polars as pl
 
 from streamflow.model.batch import ERROR_ATTEMPT, ERROR_CODE, ERROR_MESSAGE, KEY, POSITION, ROW, WM, Batch
 from streamflow.model.types import INT, LONG, Schema, Type
+from streamflow.operators.control import by_deadline, out_of_time
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
-from streamflow.operators.waiting import over_among, waiting_rows
+from streamflow.operators.waiting import ended_together, over_among, portions, waiting_rows
 from streamflow.runtime.delayed import DelayedItems, waiting_items
 from streamflow.runtime.retry_rule import RetryRule
 from streamflow.runtime.withheld import Bools, attempt
@@ -64,7 +65,12 @@ class Delaying:
         items = delayed.take(ctx.now_ms)
         if not items:
             return Result()
-        frame = self._rows.decode(items)
+        going, late = out_of_time(Batch(self._rows.decode(items), self._schema), ctx.now_ms)
+        over = [] if late is None else [late.with_frame(late.frame.drop(ERROR_ATTEMPT))]
+        ended, frame = ended_together(over, ctx.watermark_ms), going.frame
+        if not len(going):
+            delayed.write_totals()
+            return Result(ended=ended)
         tries = frame[ERROR_ATTEMPT].to_numpy()
         columns: list[pl.Expr | pl.Series] = [pl.int_range(frame.height, dtype=pl.UInt32, eager=True).alias(ROW)]
         if self._tells_time:
@@ -81,18 +87,23 @@ class Delaying:
         delayed.write_totals()
         done = tried.keeping(keep, given_up)
         emitted = sum(map(len, done.outputs.values()))
-        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, woken=batch.where(pl.Series(gone)))
+        left = batch.where(pl.Series(gone))
+        return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, woken=left, ended=ended)
 
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
         """Items of executions that end. All that waits is looked through."""
-        delayed = self._items(ctx)
-        items = [item for _, own in delayed.entries() for item in own]
-        over = over_among(self._rows, items, self._schema, executions, ctx.watermark_ms)
-        if over is None:
-            return Result()
-        delayed.drop(over.numbers)
-        delayed.write_totals()
-        return Result(ended=over.rows.with_frame(over.rows.frame.drop(ERROR_ATTEMPT)))
+        delayed, ended, gone, first = self._items(ctx), list[Batch](), set[int](), 0
+        for entries in portions(delayed.entries()):
+            items = [item for _, own in entries for item in own]
+            over = over_among(self._rows, items, self._schema, executions)
+            if over is not None:
+                ended.append(over.rows.with_frame(over.rows.frame.drop(ERROR_ATTEMPT)))
+                gone.update(first + number for number in over.numbers)
+            first += len(items)
+        if gone:
+            delayed.drop(gone)
+            delayed.write_totals()
+        return Result(ended=ended_together(ended, ctx.watermark_ms))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """Each item that waits, with the time of its next try (`@due`) and how often it was tried (`tries`)."""
@@ -116,7 +127,7 @@ class Delaying:
         if not waits.any():
             return failed, waits
         waiting = failed.where(again)
-        due = (ctx.now_ms + self._rule.waits_ms(waiting, ctx)).tolist()
+        due = by_deadline(pl.Series(ctx.now_ms + self._rule.waits_ms(waiting, ctx)), waiting.frame).to_list()
         refused = delayed.put(due, self._rows.encode(waiting.frame))
         full: Batch | None = None
         if refused:

@@ -16,12 +16,13 @@ import polars as pl
 
 from streamflow.model.batch import KEY, POSITION, ROW, WM, Batch
 from streamflow.model.types import LONG, PAYLOAD, Schema, Type
-from streamflow.operators.control import by_deadline, out_of_time
+from streamflow.operators.control import by_deadline
 from streamflow.operators.errors import fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
-from streamflow.operators.waiting import over_among, woken
+from streamflow.operators.waiting import woken
 from streamflow.runtime.careful import behind_each_other
 from streamflow.runtime.parked import ParkedItems, Queue, waiting_items
+from streamflow.runtime.parked_endings import next_out_of_time, of_executions
 from streamflow.runtime.retry_rule import RetryRule
 from streamflow.runtime.retrying import together
 from streamflow.runtime.withheld import Bools, Int64s, Tried, attempt
@@ -102,10 +103,13 @@ class Parking:
         over: list[pl.DataFrame] = []
         runs = dict.fromkeys((q.name for q in parked.due(ctx.now_ms, WAKE_ROWS_MAX)), 1)
         while runs and rows < WAKE_ROWS_MAX:
-            if (late := self._out_of_time(runs, parked, ctx)) is not None:
-                over.append(late)
-                rows += len(late)
-                continue
+            if self._has_deadlines:
+                late = next_out_of_time(parked, runs, self._rows, self._schema, ctx.now_ms)
+                if late is not None:
+                    over.append(late)
+                    rows += len(late)
+                    runs = {name: most for name, most in runs.items() if name in parked.queues}
+                    continue
             queues = [parked.queues[name] for name in runs]
             items = [parked.first(queue, runs[queue.name]) for queue in queues]
             rows += sum(map(len, items))
@@ -124,40 +128,9 @@ class Parking:
         gone = join_failed([part.woken for part in parts])
         return Result(outputs=done.outputs, failed=done.failed, emitted=emitted, ended=ended, woken=gone)
 
-    def _out_of_time(self, runs: dict[bytes, int], parked: ParkedItems, ctx: Context) -> pl.DataFrame | None:
-        """Of the items that would be tried next, those whose execution has had its time: they are taken out. `runs`
-        loses queues that are empty then. None: there are none.
-        """
-        if not self._has_deadlines:
-            return None
-        places = [(n, number) for n, most in runs.items() for number in parked.queues[n].numbers(most)]
-        items = [item for n, most in runs.items() for item in parked.first(parked.queues[n], most)]
-        rows = Batch(self._rows.decode(items).with_row_index("@number"), self._schema)
-        late = out_of_time(rows, ctx.now_ms)[1]
-        if late is None:
-            return None
-        gone: dict[bytes, set[int]] = {}
-        for place in late.frame["@number"].to_list():
-            gone.setdefault(places[place][0], set()).add(places[place][1])
-        parked.drop(gone, ctx.now_ms)
-        for name in gone:
-            if name not in parked.queues:
-                del runs[name]
-        return late.frame.drop("@number")
-
     def release(self, executions: EndedExecutions, ctx: Context) -> Result:
-        """Items of executions that end. All that waits is looked through."""
-        parked = self._items(ctx)
-        waiting = list(parked.items())
-        over = over_among(self._rows, [item for _, _, item in waiting], self._schema, executions, ctx.watermark_ms)
-        if over is None:
-            return Result()
-        gone: dict[bytes, set[int]] = {}
-        for place in over.numbers:
-            queue, number, _ = waiting[place]
-            gone.setdefault(queue, set()).add(number)
-        parked.drop(gone, ctx.now_ms)
-        return Result(ended=over.rows)
+        """Items of executions that end."""
+        return Result(ended=of_executions(self._items(ctx), self._rows, self._schema, executions, ctx))
 
     def read_state(self, stores: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> pl.DataFrame:
         """The items that wait, queue by queue, each with its place in its queue (`waits_behind`)."""

@@ -86,7 +86,7 @@ class Played:
         return {node: [getattr(counts, f) for f in FATES] for node, counts in self.driver.counts().items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(EVENTS, st.integers(1, 5))
 def test_steps_show_nowhere(events: list[Event], step_rows: int) -> None:
     whole = Played(events, 1 << 30, without=frozenset())
@@ -96,7 +96,7 @@ def test_steps_show_nowhere(events: list[Event], step_rows: int) -> None:
     assert len(cut.driver.dead_letters()) == len(whole.driver.dead_letters())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(EVENTS, st.integers(1, 5))
 def test_every_item_has_one_fate(events: list[Event], step_rows: int) -> None:
     played = Played(events, step_rows, without=frozenset())
@@ -107,7 +107,7 @@ def test_every_item_has_one_fate(events: list[Event], step_rows: int) -> None:
     assert len({*found["out"], *found["late"]}) == len(found["out"]) + len(found["late"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(EVENTS, st.integers(1, 5))
 def test_what_is_cancelled_before_it_comes_was_never_there(events: list[Event], step_rows: int) -> None:
     """Items of an execution that is not there take their place on the topic all the same."""

@@ -375,7 +375,7 @@ nodes:
   shipped: {type: publish, topic: shipped, format: json}
   release: {type: publish, topic: released, format: json}
 connections: [orders -> reserve -> ship -> shipped]
-policies: {on_error: compensate, executions: all, partitions: 2}
+policies: {on_error: compensate, executions: all, commit_interval: 30s, partitions: 2}
 """
 
 

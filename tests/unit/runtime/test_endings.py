@@ -7,12 +7,15 @@ import pytest
 
 from streamflow.model.batch import EXECUTION, ROW, Batch
 from streamflow.model.types import PAYLOAD
-from streamflow.nodes import registry
+from streamflow.nodes import BUILTIN, PARTS, registry
 from streamflow.operators.control import KEPT_MS, ORDERS_MAX, Order, Orders, apart, said
+from streamflow.operators.signal_waits import SignalWaitOperator
+from streamflow.operators.waiting import WaitOperator
 from streamflow.runtime.build import build_graph
 from streamflow.runtime.context import StepClock
 from streamflow.runtime.control import Endings
 from streamflow.runtime.graph import Graph
+from streamflow.runtime.parking import Parking
 from streamflow.state.memory import MemoryStore
 from tests.simulation.running import compiled
 
@@ -114,3 +117,11 @@ def test_only_rows_of_the_execution_and_the_node_end() -> None:
 def test_a_cancel_in_words(by: str | None, reason: str | None, text: str) -> None:
     assert said(by, reason) == text
     assert len(said("k" * 1_000, "r" * 1_000)) < 500
+
+
+def test_kinds_that_say_so_hold_rows() -> None:
+    """What the compiler is told of a kind is what its operator can do."""
+    assert {kind.spec.kind for kind in (*BUILTIN, *PARTS) if kind.spec.holds} == {"wait", "wait.signal"}
+    for operator in (WaitOperator, SignalWaitOperator, Parking):
+        assert hasattr(operator, "release")
+        assert hasattr(operator, "wake")
