@@ -32,8 +32,9 @@ from streamflow.compiler.codes import CHECKPOINTS, STAGE_CYCLE
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
-from streamflow.recovery.recover import Recover, retries
+from streamflow.recovery.recover import Recover
 from streamflow.recovery.resuming import resumptions
+from streamflow.recovery.retrying import retries
 from streamflow.recovery.rolling_back import rollbacks
 from streamflow.recovery.undoing import compensations
 from streamflow.runtime.deadletter import decode_dead_letters
