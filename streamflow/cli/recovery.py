@@ -44,7 +44,8 @@ def retry(
 
 
 async def _retry(file: Path, ids: list[str] | None, address: str, again: bool, dry_run: bool, as_json: bool) -> None:
-    from streamflow.recovery.recover import Recover, retries
+    from streamflow.recovery.recover import Recover
+    from streamflow.recovery.retrying import retries
 
     topology = recoverable(file)
     async with existing_log(address) as log, Recover(log, topology, dry_run=dry_run) as work:

@@ -16,8 +16,9 @@ import structlog
 from streamflow.compiler.checkpoints import checkpoint_id
 from streamflow.model.batch import PATH
 from streamflow.operators.entered import travelling
-from streamflow.recovery.recover import Recover, retries
+from streamflow.recovery.recover import Recover
 from streamflow.recovery.resuming import resumptions
+from streamflow.recovery.retrying import retries
 from streamflow.recovery.rolling_back import rollbacks
 from streamflow.recovery.undoing import compensations
 from streamflow.runtime.again_records import Again

@@ -8,7 +8,7 @@ that is killed has written some of it, whole, and the next one goes on from ther
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from streamflow.codecs.records import records
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streamflow.codecs.records import Record
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.log import Log, Producer, TopicInfo
-    from streamflow.topology.plan import StagePlan, Topology
+    from streamflow.topology.plan import Topology
 
 _TOGETHER: Final = 200  # records of one transaction
 _ON_LETTERS: Final = frozenset(("resume", "rollback"))  # what a dead letter ends by
@@ -208,7 +208,7 @@ class Recover:
         for stage in self.topology.stages:
             for entry in stage.inputs:
                 if entry.node == before.node and stage.again:
-                    return partition, _as_retry_of(execution, before, stage)
+                    return partition, replace(before, execution=execution, stage=stage.id, position=-1)
         self.refuse(execution, f"there is no trigger {before.node!r} any more.")
         return None
 
@@ -221,31 +221,6 @@ class Recover:
         except OffsetOutOfRange:
             return None
         return next((r for batch in batches for r in records(batch) if r.offset == offset), None)
-
-
-async def retries(work: Recover, ids: Sequence[str] | None, *, again: bool = False) -> list[tuple[int, Again]]:
-    """Retries of executions; None: of all that have dead letters. `again`: also of those that were retried before."""
-    before = work.retried
-    if ids is None:
-        found = [letter.execution async for letter in work.letters() if letter.execution is not None]
-        ids = [e for e in dict.fromkeys(found) if again or e not in before]
-    wanted = []
-    for execution in dict.fromkeys(ids):
-        if execution in before and not again:
-            why = f"it was retried before, as {before[execution]}."
-            work.refuse(execution, why, "Retry that one, or give --again.")
-            continue
-        if (found_record := await work.trigger_record(execution)) is not None:
-            partition, record = found_record
-            if (task := work.task_of(execution, partition)) is not None:
-                wanted.append((task, record))
-    return wanted
-
-
-def _as_retry_of(execution: str, before: Again, stage: StagePlan) -> Again:
-    from dataclasses import replace
-
-    return replace(before, execution=execution, stage=stage.id, position=-1)
 
 
 def position_of(execution: str) -> tuple[str, str, int, int] | None:

@@ -6,8 +6,7 @@ nobody writes to it. What was read is a step of the journal. Records for other s
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -29,19 +28,18 @@ from streamflow.model.batch import (
     WM,
     Batch,
 )
-from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.model.types import ANY, PAYLOAD, Schema
 from streamflow.operators.entered import enter, kept_types
 from streamflow.runtime.again_records import Again, decode_again, decode_one, encode_again
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import kept_schemas
 from streamflow.runtime.error_items import error_items
-from streamflow.runtime.journal import JournalStep
 from streamflow.runtime.recoverable import ENTERED, ENTERED_SCHEMA, the_port
 from streamflow.runtime.seed import Seeder
 from streamflow.runtime.stepped import Origin, Places, Stepped, Taken
-from streamflow.sdk.errors import CodecError, Stopped
-from streamflow.sdk.log import Log, RecordBatch
+from streamflow.sdk.errors import CodecError
+from streamflow.sdk.log import RecordBatch
 from streamflow.topology.plan import InputPlan, NodePlan, StagePlan, Topology
 
 if TYPE_CHECKING:
@@ -276,64 +274,3 @@ def _original(record: Again) -> RecordBatch:
 def _origin(record: Again) -> Origin:
     known = record.action == "retry" or record.value is not None
     return Origin(node=record.node, topic=record.topic, partition=record.partition, offset=record.offset, known=known)
-
-
-class AgainReader:
-    """Drives an `AgainInput` on the task's event loop."""
-
-    def __init__(
-        self,
-        given: AgainInput | None,
-        log: Log,
-        *,
-        compute: Callable[[Callable[[], Stepped]], Awaitable[Stepped]],
-        before: Callable[[], Awaitable[None]],
-        done: Callable[[Stepped, int, Sequence[JournalStep]], None],
-        step_bytes_max: int,
-        look_every_ms: int,
-    ) -> None:
-        """`before`: commits what is pending: a step that stops the workflow takes nothing else with it. `done`: takes a
-        step in for the next commit.
-        """
-        self.given = given
-        self.positions: dict[TopicPartition, int] = {}
-        self._log, self._compute, self._before, self._done = log, compute, before, done
-        self._step_bytes_max, self._look_every_s = step_bytes_max, look_every_ms / 1000
-        self._looked_s = 0.0
-
-    async def begin(self, group: str, at_log: Log) -> None:
-        """Stand where the group stands; `at_log` keeps its positions."""
-        if self.given is None:
-            return
-        at = self.given.at
-        known = (await at_log.committed(group, [at])).get(at)
-        start, _ = await self._log.offsets(at)
-        self.positions = {at: max(start, known.offset) if known is not None else start}
-
-    async def look(self, now_ms: int, *, idle: bool) -> bool | Stopped:
-        """Take in what is there, if the task is idle or it is time. False: nothing was there."""
-        if self.given is None or not (idle or time.monotonic() - self._looked_s >= self._look_every_s):
-            return False
-        self._looked_s = time.monotonic()
-        ((at, first),) = self.positions.items()
-        batches = await self._log.read(at, first, size_bytes_max=self._step_bytes_max)
-        if not batches:
-            return False
-        await self._before()
-        return await self.take_in(batches, batches[-1].last_offset + 1, now_ms)
-
-    async def take_in(self, batches: Sequence[RecordBatch], end: int, now_ms: int) -> bool | Stopped:
-        """A step. Stopped: a record stops the workflow, and nothing of the step counts."""
-        given = self.given
-        assert given is not None
-        first = self.positions[given.at]
-        made = await self._compute(lambda: given.step(batches, first, end, now_ms))
-        if made.stop is not None:
-            return Stopped(f"{made.stop.text} (given again, record {given.at} offset {made.stop.offset}).")
-        self._done(made, now_ms, ())
-        self.positions[given.at] = end
-        return True
-
-    def offsets(self) -> Mapping[TopicPartition, Committed]:
-        """What the group is to keep."""
-        return {at: Committed(position, "") for at, position in self.positions.items()}

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
-from streamflow.runtime.again import AgainReader
+from streamflow.runtime.again_reader import AgainReader
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless

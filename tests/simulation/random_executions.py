@@ -34,8 +34,9 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
 from streamflow.operators.gathering import STORE as GATHERED
-from streamflow.recovery.recover import Recover, retries
+from streamflow.recovery.recover import Recover
 from streamflow.recovery.resuming import resumptions
+from streamflow.recovery.retrying import retries
 from streamflow.recovery.rolling_back import rollbacks
 from streamflow.recovery.undoing import compensations
 from streamflow.runtime.cancels import Cancel, write_cancels

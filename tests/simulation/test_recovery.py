@@ -17,8 +17,9 @@ import pytest
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.nodes import registry
 from streamflow.recovery.by_policy import ByPolicy
-from streamflow.recovery.recover import Recover, retries
+from streamflow.recovery.recover import Recover
 from streamflow.recovery.resuming import resumptions
+from streamflow.recovery.retrying import retries
 from streamflow.replay.follow import follow
 from streamflow.runtime.again_log import given_again
 from tests.golden.test_topologies import call
