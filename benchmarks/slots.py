@@ -57,7 +57,7 @@ async def one(folder: Path, count: int, slots: int) -> dict[str, object]:
     out = sum([(await log.offsets(TopicPartition("done", p)))[1] for p in range(2)])
     await log.close()
     assert out == count, f"{out:,} of {count:,} came out"
-    found = {
+    found: dict[str, object] = {
         "slots": slots, "executions": count, "executions_per_s": round(count / seconds),
         "cpu_us": round(1e6 * cpu_s / count, 1), "commits": report.progress.commits,
     }  # fmt: skip

@@ -110,8 +110,10 @@ def _slots(slots: Slots | None) -> dict[str, object]:
     for key in ("executions", "per", "share", "priority", "aging_ms", "queue_max", "when_full"):
         if (value := getattr(slots, key)) != getattr(usual, key):
             made[key] = _plain(value)
-    rate: dict[str, object] = {} if slots.rate is None else {"rate": asdict(slots.rate)}
-    return ({"concurrency": made} if made else {}) | rate
+    asked: dict[str, object] = {"concurrency": made} if made else {}
+    if slots.rate is not None:
+        asked["rate"] = asdict(slots.rate)
+    return asked
 
 
 def _retry(retry: RetryPolicy) -> dict[str, object]:
