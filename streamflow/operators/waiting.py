@@ -28,7 +28,8 @@ STORE: Final = "waiting"
 DUE: Final = "due"  # the expression of the projection
 _ROWS, _AFTER_ROWS, _COUNT = b"r", b"s", b"#"
 _NUMBER: Final = "@number"
-_K, _V = TypeVar("_K"), TypeVar("_V")
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 _LOOK_ROWS_MAX: Final = 8_192  # rows that are decoded at once
 
 
