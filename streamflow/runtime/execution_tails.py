@@ -111,7 +111,11 @@ class Tails:
                     "edges": [
                         {"topic": t, **{c: places[t].get(c, 0) for c in _EDGE_COUNTERS}} for t in topics if t in places
                     ],
-                    "nodes": [self._node(n, places[n], ended=ended) for n in self._nodes if n in places],
+                    "nodes": [
+                        self._node(n, places[n], ended=ended)
+                        for n in self._nodes
+                        if n in places and any(c in places[n] for c in _NODE_COUNTERS)
+                    ],
                 }
             )
         return every
