@@ -42,13 +42,15 @@ def counts(n: int, *, seed: int = 1) -> Counts:
     into = draw.integers(1, 4, n)
     failed = draw.integers(0, 2, n)
     which = np.flatnonzero(failed)
+    absorbed = draw.integers(0, 2, n)
     return Counts(
         executions=pl.Series([f"in#x/0:{i}" for i in range(n)]),
         rows={
             ("odd", "rows_in"): into,
             ("odd", "rows_out"): into - failed,
             ("odd", "dead_lettered"): failed,
-            ("cut", "absorbed"): draw.integers(0, 2, n),
+            ("cut", "absorbed"): absorbed,
+            ("cut", "waits"): absorbed - draw.integers(0, 2, n),
             ("w.cut.repartition", "sent"): into - failed,
         },
         woken=draw.integers(0, 2, n) == 1,
@@ -101,7 +103,7 @@ def test_records_tell_what_was_counted() -> None:
         assert nodes["odd"]["status"] == ("failed" if i in errors else "completed")
         absorbed = int(given.rows["cut", "absorbed"][i])
         assert ("cut" in nodes) == bool(absorbed)
-        assert row["waiting"] == absorbed
+        assert row["waiting"] == given.rows["cut", "waits"][i]
         assert row["sent"] == sum(edge["sent"] for edge in row["edges"])
         assert row["error_message"] == (errors[i][:MESSAGE_CHARS_MAX] if i in errors else None)
         assert (row["topic"], row["topic_partition"], row["offset"], row["partition"]) == ("in", 2, 17, 3)
