@@ -113,7 +113,7 @@ def _check_aside(stage: StagePlan, counts: Mapping[str, int], workflow: str) -> 
             raise TopicMismatch(
                 f"topic {read.topic!r} has {counts[read.topic]} partitions, and stage {stage.id!r} has to hear of all "
                 "executions: it needs one.",
-                mend=f"It was there before the slots: run to the end without them, then `streamflow reset` {workflow!r}.",
+                mend=f"It was there before the slots: run to the end without, then `streamflow reset` {workflow!r}.",
             )
 
 
