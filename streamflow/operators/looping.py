@@ -114,7 +114,8 @@ class LoopOperator:
 
     def _end_round(self, batch: Batch, failed: _Failures) -> tuple[Batch, Batch | None]:
         """Rows that come back: (those that may go on, those that leave at once)."""
-        batch = batch.with_frame(self._about(batch.frame))  # a topic does not bring that
+        if self.rounds.across:
+            batch = batch.with_frame(self._about(batch.frame))  # a topic does not bring that
         if self.collect is not None:
             batch, values, wrong = evaluate(batch, *self.collect)
             failed.add(wrong)

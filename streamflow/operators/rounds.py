@@ -39,6 +39,11 @@ class Rounds:
         self._loop, self._collects, self._home = loop, collects, home
         self._prefix = loop_column(loop, "")
 
+    @property
+    def across(self) -> bool:
+        """Whether rows come back by a topic."""
+        return self._home is not None
+
     def name(self, field: str) -> str:
         return loop_column(self._loop, field)
 
@@ -85,7 +90,7 @@ class Rounds:
         """`frame` with a value more for each row."""
         taken = self._taken(frame)
         frame = frame.with_columns(values.alias(self.name(f"taken{len(taken)}")))
-        if self._home is None and len(taken) + 1 < _TAKEN_MAX:
+        if not self.across and len(taken) + 1 < _TAKEN_MAX:
             return frame
         return frame.with_columns(self._folded(frame)).drop(self._taken(frame))
 
