@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamflow.workflow import environments
+from streamflow.workflow.environments import ENVIRONMENT
 
 COPARTITION = "SF203"
 NOT_INSTALLED = "SF220"
@@ -34,7 +34,6 @@ ORDER_GIVEN_UP = "SF261"
 ERROR_WORKFLOW = "SF262"
 
 CODES: dict[str, str] = {
-    **environments.CODES,
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
     NOT_INSTALLED: "A node kind that the compiler puts in must be installed.",
     SCHEMAS_DIFFER: "Items of all wires into one port must fit one schema.",
@@ -62,5 +61,6 @@ CODES: dict[str, str] = {
     LOOP_SCHEMA: "Items must come back to a loop in a schema that stays the same from round to round.",
     SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
+    ENVIRONMENT: "An environment is one of those that the workflow names, and overrides vars that it has.",
     ERROR_WORKFLOW: "An error workflow stands beside the workflow and has a trigger that hears of its errors.",
 }

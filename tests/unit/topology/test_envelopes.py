@@ -37,4 +37,4 @@ def test_an_error_item_is_the_item_with_its_error() -> None:
     item = record_of({"a": LONG, "error": STRING, "b": STRING}, name="shop.Order")
     assert error_schema(item) == record_of({"a": LONG, "b": STRING, "error": ITEM_ERROR})
     assert error_schema(ANY) == ANY
-    assert error_schema(BYTES) == BYTES
+    assert error_schema(BYTES) == record_of({"item": BYTES, "error": ITEM_ERROR})
