@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamflow.workflow import environments
+from streamflow.workflow.environments import ENVIRONMENT
 
 COPARTITION = "SF203"
 NOT_INSTALLED = "SF220"
@@ -39,7 +39,6 @@ ERROR_WORKFLOW = "SF262"
 RECOVER = "SF259"
 
 CODES: dict[str, str] = {
-    **environments.CODES,
     COPARTITION: "Rows that are joined must be in equal numbers of partitions.",
     NOT_INSTALLED: "A node kind that the compiler puts in must be installed.",
     SCHEMAS_DIFFER: "Items of all wires into one port must fit one schema.",
@@ -72,5 +71,6 @@ CODES: dict[str, str] = {
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
     RECOVER: "What is recovered by itself failed in a node that is there.",
     CHECKPOINTS: "Items are recorded before nodes that they enter by one port, and not round after round.",
+    ENVIRONMENT: "An environment is one of those that the workflow names, and overrides vars that it has.",
     ERROR_WORKFLOW: "An error workflow stands beside the workflow and has a trigger that hears of its errors.",
 }

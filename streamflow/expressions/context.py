@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 TRACEPARENT: Final = "traceparent"
 CHARS_MAX: Final = 200  # what is longer tells nothing: anybody may send headers
@@ -11,7 +11,7 @@ CHARS_MAX: Final = 200  # what is longer tells nothing: anybody may send headers
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
-def header_of(headers: list[dict[str, bytes | None]], name: str) -> str | None:
+def header_of(headers: list[dict[str, Any]], name: str) -> str | None:
     """The last header of that name (whatever its case) as text; null where there is none, or it is no short text."""
     wanted = name.lower()
     for header in reversed(headers):
@@ -28,7 +28,7 @@ def header_of(headers: list[dict[str, bytes | None]], name: str) -> str | None:
     return None
 
 
-def trace_of(headers: list[dict[str, bytes | None]], name: str) -> str | None:
+def trace_of(headers: list[dict[str, Any]], name: str) -> str | None:
     """The trace id of a header that is a W3C traceparent; null where it is none."""
     found = _TRACEPARENT.fullmatch(header_of(headers, name) or "")
     return found[1] if found else None

@@ -12,7 +12,6 @@ from streamflow.sdk.places import Diagnostic, Place
 from streamflow.workflow.model import WorkflowDocument
 
 ENVIRONMENT: Final = "SF263"
-CODES: Final = {ENVIRONMENT: "An environment is one of those that the workflow names, and overrides vars that it has."}
 VARIABLE: Final = "STREAMFLOW_ENVIRONMENT"
 
 
