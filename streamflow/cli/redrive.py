@@ -16,7 +16,7 @@ import polars as pl
 from streamflow.cli.output import fail
 from streamflow.codecs.records import Headers, Record, from_records, records
 from streamflow.model.positions import Committed, TopicPartition
-from streamflow.operators.partition import partition_for
+from streamflow.operators.partition import partition_of_executions
 from streamflow.runtime.again_log import given_again
 from streamflow.runtime.dead_letter_log import REDRIVEN as HEADER
 from streamflow.runtime.dead_letter_log import pages
@@ -123,9 +123,8 @@ class Redrive:
             for feed in stage.feeds:
                 sent = [x.execution for x in letters if x.execution and read.get(x.topic) in feed.received]
                 partitions = topics[feed.topic].partitions if sent else 1
-                for execution, number in zip(
-                    sent, partition_for(pl.Series(sent, dtype=pl.String).cast(pl.Binary), partitions), strict=True
-                ):
+                places = partition_of_executions(pl.Series(sent, dtype=pl.String), partitions)
+                for execution, number in zip(sent, places, strict=True):
                     yield TopicPartition(feed.topic, int(number)), grown_marker([execution], [1], 0)
 
     def _there(self, letters: list[DeadLetter]) -> Iterator[tuple[TopicPartition, NewBatch]]:

@@ -19,7 +19,7 @@ from streamflow.model.types import Schema
 from streamflow.operators.firsts import FirstGatherOperator
 from streamflow.operators.gathering import STORE, Bounds, GatherOperator
 from streamflow.operators.packing import Packing, packed_schema, port_schemas
-from streamflow.operators.partition import partition_for
+from streamflow.operators.partition import partition_of_executions
 from streamflow.operators.placement import TO
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, param
 from streamflow.sdk.operator import Context, Operator, Result
@@ -36,7 +36,7 @@ class SendOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch = self.packing.pack(inputs)
-        to = partition_for(batch.frame[EXECUTION].cast(pl.Binary), self.partitions)
+        to = partition_of_executions(batch.frame[EXECUTION], self.partitions)
         return Result(outputs={"records": batch.with_frame(batch.frame.with_columns(pl.Series(TO, to)))})
 
 

@@ -62,6 +62,11 @@ def partition_for(keys: pl.Series, count: int, *, default: int | NDArray[np.inte
     return np.where(keys.is_null().to_numpy(), default, placed).astype(np.int32)
 
 
+def partition_of_executions(ids: pl.Series, partitions: int) -> NDArray[np.int32]:
+    """The partition of each execution, by its id without what its topic was made as: the same on any log."""
+    return partition_for(ids.str.replace("#[^/]*/", "/").cast(pl.Binary), partitions)
+
+
 def _short(keys: pl.Series, lengths: NDArray[np.int64]) -> NDArray[np.int32]:
     """All keys as rows of one table, zero-filled, with room for a tail of no bytes."""
     width = (int(lengths.max()) // 4 + 1) * 4

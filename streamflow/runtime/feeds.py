@@ -25,7 +25,7 @@ import polars as pl
 from streamflow.codecs import encode_marker
 from streamflow.model.batch import ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.model.positions import TopicPartition
-from streamflow.operators.partition import partition_for
+from streamflow.operators.partition import partition_of_executions
 from streamflow.runtime.emit import Emitted
 from streamflow.runtime.seed import GROWN
 from streamflow.sdk.log import NewBatch
@@ -107,7 +107,7 @@ class Feeds:
         told, sums = Emitted(), self.sums()
         for plan in self.plans:
             found = sums.get(plan.node, _EMPTY)
-            target = partition_for(found[EXECUTION].cast(pl.Binary), partitions[plan.topic])
+            target = partition_of_executions(found[EXECUTION], partitions[plan.topic])
             for number in np.unique(target).tolist():
                 at = TopicPartition(plan.topic, number)
                 for record in _records(found.filter(pl.Series(target == number)), now_ms):
