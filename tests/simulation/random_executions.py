@@ -395,7 +395,9 @@ class Cancels:
         await producer.close()
 
 
-async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: random.Random, cancels: Cancels) -> int:
+async def _drive(
+    bench: Bench, topology: Topology, log: FaultyLog, choose: random.Random, cancels: Cancels | None = None
+) -> int:
     """Tasks work in turn until nothing is left and nothing waits for the clock; how often one was begun anew."""
     topics = await ensure_topics(topology, log.inner)
     widths = {name: info.partitions for name, info in topics.items()}
@@ -408,7 +410,8 @@ async def _drive(bench: Bench, topology: Topology, log: FaultyLog, choose: rando
                 crashes += at in bench.tasks
                 await bench.start(*at)
             bench.now_ms += choose.randint(0, 30)
-            await cancels.perhaps(bench.now_ms)
+            if cancels is not None:
+                await cancels.perhaps(bench.now_ms)
             moved = False
             for _ in range(choose.randint(1, 3)):
                 moved = await bench.tasks[at].advance() or moved
