@@ -115,8 +115,8 @@ class TaskProgram:
             )  # fmt: skip
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
         kinds = {t.name: t.kind for t in topology.topics}
-        # Triggers whose items are executions: dead letters name these by the places of their records, where no row tells
-        # and none comes out of state.
+        # Triggers whose items are executions: dead letters name these by the places of their records, where no row
+        # tells and none comes out of state.
         named = stage.again or not stage.stores
         begins = {i.node for i in stage.inputs if i.extent == "item" and kinds.get(i.topic) != "repartition"}
         self._beginning = begins if named else set[str]()
