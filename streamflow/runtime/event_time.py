@@ -28,9 +28,8 @@ class TimeRule:
     idle_after_ms: int | None = None  # of a source; None: never idle
     by_clock: bool = False  # its rows have the time at which they are read, and time goes on without them
     upstream: tuple[int, ...] = ()
-    back: bool = False  # its rows come back to a loop of this stage: it has no time of its own, and is never waited for
     ends: bool = False  # of a source: it says END_OF_TIME whenever it has no more
-    aside: bool = False  # it has no part in event time
+    aside: bool = False  # it has no part in event time: signals of executions, rows that come back to a loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +117,4 @@ def start(rules: Sequence[TimeRule]) -> TaskTime:
 def start_input(rule: TimeRule) -> InputTime:
     if rule.aside:
         return InputTime(watermark_ms=END_OF_TIME)  # never the least
-    tasks = () if rule.back else rule.upstream
-    return InputTime(idle=rule.back, tasks=dict.fromkeys(tasks, NO_WATERMARK), busy=frozenset(tasks))
+    return InputTime(tasks=dict.fromkeys(rule.upstream, NO_WATERMARK), busy=frozenset(rule.upstream))

@@ -154,9 +154,8 @@ def make_clock(
                 idle_after_ms=plan.idle_after_ms,
                 by_clock=plan.by_clock,
                 upstream=upstream.get(plan.topic, ()) if plan.internal else (),
-                back=plan.back,
                 ends=plan.internal and plan.topic not in upstream,
-                aside=plan.aside,
+                aside=plan.aside or plan.back,
             )
             for at, plan in inputs.items()
         },

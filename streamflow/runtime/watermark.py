@@ -124,9 +124,7 @@ def _trace(rule: TimeRule, before: InputTime, step: StepRows, now_ms: int) -> _T
     if rule.aside:
         nothing = np.empty(0, np.int64)
         return _Trace(order, nothing, nothing, nothing.astype(np.bool_), END_OF_TIME, before)
-    if rule.back:
-        at, value, by_row = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
-    elif rule.upstream:
+    if rule.upstream:
         at, value, tasks, busy = _marked(before, step, order)
         by_row = np.zeros(len(at), np.bool_)
     else:
