@@ -6,6 +6,7 @@ Items of a single port go as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -20,7 +21,12 @@ def packed_schema(ports: Mapping[str, Schema]) -> Schema:
     """The schema of items of these ports, in their order."""
     if len(ports) == 1:
         return next(iter(ports.values()))
-    return record_of({PORT: INT, **{f"from_{port}": of.optional() for port, of in ports.items()}})
+    return record_of({PORT: INT, **{f"from_{port}": _within(of).optional() for port, of in ports.items()}})
+
+
+def _within(item: Schema) -> Schema:
+    """The schema of items within a packed one. A name without namespace would be that of another record there."""
+    return item if item.kind != "record" or "." in item.name else replace(item, name="")
 
 
 def port_schemas(packed: Schema, ports: Sequence[str]) -> dict[str, Schema]:

@@ -68,7 +68,6 @@ EXECUTION: dict[str, list[Variant]] = {
         ("{type: merge, mode: combine_all}", *MERGE),
         ("{type: merge, mode: choose, prefer: left}", *MERGE),
         ("{type: merge, mode: choose, prefer: right}", *MERGE),
-        ("{type: merge, mode: first}", *MERGE),
     ],
     "function": [f"{{type: function, mode: frame, scope: execution, function: '{FUNCTIONS}:reversed_rows'}}"],
     "code": [f"{{type: code, mode: frame, scope: execution, function: '{FUNCTIONS}:row_count'}}"],
@@ -164,7 +163,8 @@ REFUSALS = {"SF224", "SF225"}
 EXTENTS = ("item", "run", "file")
 # What is given of a window in between depends on where steps end, and says so; test_windows.py has what does not.
 # Coalesced values depend on steps by their nature; a global table gives nothing: who looks into it is asked elsewhere.
-EXEMPT = {("emit", "coalesced"), ("scope", "global")}
+# Which branch is the first is a matter of arrival: test_gather.py.
+EXEMPT = {("emit", "coalesced"), ("scope", "global"), ("mode", "first")}
 
 
 def test_every_kind_is_classified() -> None:
@@ -291,8 +291,11 @@ def test_cuts_change_nothing_or_the_compiler_refuses(scope: str, place: str, ext
     assert place == "counted" or scope == "execution" or fine == variants(scope), "only executions can be apart"
     if not fine:
         return
-    topology, ordered = compiled(workflow(fine, place, extent), folder), place not in MEETING
-    without = ("@row", "@wm") if place == "counted" else ("@row",)  # the time at which such a row came is no part of it
+    topology = compiled(workflow(fine, place, extent), folder)
+    gathered = any(stage.feeds for stage in topology.stages)
+    ordered = place not in MEETING and not gathered
+    # The time at which a row came that had been held back is no part of it.
+    without = ("@row", "@wm") if place == "counted" or gathered else ("@row",)
 
     for seed in range(2):
         draw, given = random.Random(seed), make_items(seed, 9)
@@ -316,7 +319,9 @@ def test_what_the_compiler_allows(folder: Path) -> None:
     }
     bounded = {"trigger", "split", "one", "split, one", "one, split", "split, one, split", "one, one"}
     bounded |= {"function", "function, one", "append"}
-    expected = {("item", place) for place in ("split", "one, split", "several, split", "function", "append")}
+    # What took rows of an item apart is put right by a gather; where an item is one row, nothing is to be gathered.
+    alone = {"trigger", "one", "several", "one, one", "counted"}
+    expected = {("item", place) for place in PLACES if place not in alone}
     assert found == expected | {(extent, place) for extent in ("run", "file") for place in bounded}
 
 
