@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -23,22 +23,6 @@ from streamflow.cli.output import counted, fail, note, print_json
 
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
-
-_INTERNAL = frozenset(
-    (
-        "trigger",
-        "repartition",
-        "changelog",
-        "dead_letter",
-        "errors",
-        "ledger",
-        "journal",
-        "executions",
-        "control",
-        "again",
-        "checkpoints",
-    )
-)
 
 
 def reset(
@@ -65,10 +49,12 @@ def reset(
 
 
 async def _reset(topology: Topology, address: str, outputs: bool, yes: bool) -> tuple[list[str], list[str]]:
+    from streamflow.topology.plan import TopicKind
+
     async with writable_log(address) as log:
         async with nobody_runs(log, topology.workflow):
             existing, known = await log.topics(), await log.groups()
-            kinds = _INTERNAL | {"sink"} if outputs else _INTERNAL
+            kinds = frozenset(get_args(TopicKind)) - {"source"} - (frozenset() if outputs else {"sink"})
             gone = [t.name for t in topology.topics if t.kind in kinds and t.name in existing]
             groups = [g for s in topology.stages for g in known if s.is_group(topology.workflow, g)]
             if (gone or groups) and not yes:
