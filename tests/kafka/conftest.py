@@ -1,10 +1,7 @@
-"""One real broker for all tests of this folder. They share one xdist group, so that one broker is enough. Brokers
-stop with the last of these tests: idle ones still take CPU time, and other tests follow.
-"""
+"""One real broker for all tests of this folder. They share one xdist group, so that one broker is enough."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from tests.kafka.wire import end_offset
 
 HERE = Path(__file__).parent
 MakeTopic = Callable[..., str]
-_brokers: list[KafkaServer] = []  # those that all tests share
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,29 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kafka)
             item.add_marker(pytest.mark.xdist_group("kafka"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Tests of other folders came between: the brokers go on where they were."""
-    for broker in _brokers:
-        broker.start()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, None, None]:
-    yield
-    if nextitem is None or HERE not in nextitem.path.parents:
-        for broker in _brokers:
-            broker.stop()
-
-
-@contextmanager
-def _shared(server: KafkaServer) -> Iterator[KafkaServer]:
-    with server:
-        _brokers.append(server)
-        yield server
-        _brokers.remove(server)
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +42,7 @@ def needs_kafka() -> None:
 @pytest.fixture(scope="session")
 def kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A broker that serves. Tests do not stop it; those that must, start one of their own."""
-    with _shared(KafkaServer(tmp_path_factory.mktemp("kafka"), short_lived=True)) as server:
+    with KafkaServer(tmp_path_factory.mktemp("kafka"), short_lived=True) as server:
         yield server
 
 
@@ -77,7 +50,7 @@ def kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def quick_kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A broker whose groups notice a dead member within seconds, for tests that kill workers."""
     settings = {"group.min.session.timeout.ms": "1000", "group.initial.rebalance.delay.ms": "0"}
-    with _shared(KafkaServer(tmp_path_factory.mktemp("quick-kafka"), settings=settings, short_lived=True)) as server:
+    with KafkaServer(tmp_path_factory.mktemp("quick-kafka"), settings=settings, short_lived=True) as server:
         yield server
 
 
@@ -87,8 +60,7 @@ def proxied(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with KafkaProxy(seed=11) as proxy:
         listeners = [Listener(name="PROXIED", advertised_port=proxy.port)]
         folder = tmp_path_factory.mktemp("proxied")
-        broker = KafkaServer(folder, settings=QUICK_TO_NOTICE, listeners=listeners, short_lived=True)
-        with _shared(broker) as server:
+        with KafkaServer(folder, settings=QUICK_TO_NOTICE, listeners=listeners, short_lived=True) as server:
             proxy.forward_to(server.host, server.port_of("PROXIED"))
             yield server, proxy
 
