@@ -105,6 +105,8 @@ def without_offsets(lines: list[str]) -> list[object]:
     for record in found:
         if isinstance(record["value"], dict):
             record["value"].pop("offset", None)
+            if isinstance(execution := record["value"].get("execution"), str):
+                record["value"]["execution"] = execution.rpartition(":")[0]
     return found
 
 
