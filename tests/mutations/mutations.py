@@ -529,9 +529,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "12.3",
         "event time waits for rows that go round",
-        "streamflow/runtime/event_time.py",
-        "InputTime(idle=rule.back, ",
-        "InputTime(idle=False, ",
-        ("tests/unit/runtime/test_watermark.py::test_rows_that_come_back_to_a_loop_have_no_part_in_time",),
+        "streamflow/runtime/task_clock.py",
+        "aside=plan.aside or plan.back,",
+        "aside=plan.aside,",
+        ("tests/simulation/test_loops_across.py::test_windows_behind_go_by_the_time_of_what_enters_the_loop",),
     ),
 )

@@ -267,7 +267,7 @@ def test_no_row_can_pretend_to_be_the_end_of_time(value: int) -> None:
 
 def test_rows_that_come_back_to_a_loop_have_no_part_in_time() -> None:
     """Its stage would wait for itself. They see the time of the other inputs, however old or new they are."""
-    rules = [TimeRule(), TimeRule(back=True, upstream=(0, 1))]
+    rules = [TimeRule(), TimeRule(aside=True, upstream=(0, 1))]
     before = start(rules)
     assert before.inputs[1].busy == frozenset()
     rows = [
