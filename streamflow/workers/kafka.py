@@ -33,6 +33,7 @@ from streamflow.workers.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _SETTLE_S_MAX = 20.0  # a task that cannot commit for so long must not hold the whole group up
+_LOOK_AGAIN_S = 1.0  # between two looks at whether rows still go round
 
 
 class KafkaWorker(Worker):
@@ -104,7 +105,9 @@ class Shared:
         read = await self._all_read(fleet)
         if read is None or not any(i.back for stage in self._topology.stages for i in stage.inputs):
             return read is not None
-        # Rows that go round may have been behind whoever looks: nothing moves if nothing has between two looks.
+        # Rows that go round may have been behind whoever looks: nothing moves if nothing has between two looks. Kafka may
+        # show that a task has read before it shows what that wrote in the same transaction: so some time lies between.
+        await asyncio.sleep(_LOOK_AGAIN_S)
         return read == await self._all_read(fleet)
 
     async def _all_read(self, fleet: Fleet) -> Mapping[tuple[str, TopicPartition], int] | None:
