@@ -105,8 +105,8 @@ class Shared:
         read = await self._all_read(fleet)
         if read is None or not any(i.back for stage in self._topology.stages for i in stage.inputs):
             return read is not None
-        # Rows that go round may have been behind whoever looks: nothing moves if nothing has between two looks. Kafka may
-        # show that a task has read before it shows what that wrote in the same transaction: so some time lies between.
+        # Rows that go round may have been behind whoever looks: nothing moves if nothing has between two looks. Kafka
+        # may show that a task has read before it shows what that wrote in the same transaction: so time lies between.
         await asyncio.sleep(_LOOK_AGAIN_S)
         return read == await self._all_read(fleet)
 
