@@ -50,7 +50,7 @@ def counts(n: int, *, seed: int = 1) -> Counts:
             ("odd", "rows_out"): into - failed,
             ("odd", "dead_lettered"): failed,
             ("cut", "absorbed"): absorbed,
-            ("cut", "waits"): absorbed - draw.integers(0, 2, n),
+            ("cut", "released"): np.minimum(absorbed, draw.integers(0, 2, n)),
             ("w.cut.repartition", "sent"): into - failed,
         },
         woken=draw.integers(0, 2, n) == 1,
@@ -103,7 +103,7 @@ def test_records_tell_what_was_counted() -> None:
         assert nodes["odd"]["status"] == ("failed" if i in errors else "completed")
         absorbed = int(given.rows["cut", "absorbed"][i])
         assert ("cut" in nodes) == bool(absorbed)
-        assert row["waiting"] == given.rows["cut", "waits"][i]
+        assert row["waiting"] == absorbed - given.rows["cut", "released"][i]
         assert row["sent"] == sum(edge["sent"] for edge in row["edges"])
         assert row["error_message"] == (errors[i][:MESSAGE_CHARS_MAX] if i in errors else None)
         assert (row["topic"], row["topic_partition"], row["offset"], row["partition"]) == ("in", 2, 17, 3)
