@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from streamflow.cli.output import fail
-from streamflow.codecs.records import Headers, Record, from_records, records
+from streamflow.codecs.records import Headers, Record, from_records
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.operators.partition import partition_of_executions
 from streamflow.runtime.again_log import given_again
 from streamflow.runtime.dead_letter_log import REDRIVEN as HEADER
 from streamflow.runtime.dead_letter_log import pages
 from streamflow.runtime.feeds import grown_marker
-from streamflow.sdk.errors import OffsetOutOfRange
+from streamflow.runtime.record_at import record_at
 
 if TYPE_CHECKING:
     from streamflow.runtime.deadletter import DeadLetter
@@ -141,11 +141,7 @@ class Redrive:
         if not letter.cut and letter.item is None:
             return letter.key, letter.value, list(letter.headers)
         at = TopicPartition(letter.topic, letter.partition)
-        try:
-            batches = await self._log.read(at, letter.offset, size_bytes_max=1)
-        except OffsetOutOfRange:
-            batches = []
-        found = next((r for batch in batches for r in records(batch) if r.offset == letter.offset), None)
+        found = await record_at(self._log, at, letter.offset)
         # The key of an item that had waited is the item's, which need not be the record's.
         fits = found is not None and _begins(found.value, letter.value)
         if found is not None and fits and (letter.item is not None or _begins(found.key, letter.key)):

@@ -27,3 +27,15 @@ class Committed(NamedTuple):
 
     offset: int
     metadata: str = ""
+
+
+def position_of(execution: str) -> tuple[str, str, int, int] | None:
+    """(topic, incarnation, partition, offset) of an id that is the place of a trigger item. None: it is no place, as
+    those of windows and pairs.
+    """
+    source, _, offset = execution.rpartition(":")
+    named, _, partition = source.rpartition("/")
+    topic, _, incarnation = named.rpartition("#")
+    if not topic or "+" in topic or not (offset.isdecimal() and partition.isdecimal()):
+        return None
+    return topic, incarnation, int(partition), int(offset)

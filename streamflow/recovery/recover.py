@@ -11,17 +11,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from streamflow.codecs.records import records
-from streamflow.model.positions import Committed, TopicPartition
+from streamflow.model.positions import Committed, TopicPartition, position_of
 from streamflow.runtime.again_log import given_again, read_again, retry_id
 from streamflow.runtime.again_records import Again, encode_again
 from streamflow.runtime.dead_letter_log import REDRIVEN, pages
-from streamflow.sdk.errors import OffsetOutOfRange, StreamflowError
+from streamflow.runtime.record_at import record_at
+from streamflow.sdk.errors import StreamflowError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from streamflow.codecs.records import Record
     from streamflow.runtime.deadletter import DeadLetter
     from streamflow.sdk.log import Log, Producer, TopicInfo
     from streamflow.topology.plan import Topology
@@ -186,7 +185,7 @@ class Recover:
                 "Have the trigger read its items anew.",
             )
             return None
-        record = await self._read(TopicPartition(topic, partition), offset)
+        record = await record_at(self.log, TopicPartition(topic, partition), offset)
         if record is None:
             self.refuse(
                 execution, f"its record {topic}/{partition} offset {offset} is gone: the topic keeps none so old."
@@ -211,23 +210,3 @@ class Recover:
                     return partition, replace(before, execution=execution, stage=stage.id, position=-1)
         self.refuse(execution, f"there is no trigger {before.node!r} any more.")
         return None
-
-    async def _read(self, at: TopicPartition, offset: int) -> Record | None:
-        start, end = await self.log.offsets(at)
-        if not start <= offset < end:
-            return None
-        try:
-            batches = await self.log.read(at, offset, size_bytes_max=1)
-        except OffsetOutOfRange:
-            return None
-        return next((r for batch in batches for r in records(batch) if r.offset == offset), None)
-
-
-def position_of(execution: str) -> tuple[str, str, int, int] | None:
-    """(topic, incarnation, partition, offset) of an id that is the place of a trigger item."""
-    source, _, offset = execution.rpartition(":")
-    named, _, partition = source.rpartition("/")
-    topic, _, incarnation = named.rpartition("#")
-    if not topic or "+" in topic or not (offset.isdecimal() and partition.isdecimal()):
-        return None
-    return topic, incarnation, int(partition), int(offset)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamflow.codecs.records import records
 from streamflow.expressions.context import TRACEPARENT, header_of, trace_of
-from streamflow.model.positions import TopicPartition
-from streamflow.sdk.errors import OffsetOutOfRange
+from streamflow.model.positions import TopicPartition, position_of
+from streamflow.runtime.record_at import record_at
 from streamflow.sdk.expression import META_VARS
 from streamflow.sdk.log import Log
 from streamflow.topology.plan import Topology
@@ -18,14 +17,14 @@ from streamflow.topology.plan import Topology
 
 async def place_of(log: Log, execution: str) -> tuple[TopicPartition, int] | None:
     """Where the record stands that an execution's id names; None where it names none, or a topic that is gone."""
-    source, _, offset = execution.rpartition(":")
-    named, _, partition = source.rpartition("/")
-    topic, _, incarnation = named.rpartition("#")
-    info = (await log.topics()).get(topic)
-    if info is None or info.incarnation != incarnation or not (offset.isdecimal() and partition.isdecimal()):
+    named = position_of(execution)
+    if named is None:
         return None
-    at = TopicPartition(topic, int(partition))
-    return (at, int(offset)) if at.partition < info.partitions else None
+    topic, incarnation, partition, offset = named
+    info = (await log.topics()).get(topic)
+    if info is None or info.incarnation != incarnation or partition >= info.partitions:
+        return None
+    return TopicPartition(topic, partition), offset
 
 
 async def context_of(log: Log, topology: Topology, execution: str) -> dict[str, str]:
@@ -33,12 +32,7 @@ async def context_of(log: Log, topology: Topology, execution: str) -> dict[str, 
     found = await place_of(log, execution)
     if found is None:
         return {}
-    at, offset = found
-    try:
-        batches = await log.read(at, offset, size_bytes_max=1)
-    except OffsetOutOfRange:
-        return {}
-    record = next((r for batch in batches for r in records(batch) if r.offset == offset), None)
+    record = await record_at(log, *found)
     if record is None:
         return {}
     headers = [{"key": key, "value": value} for key, value in record.headers]
