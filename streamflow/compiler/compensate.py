@@ -10,7 +10,7 @@ from the error port ends as a dead letter when it is undone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -174,23 +174,11 @@ class _Compensating:
 
     def _settled(self, step: str, node: str) -> bool:
         """Whether rows that have passed a step can get to a node."""
-        return self._reach([step], node, lambda e: e.source != step or e.port != ERROR_PORT)
+        return self.before.reaches([step], node, lambda e: e.source != step or e.port != ERROR_PORT)
 
     def _around(self, step: str, node: str) -> bool:
         """Whether rows that have not passed a step can get to a node."""
-        begun = [n for n in self.before.nodes if not self.before.into(n)]
-        return self._reach(begun, node, lambda e: e.source != step or e.port == ERROR_PORT)
-
-    def _reach(self, begun: list[str], node: str, open_: Callable[[Edge], bool]) -> bool:
-        front, seen = list(begun), set(begun)
-        while front:
-            for edge in filter(open_, self.before.out_of(front.pop())):
-                if edge.target == node:
-                    return True
-                if edge.target not in seen:
-                    seen.add(edge.target)
-                    front.append(edge.target)
-        return False
+        return self.before.reaches(self.before.starts(), node, lambda e: e.source != step or e.port == ERROR_PORT)
 
     def _made(
         self, node: GraphNode, name: str, kind: str, values: Mapping[str, object], *, whole_id: bool = True

@@ -101,18 +101,8 @@ def _behind(graph: Graph, step: str) -> frozenset[str]:
 
 def _around(graph: Graph, step: str, node: str) -> bool:
     """Whether rows that have not passed a step can get to a node."""
-    front = [n for n in graph.nodes if not graph.into(n)]
-    seen = set(front)
-    while front:
-        for edge in graph.out_of(front.pop()):
-            if (edge.source == step and edge.port != ERROR_PORT) or _is_aside(graph, edge):
-                continue
-            if edge.target == node:
-                return True
-            if edge.target not in seen:
-                seen.add(edge.target)
-                front.append(edge.target)
-    return False
+    begun = graph.starts()
+    return graph.reaches(begun, node, lambda e: (e.source != step or e.port == ERROR_PORT) and not _is_aside(graph, e))
 
 
 def _is_aside(graph: Graph, edge: Edge) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -229,6 +229,23 @@ class Graph:
                     found.add(edge.target)
                     front.append(edge.target)
         return frozenset(found)
+
+    def starts(self) -> list[str]:
+        """Nodes that no connection leads into."""
+        return [n for n in self.nodes if not self.into(n)]
+
+    def reaches(self, begun: Iterable[str], node: str, open_: Callable[[Edge], bool]) -> bool:
+        """Whether rows of some nodes can get to another, by connections that are open."""
+        front = list(begun)
+        seen = set(front)
+        while front:
+            for edge in filter(open_, self.out_of(front.pop())):
+                if edge.target == node:
+                    return True
+                if edge.target not in seen:
+                    seen.add(edge.target)
+                    front.append(edge.target)
+        return False
 
     def behind(self, node: str) -> frozenset[str]:
         """`descendants`, also by the ways that lead back to loops through topics."""

@@ -142,7 +142,7 @@ class AgainInput:
         counts = self._program.graph.counts[AGAIN_NODE]
         counts.rows_in -= lost
         taken.rows -= lost
-        self._program.unseeded(plan, arrived, taken, done)
+        self._program.unseeded(plan, arrived, 0, done)  # a step takes nothing else
 
     def _resume(self, records: list[tuple[int, Again]], places: Places, done: Stepped) -> None:
         """Items that enter the node in which they failed."""

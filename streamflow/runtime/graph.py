@@ -242,16 +242,10 @@ class Graph:
             if node in self._gone:
                 self._count_entering(self.counts[node], entered)
             step.ports.update(entered)
-        ending = self.endings if self.endings is not None and self.endings.some else None
+        ending = self._ending()
         orders = ending.take_fresh() if ending is not None and wakes else {}
         for plan in self._within[""]:
-            inputs, over = self._gather(plan, step), None
-            if inputs and ending is not None and plan.id in (ending.first if rows else ending.gathered):
-                inputs, over = self._apart(plan, inputs, ending)
-            if inputs:
-                self._run_or_repeat(plan, inputs, step, times)
-            for batch in over or ():
-                self._end(plan, batch, step)
+            self._take(plan, step, ending, entering=bool(rows), times=times)
             if orders and plan.id in self._holds:
                 released = self._holds[plan.id].release(AtNode(orders, plan.id), self._contexts[plan.id])
                 self._end_held(plan, released, step)
@@ -284,6 +278,23 @@ class Graph:
         operator = self._operators[plan.id]
         assert isinstance(operator, Timed)
         self._from_state(plan, operator.advance(times, self._contexts[plan.id]), step)
+
+    def _ending(self) -> Endings | None:
+        """What says which executions end; None: none does."""
+        return self.endings if self.endings is not None and self.endings.some else None
+
+    def _take(
+        self, plan: NodePlan, step: _Step, ending: Endings | None, *, entering: bool = False,
+        times: pl.DataFrame = NO_TIMES,
+    ) -> None:  # fmt: skip
+        """A node gets what is there for it, less rows whose execution ends here. `entering`: rows enter the stage."""
+        inputs, over = self._gather(plan, step), list[Batch]()
+        if inputs and ending is not None and plan.id in (ending.first if entering else ending.gathered):
+            inputs, over = self._apart(plan, inputs, ending)
+        if inputs:
+            self._run_or_repeat(plan, inputs, step, times)
+        for batch in over:
+            self._end(plan, batch, step)
 
     @staticmethod
     def _apart(plan: NodePlan, inputs: dict[str, Batch], ending: Endings) -> tuple[dict[str, Batch], list[Batch]]:
@@ -359,15 +370,9 @@ class Graph:
     def settle(self, node: str, executions: Sequence[str], rows: Sequence[int]) -> StepOutput:
         """Operators fed by rows of `node` are told how many more rows of executions are on their way to them."""
         step = _Step()
-        ending = self.endings if self.endings is not None and self.endings.some else None
+        ending = self._ending()
         for plan in self._within[""]:
-            inputs, over = self._gather(plan, step), None
-            if inputs and ending is not None and plan.id in ending.gathered:
-                inputs, over = self._apart(plan, inputs, ending)
-            if inputs:
-                self._run_or_repeat(plan, inputs, step)
-            for batch in over or ():
-                self._end(plan, batch, step)
+            self._take(plan, step, ending)
             operator = self._operators[plan.id]
             if isinstance(operator, Settles) and any(w.node == node for wires in plan.wires.values() for w in wires):
                 self._from_state(plan, operator.settle(executions, rows, self._contexts[plan.id]), step)

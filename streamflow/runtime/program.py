@@ -385,17 +385,17 @@ class TaskProgram:
             source=self.seeders[arrived.at].source if plan.node in self._beginning else "",
         )  # fmt: skip
         done.taken.append(taken)
-        self._lost(plan, arrived, taken, done)
+        self._lost(plan, arrived, len(done.taken) - 1, done)
 
-    def unseeded(self, plan: InputPlan, arrived: Arrived, taken: Taken, done: Stepped) -> None:
-        """The same of records that are given again: they are `taken` already."""
+    def unseeded(self, plan: InputPlan, arrived: Arrived, number: int, done: Stepped) -> None:
+        """The same of records that are given again: they are taken already."""
         if self.history:
-            self.history.unseeded(plan, arrived, taken.source)
-        self._lost(plan, arrived, taken, done)
+            self.history.unseeded(plan, arrived, done.taken[number].source)
+        self._lost(plan, arrived, number, done)
 
-    def _lost(self, plan: InputPlan, arrived: Arrived, taken: Taken, done: Stepped) -> None:
-        """Records that are no rows."""
-        failed, number = arrived.failed, done.taken.index(taken)
+    def _lost(self, plan: InputPlan, arrived: Arrived, number: int, done: Stepped) -> None:
+        """Records that are no rows. `number`: of what was taken."""
+        failed, taken = arrived.failed, done.taken[number]
         lost = len(arrived.bad) + (0 if failed is None else len(failed))
         if plan.errors.on_error == "continue":
             taken.continued += lost
