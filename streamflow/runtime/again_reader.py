@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from streamflow.model.positions import Committed, TopicPartition
@@ -24,6 +23,7 @@ class AgainReader:
         compute: Callable[[Callable[[], Stepped]], Awaitable[Stepped]],
         before: Callable[[], Awaitable[None]],
         done: Callable[[Stepped, int, Sequence[JournalStep]], None],
+        clock_s: Callable[[], float],
         step_bytes_max: int,
         look_every_ms: int,
     ) -> None:
@@ -34,7 +34,7 @@ class AgainReader:
         self.positions: dict[TopicPartition, int] = {}
         self._log, self._compute, self._before, self._done = log, compute, before, done
         self._step_bytes_max, self._look_every_s = step_bytes_max, look_every_ms / 1000
-        self._looked_s = 0.0
+        self._clock_s, self._looked_s = clock_s, 0.0
 
     async def begin(self, group: str, at_log: Log) -> None:
         """Stand where the group stands; `at_log` keeps its positions."""
@@ -47,9 +47,9 @@ class AgainReader:
 
     async def look(self, now_ms: int, *, idle: bool) -> bool | Stopped:
         """Take in what is there, if the task is idle or it is time. False: nothing was there."""
-        if self.given is None or not (idle or time.monotonic() - self._looked_s >= self._look_every_s):
+        if self.given is None or not (idle or self._clock_s() - self._looked_s >= self._look_every_s):
             return False
-        self._looked_s = time.monotonic()
+        self._looked_s = self._clock_s()
         ((at, first),) = self.positions.items()
         batches = await self._log.read(at, first, size_bytes_max=self._step_bytes_max)
         if not batches:

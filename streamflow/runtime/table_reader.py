@@ -7,7 +7,6 @@ something looks into what they made, and are then journaled before it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -38,6 +37,7 @@ class TableReader:
         done: Done,
         *,
         clock_ms: Callable[[], int],
+        clock_s: Callable[[], float],
         step_bytes_max: int,
         look_every_ms: int,
     ) -> None:
@@ -49,7 +49,7 @@ class TableReader:
         self._log, self._compute, self._done, self._clock_ms = log, compute, done, clock_ms
         self._step_bytes_max, self._look_every_s = step_bytes_max, look_every_ms / 1000
         self._waiting: list[JournalStep] = []
-        self._looked_s = 0.0
+        self._clock_s, self._looked_s = clock_s, 0.0
 
     async def begin(self, committed: Mapping[TopicPartition, Committed], *, fill: bool) -> None:
         """Forget all, and read everything there is with `fill`; without it the journal tells what is read, and when.
@@ -66,10 +66,10 @@ class TableReader:
 
     async def look(self, *, idle: bool) -> bool:
         """Read on in all topics, if the task is idle or it is time. False: nothing was there."""
-        due = idle or time.monotonic() - self._looked_s >= self._look_every_s
+        due = idle or self._clock_s() - self._looked_s >= self._look_every_s
         if not self.tables or self.stopped is not None or not due:
             return False
-        self._looked_s, places = time.monotonic(), list(self.tables.positions)
+        self._looked_s, places = self._clock_s(), list(self.tables.positions)
         size_bytes_max = max(_READ_BYTES_MIN, self._step_bytes_max // len(places))
         found = await asyncio.gather(*(self._read(at, size_bytes_max) for at in places))
         for at, batches in zip(places, found, strict=True):

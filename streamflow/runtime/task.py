@@ -110,12 +110,15 @@ class Task:
         *,
         policy: RunPolicy | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_s: Callable[[], float] = time.monotonic,
         inputs: Log | None = None,
     ) -> None:
-        """`inputs`: the log to read from, where it is another one than what is written to (a replay)."""
+        """`clock_s`: seconds since any moment, by which commits and looks into other topics are due. `inputs`: the log
+        to read from, where it is another one than what is written to (a replay).
+        """
         self._topology, self._program, self._log, self._executor = topology, program, log, executor
         self._inputs = inputs or log
-        self._policy, self._clock_ms = policy or topology.run, clock_ms
+        self._policy, self._clock_ms, self._clock_s = policy or topology.run, clock_ms, clock_s
         self.stage, self.partition = program.stage, program.partition
         self.group = self.stage.group(topology.workflow)
         self.transactional_id = f"{self.group}.{self.partition}"
@@ -137,16 +140,16 @@ class Task:
         self._begun: dict[TopicPartition, int] = {}  # else: up to where something may have been
         self._tells_pause = False  # the journal does not tell yet which of both
         self._broke_at = -1  # commits there were when state on disk was found to be broken
-        self._refreshed_s = time.monotonic()  # when the positions of all inputs were committed
+        self._refreshed_s = self._clock_s()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
         self._reader = TableReader(
-            program, self._inputs, self._in_thread, self._add, clock_ms=clock_ms,
+            program, self._inputs, self._in_thread, self._add, clock_ms=clock_ms, clock_s=clock_s,
             step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
         self._tables = self._reader.tables
         self._again = AgainReader(
             program.again, self._inputs, compute=self._in_thread, before=self._commit_pending, done=self._given_again,
-            step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
+            clock_s=clock_s, step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
 
@@ -278,13 +281,13 @@ class Task:
 
         Raises what `commit` raises.
         """
-        if self._pending.steps or not self._committed or time.monotonic() - self._refreshed_s < _REFRESH_S:
+        if self._pending.steps or not self._committed or self._clock_s() - self._refreshed_s < _REFRESH_S:
             return
         assert self._producer is not None, "start() comes first"
         await self._producer.begin()
         await self._producer.send_offsets(self.group, dict(self._committed))
         await self._producer.commit()
-        self._refreshed_s = time.monotonic()
+        self._refreshed_s = self._clock_s()
 
     async def advance(self) -> bool:
         """Process what is there, at most one step, and commit when it is time. False: nothing was there."""
@@ -411,7 +414,7 @@ class Task:
         self.halted = why
 
     def _due(self, *, idle: bool) -> bool:
-        waited_ms = (time.monotonic() - self._pending.since_s) * 1000
+        waited_ms = (self._clock_s() - self._pending.since_s) * 1000
         full = self._pending.size_bytes >= self._policy.pending_bytes_max
         return full or waited_ms >= self._policy.commit_interval_ms or (idle and self._stop_at is not None)
 
@@ -485,7 +488,7 @@ class Task:
         self, next: Callable[[], list[Arrived]], *, now_ms: int, idle: Sequence[TopicPartition] | None = None
     ) -> bool:
         """A step, in a thread. False: `next` gave nothing."""
-        begun_s = time.monotonic()
+        begun_s = self._clock_s()
         if self.metrics.span is None:
             self.metrics.span = Span.begin()
 
@@ -510,7 +513,7 @@ class Task:
     def _add(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
         """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing."""
         pending = self._pending
-        pending.since_s = pending.since_s or time.monotonic()
+        pending.since_s = pending.since_s or self._clock_s()
         for number, taken in enumerate(done.taken):
             idle = done.idle if number == 0 else ()
             pending.steps.append(
@@ -623,7 +626,7 @@ class Task:
             timestamp_ms=now_ms,
         )
         self._committed.update(offsets)
-        self._refreshed_s = time.monotonic()
+        self._refreshed_s = self._clock_s()
         self._number = journal.number
         program.committed(journal)
         self.metrics.commits += 1

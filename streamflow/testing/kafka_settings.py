@@ -1,7 +1,9 @@
-"""A test broker's settings: those of a single node, with nothing else bent.
+"""A test broker's settings: those of a single node, with little else bent.
 
-Message sizes, retention and transactions behave as they do on a cluster that was left at Kafka's defaults. Topics are
-never created by asking for them, so that a misspelt name is an error.
+Message sizes and transactions behave as they do on a cluster that was left at Kafka's defaults. Topics are never
+created by asking for them, so that a misspelt name is an error; and records are kept until a topic's own settings say
+otherwise: those made for a test are often of 1970, and a broker that looks for records of last week every five minutes
+would delete them between two steps of the test.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ SINGLE_NODE: Final[Mapping[str, str]] = {
     "controller.listener.names": CONTROLLER,
     "inter.broker.listener.name": PLAIN,
     "auto.create.topics.enable": "false",
+    "log.retention.ms": "-1",
     # One node has one replica; fewer internal partitions make the first group and transaction quick.
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",

@@ -194,7 +194,8 @@ class Bench:
         stage = self.topology.stage(stage_id)
         width = stage_width(stage, {name: info.partitions for name, info in topics.items()})
         program = TaskProgram(self.topology, stage, partition=partition, tasks=width, topics=topics, nodes=NODES)
-        task = Task(self.topology, program, self.log, self.executor, clock_ms=lambda: self.now_ms)
+        clocks: Any = {"clock_ms": lambda: self.now_ms, "clock_s": lambda: self.now_ms / 1000}
+        task = Task(self.topology, program, self.log, self.executor, **clocks)
         await task.start()
         self.tasks[stage_id, partition] = task
 
