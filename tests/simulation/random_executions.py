@@ -8,13 +8,14 @@ items, the faults of the log, which executions are cancelled when and how long t
 far, and when one is dropped and begun anew. When nothing is left to do and nothing waits for the clock, the ledger must
 balance, what the executions say must agree with it, each must have come to an end, cancelled and timed out only those
 that were told to, and those that dead letters name must be failed. Where executions can be recovered, some of them are
-then retried and resumed, several times, and must come to such an end again; each dead letter is given once.
+then retried and resumed, several times, and must come to such an end again; each dead letter is given once. A seed
+makes the same log, byte for byte, each time: the digest that is printed at the end tells.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import hashlib
 import json
 import random
 import sys
@@ -22,7 +23,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,8 @@ from streamflow.topology.plan import Topology
 from streamflow.workflow.load import load_text
 from tests.simulation.auditing import audited
 from tests.simulation.histories import agree_with_ledger, records_of, stand
-from tests.simulation.running import send
+from tests.simulation.one_thread import Inline, in_one_thread, in_turn, incarnations
+from tests.simulation.running import contents, send
 from tests.simulation.test_watermarks import Bench
 
 PARTITIONS = 2
@@ -255,7 +256,9 @@ def _failing(drawn: Drawn, name: str, source: str, a: int, b: int) -> None:
 
 @dataclass
 class Outcome:
-    """What came of a seed. `history`: rows by execution, node and counter, and how each execution stands."""
+    """What came of a seed. `history`: rows by execution, node and counter, and how each execution stands. `digest`: of
+    all records of all topics.
+    """
 
     executions: int
     dead: int
@@ -268,11 +271,12 @@ class Outcome:
     compensated: int = 0
     cancelled: int = 0
     timed_out: int = 0
+    digest: str = ""
 
 
 def play(seed: int, folder: Path) -> Outcome:
     """Run a seed to its end and judge it. Raises AssertionError."""
-    return asyncio.run(_play(seed, folder))
+    return in_one_thread(lambda: _play(seed, folder))
 
 
 class Refused(Exception):
@@ -296,15 +300,16 @@ async def _play(seed: int, folder: Path) -> Outcome:
     drawn = draw(seed)
     choose = random.Random(seed + 1)
     topology = _compiled(drawn)
-    inner = EmbeddedLog(folder / "log")
+    inner = EmbeddedLog(folder / "log", incarnations=incarnations(seed))
     await inner.open()
+    in_turn(inner)
     items = [
         {"n": choose.randint(0, 11), "k": choose.randint(0, 4), "tags": ["a", "b", "c"][: choose.randint(0, 3)], "i": i}
         for i in range(choose.randint(5, 25))
     ]
     await send(inner, "in", items, partitions=PARTITIONS, batch=4)
     log = FaultyLog(inner, seeded_faults(seed, count=choose.randint(0, 4), nth_max=40))
-    with ThreadPoolExecutor(1) as executor:
+    with Inline(1) as executor:
         bench = Bench(topology, log, executor)
         cancels = Cancels(random.Random(seed + 4), topology, inner, len(items))
         crashes = await _drive(bench, topology, log, choose, cancels)
@@ -314,6 +319,7 @@ async def _play(seed: int, folder: Path) -> Outcome:
             crashes += await _drive(bench, topology, log, choose, cancels)
         await bench.close()
     outcome = await _judge(topology, inner, len(items), again, cancels.ordered if not drawn.timeout_s else None)
+    outcome.digest = await _digest(inner)
     await inner.close()
     outcome.faults, outcome.crashes = len(log.fired), crashes
     return outcome
@@ -469,6 +475,13 @@ async def _judge(
     return Outcome(len(stands), len(letters), 0, 0, history, *counted, ends["cancelled"], ends["timed_out"])
 
 
+async def _digest(log: EmbeddedLog) -> str:
+    found = hashlib.sha256()
+    for topic in sorted(await log.topics()):
+        found.update(f"{topic} {sorted((await contents(log, topic)).items())}".encode())
+    return found.hexdigest()[:16]
+
+
 async def _nothing_is_gathered(topology: Topology, log: EmbeddedLog) -> None:
     """No gather keeps anything of an execution that is over."""
     topics = await log.topics()
@@ -495,6 +508,7 @@ def main() -> int:
     seeds = range(given.first, given.first + given.graphs) if given.seed is None else [given.seed]
     begun, failures = time.monotonic(), 0
     total: Counter[str] = Counter()
+    digest = hashlib.sha256()
     for seed in seeds:
         if given.show:
             print(draw(seed).text())
@@ -508,10 +522,12 @@ def main() -> int:
                 failures += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
                 continue
+        digest.update(outcome.digest.encode())
         for name in COUNTED:
             total[name] += getattr(outcome, name)
     seconds = round(time.monotonic() - begun, 1)
-    print(json.dumps({"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}))
+    told = {"graphs": len(seeds), "failures": failures, "seconds": seconds, **total}
+    print(json.dumps({**told, "digest": digest.hexdigest()[:16]}))
     return 1 if failures else 0
 
 

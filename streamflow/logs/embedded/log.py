@@ -51,6 +51,7 @@ class EmbeddedLog:
         journal_bytes_max: how large the journal grows before a checkpoint moves its batches to segments.
         lock_timeout_ms: how long a commit waits for other processes before LogBusy.
         clock: milliseconds since 1970, for retention.
+        incarnations: gives each new topic a name that none had before, for its folder and for ids of executions.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class EmbeddedLog:
         journal_bytes_max: int = 64 << 20,
         lock_timeout_ms: int = 30_000,
         clock: Callable[[], int] = _now_ms,
+        incarnations: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         if durability not in ("os", "fsync"):
             raise UsageError(f"durability is {durability!r}.", mend="Use 'os' or 'fsync'.")
@@ -72,7 +74,7 @@ class EmbeddedLog:
         self._transaction_bytes_max = transaction_bytes_max
         self._journal_bytes_max = journal_bytes_max
         self._lock_timeout_ms = lock_timeout_ms
-        self._clock = clock
+        self._clock, self._incarnations = clock, incarnations
         self._layout = Layout(self._path)
         self._waiters = Waiters()
         self._opened: _Opened | None = None
@@ -109,7 +111,7 @@ class EmbeddedLog:
     async def create_topic(self, spec: TopicSpec) -> TopicInfo:
         check_spec(spec)
         config = {str(k): str(v) for k, v in spec.config.items()}
-        incarnation = uuid.uuid4().hex
+        incarnation = self._incarnations()
 
         def prepare(catalog: Catalog, _: Ends) -> Prepared:
             if spec.name in catalog.topics:
