@@ -130,6 +130,11 @@ class Graph:
         lasting = {n.id for n in stage.nodes if n.lasting}
         self._holds = {i: o for i, o in operators.items() if isinstance(o, Holds) and i not in lasting}
         self._bounds: dict[str, Bounds] = {i: o for i, o in operators.items() if isinstance(o, Bounds)}
+        self._at_ends: dict[str, EndsExecutions] = {i: o for i, o in operators.items() if isinstance(o, EndsExecutions)}
+        self._settles: dict[str, Settles] = {i: o for i, o in operators.items() if isinstance(o, Settles)}
+        self._hooks: list[tuple[Commits, Context]] = [
+            (o, contexts[i]) for i, o in operators.items() if isinstance(o, Commits)
+        ]
         self._one_to_one, self._tap = one_to_one, tap
         self._error_wired = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == "error"}
         self._undone = {w.node for n in stage.nodes for ws in n.wires.values() for w in ws if w.port == ENDED_PORT}
@@ -360,8 +365,8 @@ class Graph:
             inputs = self._gather(plan, step)
             if inputs:
                 self._run_or_repeat(plan, inputs, step)
-            operator = self._operators[plan.id]
-            if isinstance(operator, EndsExecutions):
+            operator = self._at_ends.get(plan.id)
+            if operator is not None:
                 self._at_end(plan, execution, operator.end(execution, self._contexts[plan.id]), step)
             if plan.id in self._timed:
                 self._show(plan, step)
@@ -373,8 +378,8 @@ class Graph:
         ending = self._ending()
         for plan in self._within[""]:
             self._take(plan, step, ending)
-            operator = self._operators[plan.id]
-            if isinstance(operator, Settles) and any(w.node == node for wires in plan.wires.values() for w in wires):
+            operator = self._settles.get(plan.id)
+            if operator is not None and any(w.node == node for wires in plan.wires.values() for w in wires):
                 self._from_state(plan, operator.settle(executions, rows, self._contexts[plan.id]), step)
             if plan.id in self._timed:
                 self._show(plan, step)
@@ -393,7 +398,7 @@ class Graph:
 
     def hooks(self) -> list[tuple[Commits, Context]]:
         """Operators with effects outside the log, which follow the transaction."""
-        return [(o, self._contexts[i]) for i, o in self._operators.items() if isinstance(o, Commits)]
+        return self._hooks
 
     def operator(self, node: str) -> Operator:
         """The operator of a node of this stage."""
