@@ -25,6 +25,7 @@ from streamflow.cli.plan import plan
 from streamflow.cli.reset import reset
 from streamflow.cli.run import run
 from streamflow.cli.send import send
+from streamflow.cli.serve import serve
 from streamflow.cli.signal import signal
 from streamflow.cli.state import state
 from streamflow.cli.tail import tail
@@ -55,7 +56,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(check)
 app.command("test")(run_cases)
-for command in (plan, run, worker, send, signal, tail, topics, state, lag, audit, reset, nodes, doctor):
+for command in (plan, run, worker, send, signal, serve, tail, topics, state, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 app.add_typer(executions, name="executions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,9 @@ def signal(
     token: Annotated[
         str | None, typer.Option(metavar="T", help="A resume token; it says node, key and execution.")
     ] = None,
+    id: Annotated[
+        str | None, typer.Option(metavar="ID", help="What makes it known when it is sent again: one of an id counts.")
+    ] = None,
     sign: Annotated[
         bool, typer.Option("--sign", help="Make the token here, with STREAMFLOW_SIGNING_KEY; needs --execution.")
     ] = False,
@@ -64,6 +68,7 @@ def signal(
         key, execution, nodes = _claimed(topology, nodes, token, key, execution)
     _check_payload(payload)
     made = _made(topology, nodes, name, key, execution, payload, token, sign=sign, only=node is not None)
+    made = [replace(one, id=id) for one in made]
     if not dry_run:
         run_async(_write(topology, log, made))
     _tell(topology, made, dry_run=dry_run, as_json=json)

@@ -67,7 +67,7 @@ CODES: dict[str, str] = {
     ENDINGS: "Executions can be ended, and what they did undone, where account is kept of them and of their steps.",
     SLOTS: "Slots are for executions that come through as one item each, and are told of.",
     LATE_BEHIND_SLOTS: "Event time does not wait for executions that wait for a slot (a warning).",
-    SUB_FLOW: "A sub-flow is a file beside the workflow that items can enter and leave, of the version that is pinned.",
+    SUB_FLOW: "A sub-flow is a file of the project that items can enter and leave, of the version that is pinned.",
     ORDER_GIVEN_UP: "Items that are delayed are overtaken by others of their key (a warning).",
     RECOVER: "What is recovered by itself failed in a node that is there.",
     CHECKPOINTS: "Items are recorded before nodes that they enter by one port, and not round after round.",

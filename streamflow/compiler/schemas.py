@@ -60,6 +60,10 @@ class SchemaLoader:
         """The Avro JSON that a loaded schema was written in; "" for schemas that were inferred."""
         return next((self.texts[ref] for ref, known in self.loaded.items() if known is schema), "")
 
+    def file_of(self, ref: str) -> Path | None:
+        """The file that a schema is in; None where none is."""
+        return next((path for path in self._candidates(ref) if path.is_file()), None)
+
     def _take(self, ref: str, text: str) -> None:
         schema = schema_from_avro(text, what=ref)
         try:

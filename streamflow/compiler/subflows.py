@@ -18,6 +18,7 @@ from typing import Final
 import orjson
 
 from streamflow.compiler.codes import RETRIES, SUB_FLOW
+from streamflow.compiler.elsewhere import brought
 from streamflow.compiler.graph import ERROR_PORT, Edge, Graph, GraphNode
 from streamflow.compiler.renaming import within
 from streamflow.compiler.resolve import resolve
@@ -29,6 +30,7 @@ from streamflow.sdk.node import Node
 from streamflow.sdk.places import Diagnostic
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.workflow import WorkflowDocument, load
+from streamflow.workflow.beside import MARKER, of_project, project_root
 from streamflow.workflow.diagnostics import has_errors
 from streamflow.workflow.dump import to_plain
 from streamflow.workflow.environments import chosen, vars_in
@@ -49,7 +51,8 @@ class Included:
 
 def include(graph: Graph, document: WorkflowDocument, registry: NodeRegistry) -> Included:
     """Replace all sub-flows of a resolved document, and those inside them."""
-    return _include(graph, document, registry, (document.source,) if document.source else ())
+    top = _Top(Path(document.base_folder or "."), project_root(document.base_folder))
+    return _include(graph, document, registry, (document.source,) if document.source else (), top)
 
 
 def with_users(findings: list[Diagnostic], users: Mapping[str, GraphNode]) -> list[Diagnostic]:
@@ -71,7 +74,23 @@ def digest(document: WorkflowDocument) -> str:
     return _PINNED + hashlib.sha256(plain).hexdigest()
 
 
-def _include(graph: Graph, document: WorkflowDocument, registry: NodeRegistry, chain: tuple[str, ...]) -> Included:
+@dataclass(frozen=True, slots=True)
+class _Top:
+    """Of the workflow that is compiled: its folder, and its project's."""
+
+    folder: Path
+    root: Path
+
+
+def _registry(document: WorkflowDocument) -> str:
+    """The schema registry of a document; of a folder, which one it is."""
+    named = document.registry
+    return named if not named or "://" in named else str((Path(document.base_folder or ".") / named).resolve())
+
+
+def _include(
+    graph: Graph, document: WorkflowDocument, registry: NodeRegistry, chain: tuple[str, ...], top: _Top
+) -> Included:
     made = Included(graph)
     for node in graph.nodes.values():
         if isinstance(node.node, SubFlow) and node.says_retry and node.errors.retry.attempts > 1:
@@ -86,7 +105,7 @@ def _include(graph: Graph, document: WorkflowDocument, registry: NodeRegistry, c
                 )
             )
         if isinstance(node.node, SubFlow) and node.id not in graph.broken:
-            inner = _read(node, node.node, document, registry, chain, made)
+            inner = _read(node, node.node, document, registry, chain, made, top)
             spliced = None if inner is None else _Splice(made, node, node.node, inner).done()
             if inner is not None and spliced is None:
                 made.findings.append(
@@ -109,6 +128,7 @@ def _read(
     registry: NodeRegistry,
     chain: tuple[str, ...],
     made: Included,
+    top: _Top,
 ) -> Included | None:
     """The graph of the file that a node names; None where it cannot be used (then reported)."""
 
@@ -117,11 +137,12 @@ def _read(
             Diagnostic(place=node.place_of(param), code=SUB_FLOW, message=f"node {node.id!r}: {message}", mend=mend)
         )
 
-    file = Path(document.base_folder or ".") / flow.workflow
-    if Path(flow.workflow).name != flow.workflow or not flow.workflow.endswith((".yaml", ".yml")):
+    file = of_project(document.base_folder, flow.workflow, top.root)
+    if isinstance(file, str):
         refuse(
-            f"{flow.workflow!r} is no YAML file beside this workflow.",
-            "Put it into the same folder, where paths of both begin, and give its name.",
+            f"{flow.workflow!r}: {file}.",
+            f"Give a path from the folder of this file. An empty file `{MARKER}` in a folder above makes that the "
+            "project's.",
         )
         return None
     files = [*(Path(c) for c in chain), file]
@@ -145,7 +166,7 @@ def _read(
             "pin",
         )
         return None
-    if inner.registry and inner.registry != document.registry:
+    if inner.registry and _registry(inner) != _registry(document):
         refuse(
             f"{flow.workflow!r} has the schema registry {inner.registry!r}, this workflow "
             f"{document.registry or 'none'!r}.",
@@ -153,7 +174,8 @@ def _read(
         )
         return None
     graph, found_inside = resolve(inner, registry)
-    included = _include(graph, inner, registry, (*chain, str(file)))
+    graph = brought(graph, inner, top.folder)
+    included = _include(graph, inner, registry, (*chain, str(file)), top)
     made.findings += [*found_inside, *included.findings]
     made.vars[f"{node.id}."] = {**vars_in(inner, chosen(document)), **included.vars}
     for path, user in included.users.items():

@@ -150,6 +150,8 @@ class SignalWait(WaitBase):
             answers_all=self.answers == "all",
             keep_early_ms=self.keep_early_ms,
             keep_early_max=self.keep_early_max,
+            repeats_ms=self.repeats_ms,
+            repeats_max=self.repeats_max,
             waiting_max=self.waiting_max,
             field=self.field,
             payload=None if self.schema is None else ctx.schema(self.schema),

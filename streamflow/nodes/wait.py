@@ -27,7 +27,8 @@ class Wait(WaitBase):
     those of one execution: they go on with its payload as field `signal`. One that no item waits for is early: it is
     kept for `keep_early`, and the next item of its key does not wait; it then answers no other. A signal that comes
     after the answer is early for the next item of its key. Signals that were kept in vain, that do not fit `schema`, or
-    whose token is not right (`signed`) are dead letters.
+    whose token is not right (`signed`) are dead letters. Of signals of one key with the same `id` the first counts, and
+    the others do nothing: so whoever does not know whether a signal was written may write it again.
 
     Signals and time-outs are settled in the order in which the task hears of them; an item whose time-out has passed is
     not answered any more.

@@ -59,6 +59,18 @@ class WaitBase(Node):
         le=10_000,
         help="With `signal`: how many of a key are kept so; more are dead letters at once.",
     )
+    repeats_ms: int = param(
+        default=86_400_000,
+        ge=1,
+        le=TIME_MS_MAX,
+        help="With `signal`: how long the `id` of a signal is known, so that its repeats do nothing.",
+    )
+    repeats_max: int = param(
+        default=100,
+        ge=1,
+        le=10_000,
+        help="With `signal`: how many ids of a key are known so; the oldest are forgotten first.",
+    )
     waiting_max: int = param(
         default=1_000, ge=1, le=10_000, help="With `signal`: how many items of a key may wait; more fail."
     )

@@ -1,4 +1,5 @@
-"""What is kept of each key of a wait for signals: items that wait, and signals that came early, in order of arrival.
+"""What is kept of each key of a wait for signals, in order of arrival: items that wait, signals that came early, and ids
+of signals that were heard.
 
 State: `k ‖ key` -> the values of that key; `t ‖ time ‖ key` for each time at which one of them is due. What is kept of
 a key is read and written when something of that key happens, and nothing else is.
@@ -14,7 +15,7 @@ from streamflow.operators.alarms import NEVER, Alarms
 from streamflow.operators.waiting import framed, split
 from streamflow.sdk.state import StateStore
 
-ITEM, SIGNAL = b"i", b"s"
+ITEM, SIGNAL, KNOWN = b"i", b"s", b"d"
 ANYONE: Final = bytes(16)  # the execution of a signal that is for all of them
 _LISTS, _AFTER_LISTS, _TIMES = b"k", b"l", b"t"
 _HEAD: Final = 1 + 8 + 16
@@ -22,8 +23,8 @@ _HEAD: Final = 1 + 8 + 16
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """An item that waits, or an early signal. `who`: its execution, see `signal_waits.who`. `data`: it as state holds
-    it, empty for one of this step, which stands in row `row` of its port.
+    """An item that waits, an early signal, or the id of one that was heard. `who`: its execution, or the id, see
+    `signal_waits.who`. `data`: it as state holds it, empty for one of this step, which stands in row `row` of its port.
     """
 
     kind: bytes

@@ -8,7 +8,7 @@ from heapq import merge
 
 from streamflow.model.batch import Batch
 from streamflow.model.types import Schema
-from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept
+from streamflow.operators.signal_lists import ANYONE, ITEM, KNOWN, SIGNAL, Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,8 @@ class Rules:
     answers_all: bool
     keep_early_ms: int
     keep_early_max: int
+    repeats_ms: int
+    repeats_max: int
     waiting_max: int
     field: str
     payload: Schema | None  # of signals; None: untyped
@@ -35,6 +37,8 @@ class Came:
     rows: list[int] = field(default_factory=list)  # `@row`
     wm: list[int] | None = None
     payloads: list[bytes] = field(default_factory=list)
+    ids: list[bytes | None] = field(default_factory=list)  # of signals
+    known_until_ms: int = 0  # how long ids of this step are known
 
 
 @dataclass(slots=True)
@@ -55,7 +59,7 @@ class Done:
     """What became of the rows of a step."""
 
     answers: list[Answer] = field(default_factory=list)
-    heard: int = 0  # signals that answered something at once
+    heard: int = 0  # signals that answered something at once, or were repeats
     absorbed: int = 0
     emitted: int = 0
     unclaimed: list[int] = field(default_factory=list)  # rows of port `signals`
@@ -94,7 +98,10 @@ def _take(items: Came, heard: Came, at: int, kept: list[Kept], rules: Rules, don
 
 
 def _tell(heard: Came, at: int, kept: list[Kept], rules: Rules, done: Done) -> None:
-    """A signal comes: it answers what waits for it; else it is kept."""
+    """A signal comes: it answers what waits for it; else it is kept. A repeat does nothing."""
+    if _repeats(heard, at, kept, rules):
+        done.heard += 1
+        return
     meant = heard.who[at]
     answered = [one for one in kept if one.kind == ITEM and meant in (ANYONE, one.who)]
     if answered:
@@ -110,3 +117,17 @@ def _tell(heard: Came, at: int, kept: list[Kept], rules: Rules, done: Done) -> N
     else:
         kept.append(Kept(SIGNAL, heard.due[at], meant, b"", at))
         done.absorbed += 1
+
+
+def _repeats(heard: Came, at: int, kept: list[Kept], rules: Rules) -> bool:
+    """Whether a signal of this id came before; if not, its id is known from here on."""
+    given = heard.ids[at]
+    if given is None:
+        return False
+    known = [one for one in kept if one.kind == KNOWN]
+    if any(one.who == given for one in known):
+        return True
+    if len(known) >= rules.repeats_max:
+        kept.remove(known[0])  # the oldest
+    kept.append(Kept(KNOWN, heard.known_until_ms, given, b""))
+    return False

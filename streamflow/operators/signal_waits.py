@@ -24,7 +24,7 @@ from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.keys import key_bytes
 from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept, SignalLists, times_of
 from streamflow.operators.signal_rules import Answer, Came, Rules, settle
-from streamflow.operators.signals import HEARD, UNCLAIMED
+from streamflow.operators.signals import EARLY, UNCLAIMED
 from streamflow.operators.typed_json import typed_items
 from streamflow.operators.waiting import (
     DUE,
@@ -65,7 +65,7 @@ class SignalWaitOperator:
 
     def __post_init__(self) -> None:
         self._items = KeptRows(self.schema, self.earlier, remembered=self.remembered)
-        self._early = KeptRows(HEARD, {})
+        self._early = KeptRows(EARLY, {})
         self._lists = SignalLists()
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
@@ -187,7 +187,9 @@ class SignalWaitOperator:
         who_of = [ANYONE if execution is None else who(execution) for execution in frame["execution"].to_list()]
         due = [ctx.now_ms + self.rules.keep_early_ms] * len(batch)
         payloads = [b"null" if text is None else text for text in frame[signals.PAYLOAD].to_list()]
-        return Came(batch, keys, due, who_of, frame[ROW].to_list(), _marks(batch), payloads)
+        ids = [None if given is None else who(given) for given in frame[signals.ID].to_list()]
+        until_ms = ctx.now_ms + self.rules.repeats_ms
+        return Came(batch, keys, due, who_of, frame[ROW].to_list(), _marks(batch), payloads, ids, until_ms)
 
     def _keep(
         self, store: StateStore, before: Mapping[bytes, set[int]], lists: Mapping[bytes, list[Kept]], items: Came,
@@ -237,7 +239,7 @@ class SignalWaitOperator:
 
 
 def who(execution: str) -> bytes:
-    """An execution in 16 bytes, never ANYONE."""
+    """An execution, or the id of a signal, in 16 bytes, never ANYONE."""
     return blake2b(execution.encode(), digest_size=16).digest()
 
 
@@ -250,4 +252,4 @@ def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
 
 
 def _lost(rows: pl.DataFrame, why: str) -> Batch:
-    return Batch(rows.with_columns(pl.lit(why).alias(signals.WHY)), UNCLAIMED)
+    return Batch(rows.drop(signals.ID, strict=False).with_columns(pl.lit(why).alias(signals.WHY)), UNCLAIMED)

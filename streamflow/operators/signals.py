@@ -32,11 +32,13 @@ SIGNAL: Final[Schema] = Type(
             ("node", STRING.optional(), "Only this node. Null: all that wait for a signal of this name."),
             ("payload", STRING.optional(), "What the items get, as JSON text. Null: JSON's null."),
             ("token", STRING.optional(), "A resume token, where the node asks for it (`signed`)."),
+            ("id", STRING.optional(), "What makes a repeat of this signal known: of a key, one of an id counts."),
         )
     ),
 )
-KEY, FOR, PAYLOAD, WHY = "key", "execution", "payload", "why"
-HEARD: Final[Schema] = record_of({KEY: STRING, FOR: STRING.optional(), PAYLOAD: ANY})
+KEY, FOR, PAYLOAD, WHY, ID = "key", "execution", "payload", "why", "id"
+EARLY: Final[Schema] = record_of({KEY: STRING, FOR: STRING.optional(), PAYLOAD: ANY})  # as they are kept
+HEARD: Final[Schema] = record_of({KEY: STRING, FOR: STRING.optional(), PAYLOAD: ANY, ID: STRING.optional()})
 UNCLAIMED: Final[Schema] = record_of({KEY: STRING, FOR: STRING.optional(), PAYLOAD: ANY, WHY: STRING})
 
 
@@ -58,7 +60,7 @@ class HearOperator:
         fine, failed = without(own, self._wrong(own, ctx.workflow))
         texts = fine.frame["payload"].fill_null("null").cast(pl.Binary)
         frame = fine.frame.select(fine.reserved_columns()).with_columns(
-            fine.frame["key"], fine.frame["execution"], texts.alias(PAYLOAD)
+            fine.frame["key"], fine.frame["execution"], texts.alias(PAYLOAD), fine.frame["id"]
         )
         return Result(outputs={"out": Batch(frame, HEARD)}, failed=failed, filtered=len(batch) - len(own))
 

@@ -34,6 +34,15 @@ class Signal:
     node: str | None = None
     payload: str | None = None
     token: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where a signal lies."""
+
+    at: TopicPartition
+    offset: int
 
 
 def waiting_nodes(topology: Topology) -> Mapping[str, NodePlan]:
@@ -60,8 +69,10 @@ async def signals_topic(topology: Topology, log: Log) -> str:
     return topic
 
 
-async def write_signals(log: Log, producer: Producer, topic: str, signals: Sequence[Signal], *, now_ms: int) -> None:
-    """Write signals in one transaction, each to the partition of its key."""
+async def write_signals(
+    log: Log, producer: Producer, topic: str, signals: Sequence[Signal], *, now_ms: int
+) -> list[Written]:
+    """Write signals in one transaction, each to the partition of its key. Returns where they lie, in their order."""
     dtypes = frame_schema(SIGNAL)
     columns = {name: pl.Series(name, [getattr(s, name) for s in signals], dtype=of) for name, of in dtypes.items()}
     frame = pl.DataFrame(columns).with_columns(
@@ -70,9 +81,15 @@ async def write_signals(log: Log, producer: Producer, topic: str, signals: Seque
     target = partition_for(frame[KEY], (await log.topics())[topic].partitions, default=0)
     encode = encoder(_CODEC)
     await producer.begin()
-    for p in np.unique(target).tolist():
+    rows: dict[int, list[int]] = {p: np.flatnonzero(target == p).tolist() for p in np.unique(target).tolist()}
+    for p in rows:
         encoded = encode.encode(frame.filter(pl.Series(target == p)))
         if encoded.bad:
             raise UsageError(f"a signal cannot be written: {encoded.bad[0].message}")
         await producer.append(TopicPartition(topic, p), encoded.batches)
-    await producer.commit()
+    ends = await producer.commit()
+    written: dict[int, Written] = {}
+    for p, places in rows.items():
+        at = TopicPartition(topic, p)
+        written |= {place: Written(at, ends[at] - len(places) + n) for n, place in enumerate(places)}
+    return [written[place] for place in range(len(signals))]

@@ -4,7 +4,8 @@
 point costs one comparison. The names are those of docs/semantics: before-begin, after-outputs, after-changelog,
 after-offsets, before-frame, after-frame, before-store, after-store. On Kafka before-end-txn and after-end-txn stand
 where the embedded log has its frame. restored-part is passed while a store is restored, table-part while
-a global table is read before a task begins.
+a global table is read before a task begins. signals-committed stands between a signal that `serve` has written and its
+answer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ POINTS = (
 )
 RESTORE_POINTS = ("restored-part",)
 TABLE_POINTS = ("table-part",)
+SERVE_POINTS = ("signals-committed",)
 KAFKA_POINTS = ("before-end-txn", "after-end-txn")
 _at, _, _nth = os.environ.get("STREAMFLOW_CRASH_AT", "").partition(":")
 _left = int(_nth or "1")

@@ -33,7 +33,6 @@ from streamflow.workers.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _SETTLE_S_MAX = 20.0  # a task that cannot commit for so long must not hold the whole group up
-_LOOK_AGAIN_S = 1.0  # between two looks at whether rows still go round
 
 
 class KafkaWorker(Worker):
@@ -99,15 +98,19 @@ class Shared:
         await self._membership.failed()
 
     async def idle(self, fleet: Fleet) -> bool:
-        """Also what the other members run: their positions are on the log."""
+        """Also what the other members run: their positions are on the log.
+
+        Kafka may show that a task has read before it shows what that wrote in the same transaction. So what open
+        transactions have written counts as not read: it was there before the positions were committed. Stages are asked
+        in order of flow, and each for its positions before its ends; so what one passed on is seen at the next.
+        """
         if self._claim.generation < 0:
             return False
         read = await self._all_read(fleet)
         if read is None or not any(i.back for stage in self._topology.stages for i in stage.inputs):
             return read is not None
-        # Rows that go round may have been behind whoever looks: nothing moves if nothing has between two looks. Kafka
-        # may show that a task has read before it shows what that wrote in the same transaction: so time lies between.
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        # Rows that go round may have been behind whoever looks: nothing moved at the moment between two looks that found
+        # everything read up to the same ends.
         return read == await self._all_read(fleet)
 
     async def _all_read(self, fleet: Fleet) -> Mapping[tuple[str, TopicPartition], int] | None:
@@ -136,6 +139,8 @@ class Shared:
         for at in wanted:
             start, ends[at] = await self._log.offsets(at)
             if (committed[at].offset if at in committed else start) < ends[at]:
+                return None
+            if await self._log.written_end(at) > ends[at]:  # asked only when all seems over
                 return None
         return ends
 

@@ -25,6 +25,7 @@ from streamflow.testing.operator_kit import KitBuild, make_node
 
 ITEMS: Schema = record_of({"n": LONG, "key": STRING, "wait": LONG})
 KEEP_EARLY_MS = 20
+REPEATS_MS = 12
 COLUMNS: dict[str, pl.DataType] = {"n": pl.Int64(), "key": pl.String(), "wait": pl.Int64()}
 
 
@@ -41,6 +42,7 @@ class Told:
     n: int
     key: str
     execution: str | None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,12 @@ class Model:
     answers_all: bool
     early_max: int
     waiting_max: int
+    repeats_max: int
     now: int = 0
+    known: list[tuple[int, str, str]] = field(default_factory=list)  # time, key, id
     waiting: list[tuple[int, Item]] = field(default_factory=list)  # with the time of its time-out
     early: list[tuple[int, Told]] = field(default_factory=list)
+    repeats: int = 0
     out: Ports = field(default_factory=lambda: {"out": [], "timeout": [], "unclaimed": [], "refused": []})
 
     def take(self, event: Event) -> None:
@@ -79,6 +84,14 @@ class Model:
             else:
                 self.waiting.append((self.now + event.wait, event))
         else:
+            if event.id is not None:
+                known = [one for one in self.known if one[1] == event.key]
+                if any(one[2] == event.id for one in known):
+                    self.repeats += 1
+                    return
+                if len(known) >= self.repeats_max:
+                    self.known.remove(known[0])
+                self.known.append((self.now + REPEATS_MS, event.key, event.id))
             mine_too = [w for w in self.waiting if w[1].key == event.key and event.execution in (None, w[1].execution)]
             if not mine_too:
                 if sum(s.key == event.key for _, s in self.early) >= self.early_max:
@@ -90,6 +103,7 @@ class Model:
                 self.out["out"].append((one[1].n, event.n))
 
     def wake(self) -> None:
+        self.known = [one for one in self.known if one[0] > self.now]
         # Of one time: by key, and each key's in order.
         for due, item in sorted((w for w in self.waiting if w[0] <= self.now), key=lambda w: (w[0], w[1].key)):
             self.waiting.remove((due, item))
@@ -132,7 +146,7 @@ def inputs(step: list[Item | Told]) -> dict[str, Batch]:
         (at, {"n": e.n, "key": e.key, "wait": e.wait}, e.execution) for at, e in enumerate(step) if isinstance(e, Item)
     ]
     told = [
-        (at, {"key": e.key, "execution": e.execution, "payload": orjson.dumps(e.n)}, "signal")
+        (at, {"key": e.key, "execution": e.execution, "payload": orjson.dumps(e.n), "id": e.id}, "signal")
         for at, e in enumerate(step)
         if isinstance(e, Told)
     ]
@@ -140,7 +154,7 @@ def inputs(step: list[Item | Told]) -> dict[str, Batch]:
     if items:
         found["in"] = Batch(frame(items, COLUMNS), ITEMS)
     if told:
-        of = {"key": pl.String(), "execution": pl.String(), "payload": pl.Binary()}
+        of = {"key": pl.String(), "execution": pl.String(), "payload": pl.Binary(), "id": pl.String()}
         found["signals"] = Batch(frame(told, of), HEARD)
     return found
 
@@ -182,7 +196,7 @@ def wake(operator: Operator, ctx: Clock, ports: Ports) -> None:
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("item"), st.sampled_from("abc"), st.sampled_from(["e1", "e2"]), st.sampled_from([5, 9, 30])),
-        st.tuples(st.just("told"), st.sampled_from("abc"), st.sampled_from([None, None, "e1", "e2"]), st.just(0)),
+        st.tuples(st.just("told"), st.sampled_from("abc"), st.sampled_from([None, None, "e1", "e2"]), st.integers(-3, 3)),
         st.tuples(st.just("tick"), st.just(""), st.just(None), st.integers(1, 15)),
     ),
     max_size=40,
@@ -195,7 +209,7 @@ def events_of(drawn: list[tuple[str, str, Any, int]]) -> list[Event]:
         if kind == "item":
             found.append(Item(n, key, execution, ms))
         elif kind == "told":
-            found.append(Told(n, key, execution))
+            found.append(Told(n, key, execution, str(ms) if ms > 0 else None))
         else:
             found.append(Tick(ms))
     return found
@@ -204,18 +218,20 @@ def events_of(drawn: list[tuple[str, str, Any, int]]) -> list[Event]:
 @settings(max_examples=150, deadline=None)
 @given(
     drawn=EVENTS, cuts=st.sets(st.integers(0, 40)), aborts=st.sets(st.integers(0, 40)), answers_all=st.booleans(),
-    early_max=st.integers(0, 2), waiting_max=st.integers(1, 3),
+    early_max=st.integers(0, 2), waiting_max=st.integers(1, 3), repeats_max=st.integers(1, 2),
 )  # fmt: skip
 def test_waits_for_signals_do_what_the_rules_say_however_they_are_cut(
-    drawn: list[Any], cuts: set[int], aborts: set[int], answers_all: bool, early_max: int, waiting_max: int
+    drawn: list[Any], cuts: set[int], aborts: set[int], answers_all: bool, early_max: int, waiting_max: int,
+    repeats_max: int,
 ) -> None:
     events = events_of(drawn)
-    model = Model(answers_all, early_max, waiting_max)
+    model = Model(answers_all, early_max, waiting_max, repeats_max)
     for event in events:
         model.take(event)
     node = SignalWait(
         signal="s", key=Expression("key"), timeout_ms=Expression("wait"), answers="all" if answers_all else "one",
         keep_early_ms=KEEP_EARLY_MS, keep_early_max=early_max, waiting_max=waiting_max,
+        repeats_ms=REPEATS_MS, repeats_max=repeats_max,
     )  # fmt: skip
     operator, ctx = made(node), Clock()
     ports: Ports = {"out": [], "timeout": [], "unclaimed": [], "refused": []}

@@ -145,6 +145,12 @@ class KafkaLog:
             end = await opened.offsets.end(at)
         return start, end
 
+    async def written_end(self, at: TopicPartition) -> int:
+        """Behind the last record of a partition, those of open transactions too: nobody may read them yet, and they may
+        be dropped. Where it is the end that `offsets` gives, no transaction is open there.
+        """
+        return await self._need().offsets.written_end(at)
+
     async def offset_for_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
         await self.offsets(at)  # until what this log committed is there
         return await self._need().reader.offset_for_time(at, timestamp_ms)

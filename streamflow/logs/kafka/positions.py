@@ -26,14 +26,18 @@ class Offsets:
     async def end(self, at: TopicPartition) -> int:
         return await self._ask(at, _LATEST)
 
+    async def written_end(self, at: TopicPartition) -> int:
+        """The high watermark: behind the last record, those of open transactions too."""
+        return await self._ask(at, _LATEST, READ_UNCOMMITTED)
+
     async def at_time(self, at: TopicPartition, timestamp_ms: int) -> int | None:
         # Negative times are Kafka's words for the ends of the log.
         found = await self._ask(at, max(0, timestamp_ms))
         return found if found >= 0 else None
 
-    async def _ask(self, at: TopicPartition, timestamp: int) -> int:
+    async def _ask(self, at: TopicPartition, timestamp: int, isolation: int = READ_COMMITTED) -> int:
         what = f"offsets of {at}"
-        request = OffsetRequest(-1, READ_COMMITTED, [(at.topic, [(at.partition, timestamp)])])
+        request = OffsetRequest(-1, isolation, [(at.topic, [(at.partition, timestamp)])])
 
         async def once() -> int:
             answer = await self._cluster.call_leader(at, request)

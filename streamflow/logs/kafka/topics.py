@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from streamflow.sdk.errors import OffsetOutOfRange, TopicExists
 from streamflow.sdk.log import TopicInfo, TopicSpec
 
 _REPLICAS_MAX: Final = 3
+_FENCED_S_MAX: Final = 20.0
 _TOPIC: Final = 2  # a kind of resource, in DescribeConfigs
 # What `topics` shows. Kafka has dozens more, and a cluster may have thousands of topics.
 SHOWN: Final = (
@@ -46,10 +48,10 @@ class Topics:
 
     async def create(self, spec: TopicSpec) -> TopicInfo:
         wire = self._cluster.wire
-        tried = False
+        tried, fenced_since_s = False, 0.0
 
         async def once() -> None:
-            nonlocal tried
+            nonlocal tried, fenced_since_s
             replicas = self._replication_factor or max(1, min(_REPLICAS_MAX, len(wire.nodes())))
             config = [(str(k), str(v)) for k, v in spec.config.items()]
             request = CreateTopicsRequest([(spec.name, spec.partitions, replicas, [], config)], self._timeout_ms, False)
@@ -70,6 +72,11 @@ class Topics:
             if code in (Code.NONE, Code.REQUEST_TIMED_OUT, Code.NOT_CONTROLLER, Code.THROTTLING_QUOTA_EXCEEDED):
                 self._cluster.check(f"create topic {spec.name!r}", code)
                 return
+            if code == Code.INVALID_REPLICATION_FACTOR and "fenced" in (detail or "").lower():
+                # Brokers that have just started are fenced until the controller has heard of them again.
+                fenced_since_s = fenced_since_s or time.monotonic()
+                if time.monotonic() - fenced_since_s < _FENCED_S_MAX:
+                    raise Again(f"create topic {spec.name!r}: {detail}")
             raise refused(f"create topic {spec.name!r}", code, detail)
 
         async def led() -> TopicInfo:

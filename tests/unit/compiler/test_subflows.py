@@ -169,3 +169,78 @@ def test_retries_of_a_sub_flow_are_said_to_have_no_effect(tmp_path: Path) -> Non
     assert found.severity == "warning"
     assert "is a sub-flow" in found.message
     assert "inner.yaml" in found.mend
+
+
+SHARED = """
+workflow: inner
+nodes:
+  given: {type: sub-flow-trigger, schema: number.avsc}
+  deeper: {type: sub-flow, workflow: more/deep.yaml}
+  kept: {type: write-file, path: out/kept.jsonl}
+  result: {type: return}
+connections: [given -> deeper -> result, deeper -> kept]
+"""
+NUMBER = '{"type": "record", "name": "Number", "fields": [{"name": "%s", "type": "long"}]}'
+
+
+def project(folder: Path, named: str = "../shared/inner.yaml") -> tuple[Topology | None, list[str]]:
+    """`app/outer.yaml` uses `shared/inner.yaml`, which uses `shared/more/deep.yaml`."""
+    (folder / "streamflow.root").touch()
+    for inside in ("app", "shared/more"):
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    (folder / "shared/inner.yaml").write_text(SHARED)
+    (folder / "shared/more/deep.yaml").write_text(INNER)
+    (folder / "shared/number.avsc").write_text(NUMBER % "n")
+    (folder / "app/number.avsc").write_text(NUMBER % "wrong")
+    return compiled(folder / "app", outer=OUTER.replace("inner.yaml", named) % "")
+
+
+def test_a_file_in_another_folder_has_its_paths_from_there(tmp_path: Path) -> None:
+    topology, found = project(tmp_path)
+    assert topology is not None, found
+    assert list(topology.schemas) == ["../shared/number.avsc"]
+    (kept,) = [n for s in topology.stages for n in s.nodes if n.id == "sub.kept"]
+    assert kept.params["path"] == "../shared/out/kept.jsonl"
+    driver = TopologyDriver(topology, nodes=registry())
+    driver.feed("start", [{"n": 4}])
+    assert driver.items("end") == [{"n": 8}]
+
+
+def test_a_schema_that_its_own_folder_lacks_is_not_taken_from_the_workflows(tmp_path: Path) -> None:
+    project(tmp_path)
+    (tmp_path / "shared/number.avsc").unlink()
+    topology, found = compiled(tmp_path / "app", outer=OUTER.replace("inner.yaml", "../shared/inner.yaml") % "")
+    assert topology is None
+    assert any("there is no schema '../shared/number.avsc'" in one for one in found), found
+
+
+def test_a_file_below_needs_no_marker_and_one_above_does(tmp_path: Path) -> None:
+    project(tmp_path)
+    (tmp_path / "app/lib").mkdir()
+    (tmp_path / "app/lib/inner.yaml").write_text(INNER)
+    (tmp_path / "streamflow.root").unlink()
+    assert compiled(tmp_path / "app", outer=OUTER.replace("inner.yaml", "lib/inner.yaml") % "")[0] is not None
+    topology, found = compiled(tmp_path / "app", outer=OUTER.replace("inner.yaml", "../shared/inner.yaml") % "")
+    assert topology is None
+    assert any("leads out of the project" in one and "`streamflow.root`" in one for one in found), found
+
+
+@pytest.mark.parametrize("named", ["../../elsewhere.yaml", "link.yaml", "linked/elsewhere.yaml", "/etc/x.yaml", "a\\\\b.yaml", "x.txt"])
+def test_nothing_outside_of_the_project_can_be_named(named: str, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    (tmp_path / "elsewhere.yaml").write_text(INNER)
+    project(root)
+    (root / "app/link.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    (root / "app/linked").symlink_to(tmp_path)
+    topology, found = compiled(root / "app", outer=OUTER.replace("inner.yaml", f'"{named}"') % "")
+    assert topology is None
+    assert any("SF244" in one for one in found), found
+
+
+def test_a_file_is_not_inside_itself_by_another_path(tmp_path: Path) -> None:
+    project(tmp_path)
+    (tmp_path / "shared/more/deep.yaml").write_text(SHARED.replace("more/deep.yaml", "../../shared/inner.yaml"))
+    topology, found = compiled(tmp_path / "app", outer=OUTER.replace("inner.yaml", "../shared/inner.yaml") % "")
+    assert topology is None
+    assert any("would be inside itself: outer.yaml -> inner.yaml -> deep.yaml -> inner.yaml" in one for one in found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,11 @@ from streamflow.logs.kafka.producer import KafkaProducer
 from streamflow.logs.kafka.retry import Unanswered
 from streamflow.logs.kafka.session import Session
 from streamflow.logs.kafka.settled import Settled
+from streamflow.logs.kafka.topics import Topics
+from streamflow.logs.kafka.wire import MAIN, Slot
 from streamflow.model.positions import Committed, TopicPartition
-from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, LogUnavailable, UnknownTopic
+from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, LogUnavailable, TopicExists, UnknownTopic
+from streamflow.sdk.log import TopicSpec
 from tests.unit.kafka.fake_wire import AT, FakeWire, cluster
 
 BATCH = from_records([Record(0, 1, b"k", b"v", [])])
@@ -198,5 +203,29 @@ def test_a_commit_whose_caller_goes_away_ends_before_the_next_begins() -> None:
         await made.begin()
         assert len(wire.requests("EndTxn")) == 1
         await made.abort()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("detail", ["All brokers are currently fenced.", "Only 1 broker(s) are registered."])
+def test_a_topic_is_made_when_the_brokers_are_not_fenced_any_more(detail: str) -> None:
+    """Who has just started is fenced for a moment; a factor that no cluster has is refused at once."""
+
+    async def scenario(wire: FakeWire) -> None:
+        answers = [(Code.INVALID_REPLICATION_FACTOR, detail)] * 2
+
+        async def call(node: int, request: Any, slot: Slot = MAIN) -> Any:
+            wire.asked.append((type(request).__name__, node, slot))
+            code, said = answers.pop() if answers else (Code.TOPIC_ALREADY_EXISTS, "")
+            return SimpleNamespace(topic_errors=[("t", code, said)])
+
+        wire.call = call  # type: ignore[method-assign]
+        wire.controller = lambda: 1  # type: ignore[attr-defined]
+        topics = Topics(cluster(wire), timeout_ms=1_000, replication_factor=None)
+        fenced = "fenced" in detail
+        with pytest.raises(TopicExists if fenced else LogError) as caught:
+            await topics.create(TopicSpec(name="t"))
+        assert len(wire.asked) == (3 if fenced else 1)
+        assert fenced or "INVALID_REPLICATION_FACTOR" in str(caught.value)
 
     run(scenario)

@@ -1,0 +1,93 @@
+"""`/resume/{token}`: only POST resumes, and only with a token that was signed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.server.serving import Served, serving, token
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
+
+
+def test_a_page_ends_nothing_and_its_button_does(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        path = f"/resume/{token()}"
+        for _ in range(2):
+            page = await served.client.get(path, params={"payload": '{"ok": "<b>"}'})
+            assert page.status_code == 200
+            assert '<form method="post">' in page.text
+            assert "&lt;b&gt;" in page.text
+            assert "<b>payment</b>" in page.text
+            assert page.headers["cache-control"] == "no-store"
+            assert page.headers["referrer-policy"] == "no-referrer"
+        head = await served.client.request("HEAD", path)
+        assert head.status_code in (200, 405)
+        assert await served.written() == []
+        thanks = await served.client.post(path, data={"payload": '{"ok": "<b>"}'}, headers=FORM)
+        assert "Thank you" in thanks.text
+        (found,) = await served.written()
+        assert (found["name"], found["node"], found["execution"]) == ("payment", "paid", "e1")
+        assert found["payload"] == '{"ok": "<b>"}'
+        assert found["token"] == token()
+
+    serving(tmp_path, work)
+
+
+def test_a_link_counts_once_unless_it_is_told_apart_by_keys(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        path = f"/resume/{token()}"
+        first = await served.client.post(path)
+        again = await served.client.post(path)
+        assert (first.status_code, first.json()["repeated"]) == (202, False)
+        assert (again.status_code, again.json()["repeated"]) == (202, True)
+        assert again.json()["offset"] == first.json()["offset"]
+        other = await served.client.post(path, json=[1, 2.5], headers={"Idempotency-Key": "second"})
+        assert other.json()["repeated"] is False
+        assert [one["payload"] for one in await served.written()] == [None, "[1,2.5]"]
+
+    serving(tmp_path, work)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_wrong_tokens_are_all_refused_alike(method: str, tmp_path: Path) -> None:
+    good = token()
+    wrong = [
+        "nonsense", "a.b", good[:-2] + ("AA" if good[-2:] != "AA" else "BB"), good.replace(".", ""),
+        token(key=b"another key, long enough"), token(node="nowhere"), token(workflow="other"), "x" * 9_000, "é.ü",
+    ]  # fmt: skip
+
+    async def work(served: Served) -> None:
+        said = set()
+        for one in wrong:
+            answer = await served.client.request(method, f"/resume/{one}")
+            assert answer.status_code == 403, (one, answer.text)
+            said.add(answer.text)
+        assert len(said) == 1
+        assert await served.written() == []
+
+    serving(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b'{"a": 1}', "text/plain", 415),
+        (b'{"a": 1}', None, 415),
+        (b"approved=true", "application/x-www-form-urlencoded", 400),
+        (b"payload=yes", "application/x-www-form-urlencoded", 400),
+        (b"payload=" + b"1" * 3_000, "application/x-www-form-urlencoded", 413),
+        (b"&".join(b"payload=1" for _ in range(20)), "application/x-www-form-urlencoded", 400),
+        (b" " * 300_000, "application/json", 413),
+    ],
+)
+def test_bodies_that_are_refused(content: bytes, kind: str | None, status: int, tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        headers = {} if kind is None else {"Content-Type": kind}
+        answer = await served.client.post(f"/resume/{token()}", content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert await served.written() == []
+
+    serving(tmp_path, work)
