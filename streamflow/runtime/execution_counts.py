@@ -14,10 +14,10 @@ from streamflow.model.again import AGAIN_NODE, UNDONE
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.sdk.operator import NO_ROW
 
-Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out"]
+Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out", "outrun"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "released", "received", "sent", "begun", "resumed", "undone",
+    "cancelled", "timed_out", "outrun", "released", "received", "sent", "begun", "resumed", "undone",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
