@@ -54,6 +54,7 @@ from streamflow.sdk.operator import (
     Timed,
     Waits,
 )
+from streamflow.sdk.state import TransactionalStore
 from streamflow.topology.failures import ENDED_PORT, NO_ROOM, ONWARD_PORT
 from streamflow.topology.plan import NodePlan, StagePlan
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.simulation.random_executions import _nothing_is_gathered
 from tests.simulation.histories import records_of
+from tests.simulation.random_executions import _nothing_is_gathered
 from tests.simulation.running import compiled, values
 from tests.simulation.test_cancel import Ground, out, proven
 from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched
