@@ -294,6 +294,8 @@ class Counting:
     def _fail(self, node: str, fate: Fate, rows: Batch) -> pl.DataFrame:
         numbers = self._of(_whose(rows.frame)).astype(np.int64)
         self._add(node, fate, self._tally(numbers))
+        if fate == "outrun":  # which is no error of the execution
+            return _told_errors(numbers[:0], rows.frame[:0])
         return _told_errors(numbers, rows.frame)
 
     def _unsend(self, node: str, numbers: pl.Series) -> None:

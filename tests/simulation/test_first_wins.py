@@ -86,6 +86,7 @@ def test_the_other_branch_stops(slow: str, restart: bool, tmp_path: Path) -> Non
         assert await out(bench.log) == list(range(12))
         assert {row["acted"] for row in await values(bench.log, "out")} == {False}
         assert await ground.standing(*range(12)) == ["completed"] * 12
+        assert (await records_of(ground.log, topology))["error_code"].is_null().all()
         found = await nodes_of(ground)
         last = "longer" if slow == "twice" else "slow"
         assert found[last, "cancelled"] == 12, found
