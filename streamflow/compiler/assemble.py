@@ -12,6 +12,7 @@ from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
 from streamflow.compiler.name_topics import user_codec
 from streamflow.compiler.notify import HEARS
 from streamflow.compiler.partition import lying_alike
+from streamflow.compiler.races import plans
 from streamflow.model.policies import Executions, Handled
 from streamflow.model.types import Schema
 from streamflow.nodes.gather import GatherSend
@@ -23,6 +24,7 @@ from streamflow.topology.plan import (
     InputPlan,
     NodePlan,
     PartitionBy,
+    RacePlan,
     SinkPlan,
     StagePlan,
     StorePlan,
@@ -46,7 +48,8 @@ def assemble(
     feeds: Mapping[str, tuple[FeedPlan, ...]],
 ) -> Topology:
     """The topology of a workflow without errors."""
-    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies, feeds)
+    raced = plans(typed.graph, groups)
+    maker = _Assembler(document.name, typed, groups, envelopes, topics, document.policies, feeds, raced)
     return Topology(
         workflow=document.name,
         stages=tuple(maker.stage(g) for g in groups.stages),
@@ -70,6 +73,7 @@ class _Assembler:
     topics: Mapping[str, TopicPlan]
     policies: WorkflowPolicies
     feeds: Mapping[str, tuple[FeedPlan, ...]]
+    races: Mapping[str, tuple[RacePlan, ...]]
 
     def stage(self, group: Group) -> StagePlan:
         if group.source:
@@ -87,6 +91,7 @@ class _Assembler:
         # And dead letters tell of executions; to tell people of them is none.
         untold = group.source or group.inputs == (HEARS,)
         tracked: Executions = "none" if untold else self.policies.executions
+        racing = any(self.races.values())
         return StagePlan(
             id=group.id,
             inputs=inputs,
@@ -107,7 +112,8 @@ class _Assembler:
             journal=names.journal_topic(self.workflow, group.id),
             feeds=tuple(replace(f, topic=self._internal_topic(f.node).name) for f in self.feeds[group.id]),
             executions=names.executions_topic(self.workflow) if tracked != "none" else "",
-            control=names.control_topic(self.workflow) if tracked != "none" else "",
+            races=self.races[group.id],
+            control=names.control_topic(self.workflow) if tracked != "none" or (racing and not untold) else "",
             tracked=tracked,
             samples=self.policies.samples if tracked != "none" else 0,
             redact=self.policies.redact if tracked != "none" else (),

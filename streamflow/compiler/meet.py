@@ -14,7 +14,7 @@ from dataclasses import replace
 from streamflow.compiler.fuse import components, entry, start_of
 from streamflow.compiler.graph import Edge, Graph, GraphNode
 from streamflow.compiler.partition import staying
-from streamflow.compiler.spread import gathers
+from streamflow.nodes.gather import Gather
 from streamflow.sdk.params import RawParams, build
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.failures import put_in
@@ -76,11 +76,14 @@ def _behind(reads: Mapping[int, set[int]], begin: int) -> set[int]:
 
 
 def _needs_all(graph: Graph, node: str) -> bool:
-    """Whether all rows of an execution have to be together behind a node, and are not gathered before."""
+    """Whether all rows of an execution have to be together behind a node, and are not gathered before.
+
+    What lets the first branch pass counts as well: whatever needs all rows behind it has a gather of its own.
+    """
     behind, front = {node}, [node]
     while front:
         here = front.pop()
-        if not gathers(graph, here):
+        if not isinstance(graph.nodes[here].node, Gather):
             front += {e.target for e in graph.out_of(here)} - behind
             behind |= {e.target for e in graph.out_of(here)}
     return any(graph.nodes[n].node.acts_on_executions() for n in behind)

@@ -17,6 +17,7 @@ from streamflow.compiler.codes import FEEDBACK, TOPIC_COLLISION, TOPIC_ENCODINGS
 from streamflow.compiler.envelope import Envelopes, has_deletions
 from streamflow.compiler.fuse import Groups
 from streamflow.compiler.graph import RECORDS_PORT, GraphNode, TypedGraph
+from streamflow.compiler.races import races
 from streamflow.model.again import AGAIN
 from streamflow.model.dead_letter import DEAD_LETTER
 from streamflow.model.types import BYTES, Field, Schema, Type
@@ -225,6 +226,8 @@ class _Namer:
     def history(self, policies: WorkflowPolicies) -> None:
         """Where executions leave their records, if they do."""
         if policies.executions == "none":
+            if races(self.typed.graph):
+                self._control("Which branches have lost, so that they stop (schemas/control.avsc).")
             return
         which = "all executions" if policies.executions == "all" else "executions with a failure"
         kept_ms = str(policies.executions_kept_ms or -1)
@@ -239,12 +242,15 @@ class _Namer:
             ),
             None,
         )
+        self._control("Orders to executions, such as `executions cancel` gives them (schemas/control.avsc).")
+
+    def _control(self, why: str) -> None:
         self.add(
             TopicPlan(
                 name=names.control_topic(self.workflow),
                 kind="control",
                 codec=CodecSpec(format="avro", framing="raw", schema=CONTROL, name=CONTROL.name),
-                why="Orders to executions, such as `executions cancel` gives them (schemas/control.avsc).",
+                why=why,
                 partitions=1,  # each task reads all of it, in one order
                 config=KEPT,
             ),

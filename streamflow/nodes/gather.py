@@ -85,6 +85,7 @@ class Gather(Node):
     ports: tuple[str, ...] = param(help="Connections into the node behind.")
     sides: tuple[str, ...] = param(help="The port of the node behind that each of them leads to.")
     first: bool = param(default=False, help="Pass rows of the port that is first, and drop the others.")
+    stops: bool = param(default=False, help="Rows that others of an execution's ports still wait for end.")
     timeout_ms: int | None = param(default=None, ge=1, help="How long an execution waits for the rest of its rows.")
     items_max: int = param(default=ITEMS_MAX, ge=1, help="Rows of an execution.")
     bytes_max: int = param(default=BYTES_MAX, ge=1, help="Bytes of the rows of an execution.")
@@ -109,7 +110,7 @@ class Gather(Node):
         ports: Mapping[str, Schema] = {port: ctx.outputs[port] for port in self.ports}
         bounds = Bounds(self.items_max, self.bytes_max, self.executions_max, self.timeout_ms)
         if self.first:
-            return FirstGatherOperator(Packing(ports), self.sides, bounds)
+            return FirstGatherOperator(Packing(ports), self.sides, bounds, stops=self.stops)
         return GatherOperator(Packing(ports), self.sides, ctx.inputs["in"], ctx.kept, bounds)
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:

@@ -34,6 +34,9 @@ class Merge(Node):
     - combine_all: each with each.
     - choose: the items of one port, or of the other where an execution has none there.
     - first: the items of the port that an execution comes by first; those that it has at the other port end here.
+      What is still on the way there stops: items that wait, are to be tried again, or come to a node of that branch
+      end as cancelled, at nodes that lead nowhere but to that port. Steps that are done stay done. `others: finish`
+      lets them go on.
 
     Combined items have the fields of both. A field that both have is the left one's; the right one's gets a suffix.
 
@@ -75,6 +78,11 @@ class Merge(Node):
         default="inner",
         help="combine_by_key and _by_position: which items without a partner stay: none, those of `left`, or all.",
     )
+    others: Literal["cancel", "finish"] = param(
+        default="cancel",
+        help="first: whether items of the execution that are still on the branch that was not first end where they "
+        "are, or go on to the merge.",
+    )
     prefer: Literal["left", "right"] = param(default="left", help="choose: the port that comes first.")
     left_suffix: str = param(default="", help="Put behind names of left fields that right items have too.")
     right_suffix: str = param(default="_right", help="Put behind names of right fields that left items have too.")
@@ -94,7 +102,12 @@ class Merge(Node):
     def gathering(self) -> Mapping[str, Any]:
         """How its items are gathered (`nodes.gather`)."""
         named = ("timeout_ms", "items_max", "bytes_max", "executions_max")
-        return {"first": self.mode == "first", **{name: getattr(self, name) for name in named}}
+        first = self.mode == "first"
+        return {
+            "first": first,
+            "stops": first and self.others == "cancel",
+            **{name: getattr(self, name) for name in named},
+        }
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
         return self.spec.stores if self.mode != "append" and extent != "item" else ()
@@ -174,6 +187,9 @@ class Merge(Node):
         elif self.timeout_ms is not None and ctx.extent != "item":
             message = f"executions are told to end here ({ctx.extent}), and wait for that."
             ctx.report(CONTRADICTION, message, param="timeout_ms", mend="Leave `timeout` out.")
+        elif self.others != "cancel" and self.mode != "first":
+            message = f"in mode {self.mode} no branch is first."
+            ctx.report(CONTRADICTION, message, param="others", mend="Leave `others` out.")
         elif self.mode == "first" and ctx.extent != "item":
             message = f"an execution of many items ({ctx.extent}) has no first branch."
             mend = "Use choose, or a trigger that begins one for each item."

@@ -13,10 +13,11 @@ from typing import Final
 
 import polars as pl
 
-from streamflow.model.batch import DEADLINE, EXECUTION, Batch
+from streamflow.model.batch import DEADLINE, Batch
 from streamflow.model.types import STRING, Field, Schema, Type, array_of
 from streamflow.operators.errors import fail
-from streamflow.sdk.operator import CANCELLED, EXECUTION_TIMED_OUT, Context, Result
+from streamflow.operators.lost_branches import BRANCH_LOST, BRANCH_OVER, Lost, LostBranches
+from streamflow.sdk.operator import CANCELLED, EXECUTION_TIMED_OUT, OUTRUN, Context, Result
 
 CANCEL: Final = "cancel"
 KEPT_MS: Final = 7 * 86_400_000  # an order is forgotten when it is older
@@ -33,10 +34,15 @@ CONTROL: Final[Schema] = Type(
         Field(name=name, type=of, doc=doc, has_default=of.nullable)
         for name, of, doc in (
             ("execution", STRING, "Whose rows it is for."),
-            ("action", STRING, "What is to be done: cancel. Others are passed over."),
+            (
+                "action",
+                STRING,
+                "What is to be done: cancel; branch_lost (another branch was first), branch_over (no more rows can "
+                "come). Others are passed over.",
+            ),
             ("nodes", array_of(STRING).optional(), "Only rows at these nodes. Null: wherever they are."),
             ("reason", STRING.optional(), "Why, for people."),
-            ("by", STRING.optional(), "Who gave it, for people."),
+            ("by", STRING.optional(), "Who gave it, for people; the merge that says of branches that they lost."),
             ("time", Type(kind="timestamp", unit="ms"), "When it was given. It holds for seven days."),
         )
     ),
@@ -54,21 +60,24 @@ class Order:
 
 @dataclass(slots=True)
 class Orders:
-    """The orders that a task remembers, by execution: at most ORDERS_MAX, none older than KEPT_MS.
+    """The orders that a task remembers, by execution: at most ORDERS_MAX, none older than KEPT_MS. `lost`: branches
+    whose rows end as another was first, which is no cancel of the execution.
 
     `fresh`: executions whose order has not been carried out on rows that nodes hold.
     """
 
     by_execution: dict[str, Order] = field(default_factory=dict)
     fresh: dict[str, None] = field(default_factory=dict)
+    lost: LostBranches = field(default_factory=LostBranches)
     changes: int = 0  # counts up with each change
 
     def __bool__(self) -> bool:
-        return bool(self.by_execution)
+        return bool(self.by_execution or self.lost)
 
     def clear(self) -> None:
         self.by_execution.clear()
         self.fresh.clear()
+        self.lost.clear()
         self.changes += 1
 
     def add(self, execution: str, order: Order) -> None:
@@ -85,6 +94,7 @@ class Orders:
 
     def age(self, now_ms: int) -> None:
         """Forget what is too old, by the clock that the journal keeps."""
+        self.lost.age(now_ms - KEPT_MS)
         while self.by_execution:
             first = next(iter(self.by_execution))
             if self.by_execution[first].at_ms >= now_ms - KEPT_MS:
@@ -110,21 +120,29 @@ class ControlOperator:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch, taken = inputs["in"], 0
-        for execution, order in _orders(batch.frame, ctx.now_ms):
+        for execution, action, by, order in _orders(batch.frame, ctx.now_ms):
             taken += 1
-            if order.at_ms >= ctx.now_ms - KEPT_MS:
-                self.orders.add(execution, order)
+            if action == BRANCH_OVER:
+                self.orders.lost.over(execution, by)
+            elif order.at_ms >= ctx.now_ms - KEPT_MS:
+                if action == CANCEL:
+                    self.orders.add(execution, order)
+                else:
+                    self.orders.lost.add(execution, by, Lost(order.text, order.at_ms, order.nodes))
         self.orders.age(ctx.now_ms)
         return Result(absorbed=taken, filtered=len(batch) - taken)
 
 
-def _orders(frame: pl.DataFrame, now_ms: int) -> Iterator[tuple[str, Order]]:
-    """What the records of a batch order, without those that this version does not know."""
+def _orders(frame: pl.DataFrame, now_ms: int) -> Iterator[tuple[str, str, str, Order]]:
+    """(execution, action, who gave it, order) of the records of a batch, without those that this version does not
+    know.
+    """
     rows = frame.select("execution", "action", "nodes", "reason", "by", pl.col("time").dt.epoch("ms")).iter_rows()
     for execution, action, nodes, reason, by, time_ms in rows:
-        if action == CANCEL:
+        if action in (CANCEL, BRANCH_LOST, BRANCH_OVER):
+            text = said(by, reason) if action == CANCEL else f"another branch was first: {reason}"
             # Whoever gave it may have a clock that is ahead.
-            yield execution, Order(said(by, reason), min(time_ms, now_ms), frozenset(nodes or ()))
+            yield execution, action, by or "", Order(text, min(time_ms, now_ms), frozenset(nodes or ()))
 
 
 def said(by: str | None, reason: str | None) -> str:
@@ -133,12 +151,9 @@ def said(by: str | None, reason: str | None) -> str:
     return f"{who}: {reason[:_TEXT_CHARS_MAX]}" if reason else who
 
 
-def cancelled(batch: Batch, orders: Mapping[str, Order], node: str) -> tuple[Batch, Batch | None]:
-    """(rows that go on, rows whose execution has an order that holds at the node, as `Result.ended` has them).
-
-    `batch` has column `@execution`.
-    """
-    return apart(batch, batch.frame[EXECUTION], orders, node)
+def outrun(batch: Batch, ids: pl.Series, lost: Mapping[str, Lost], node: str) -> tuple[Batch, Batch | None]:
+    """(rows that go on, rows at a node of a branch that has lost, as `Result.ended` has them). `ids`: executions."""
+    return apart(batch, ids, lost, node, code=OUTRUN)
 
 
 def out_of_time(batch: Batch, at_ms: int | Sequence[int]) -> tuple[Batch, Batch | None]:
@@ -161,8 +176,12 @@ def by_deadline(due_ms: pl.Series, frame: pl.DataFrame) -> pl.Series:
     return pl.select(pl.min_horizontal(due_ms, frame[DEADLINE])).to_series()
 
 
-def apart(batch: Batch, ids: pl.Series, orders: Mapping[str, Order], node: str) -> tuple[Batch, Batch | None]:
-    """The same, by ids of their executions."""
+def apart(
+    batch: Batch, ids: pl.Series, orders: Mapping[str, Order] | Mapping[str, Lost], node: str, *, code: str = CANCELLED
+) -> tuple[Batch, Batch | None]:
+    """(rows that go on, rows whose execution has an order that holds at the node, as `Result.ended` has them). `ids`:
+    executions.
+    """
     if len(orders) <= _FEW:  # most rows are of none of them
         named = ids.is_in(pl.Series(list(orders), dtype=pl.String).implode()).fill_null(False)
         if not named.any():
@@ -175,4 +194,4 @@ def apart(batch: Batch, ids: pl.Series, orders: Mapping[str, Order], node: str) 
         return batch, None
     ends = named if here.all() else named.clone().scatter(named.arg_true().filter(~here), False)
     texts = pl.Series([order.text for order in found], dtype=pl.String).filter(here)
-    return batch.where(~ends), fail(batch.where(ends), CANCELLED, texts)
+    return batch.where(~ends), fail(batch.where(ends), code, texts)

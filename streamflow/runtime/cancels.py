@@ -14,7 +14,7 @@ from streamflow.model.positions import TopicPartition
 from streamflow.model.types import frame_schema
 from streamflow.operators.control import CANCEL, CONTROL
 from streamflow.sdk.errors import UsageError
-from streamflow.sdk.log import Log, Producer, TopicSpec
+from streamflow.sdk.log import Log, NewBatch, Producer, TopicSpec
 from streamflow.topology.plan import Topology
 
 _CODEC: Final = CodecSpec(format="avro", framing="raw", schema=CONTROL, name=CONTROL.name)
@@ -31,8 +31,35 @@ class Cancel:
 
 
 def control_topic(topology: Topology) -> str:
-    """The control topic of a workflow; "" where executions leave no records."""
+    """The control topic of a workflow; "" where executions leave no records and no branches race."""
     return next((t.name for t in topology.topics if t.kind == "control"), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Any record of `schemas/control.avsc`."""
+
+    execution: str
+    action: str = CANCEL
+    nodes: tuple[str, ...] | None = None
+    reason: str | None = None
+    by: str | None = None
+
+
+def encode_orders(orders: Sequence[Said], now_ms: int) -> Sequence[NewBatch]:
+    """Records for the control topic, in this order."""
+    dtypes = frame_schema(CONTROL)
+    told = {name: [getattr(o, name) for o in orders] for name in ("execution", "action", "reason", "by")}
+    told["nodes"] = [None if o.nodes is None else list(o.nodes) for o in orders]
+    frame = pl.DataFrame({name: pl.Series(values, dtype=dtypes[name]) for name, values in told.items()}).with_columns(
+        pl.lit(now_ms, dtype=pl.Int64).cast(dtypes["time"]).alias("time"),
+        pl.col("execution").cast(pl.Binary).alias(KEY),
+        pl.lit(now_ms, dtype=pl.Int64).alias(TS),
+    )
+    encoded = encoder(_CODEC).encode(frame)
+    if encoded.bad:
+        raise UsageError(f"an order cannot be written: {encoded.bad[0].message}")
+    return encoded.batches
 
 
 async def write_cancels(
@@ -44,18 +71,9 @@ async def write_cancels(
         raise UsageError(f"executions of {topology.workflow!r} leave no records, so none can be cancelled.")
     if topic not in await log.topics():
         await log.create_topic(TopicSpec(name=topic, partitions=1, config=dict(topology.topic(topic).config)))
-    dtypes = frame_schema(CONTROL)
-    told = {name: [getattr(c, name) for c in cancels] for name in ("execution", "reason", "by")}
-    told["nodes"] = [None if c.nodes is None else list(c.nodes) for c in cancels]
-    frame = pl.DataFrame({name: pl.Series(values, dtype=dtypes[name]) for name, values in told.items()}).with_columns(
-        pl.lit(CANCEL).alias("action"),
-        pl.lit(now_ms, dtype=pl.Int64).cast(dtypes["time"]).alias("time"),
-        pl.col("execution").cast(pl.Binary).alias(KEY),
-        pl.lit(now_ms, dtype=pl.Int64).alias(TS),
+    batches = encode_orders(
+        [Said(execution=c.execution, nodes=c.nodes, reason=c.reason, by=c.by) for c in cancels], now_ms
     )
-    encoded = encoder(_CODEC).encode(frame)
-    if encoded.bad:
-        raise UsageError(f"a cancel cannot be written: {encoded.bad[0].message}")
     await producer.begin()
-    await producer.append(TopicPartition(topic, 0), encoded.batches)
+    await producer.append(TopicPartition(topic, 0), batches)
     await producer.commit()

@@ -19,8 +19,9 @@ from streamflow.model.batch import DEADLINE, EXECUTION, ROW, Batch
 from streamflow.model.positions import OffsetRange
 from streamflow.nodes.control import Control
 from streamflow.nodes.gather import Gather
-from streamflow.operators.control import CONTROL, Order, Orders, apart, cancelled, out_of_time
+from streamflow.operators.control import CONTROL, Order, Orders, apart, out_of_time, outrun
 from streamflow.operators.errors import join_failed
+from streamflow.operators.lost_branches import Lost
 from streamflow.runtime.execution_counts import Ids, Ints
 from streamflow.topology.plan import InputPlan, NodePlan, StagePlan, TablePlan, Wire
 
@@ -47,14 +48,28 @@ def _control(topic: str) -> TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Fresh:
+    """Orders of which the nodes that hold rows have not heard: cancels, and branches that lost."""
+
+    cancels: Mapping[str, Order]
+    lost: Mapping[str, Lost]
+
+    def concern(self, node: str) -> bool:
+        """Whether one of them may be about rows at a node."""
+        return bool(self.cancels) or any(node in one.nodes for one in self.lost.values())
+
+
+@dataclass(frozen=True, slots=True)
 class AtNode:
     """`sdk.operator.EndedExecutions` of a node."""
 
-    orders: Mapping[str, Order]
+    orders: Fresh
     node: str
 
     def apart(self, rows: Batch) -> tuple[Batch, Batch | None]:
-        return cancelled(rows, self.orders, self.node)
+        rows, over = apart(rows, rows.frame[EXECUTION], self.orders.cancels, self.node)
+        rows, behind = outrun(rows, rows.frame[EXECUTION], self.orders.lost, self.node)
+        return rows, join_failed([over, behind])
 
 
 class Endings:
@@ -100,24 +115,37 @@ class Endings:
     @property
     def fresh(self) -> bool:
         """Whether there are orders of which the nodes that hold rows have not heard."""
-        return bool(self._orders.fresh) and not self.paused
+        return bool(self._orders.fresh or self._orders.lost.fresh) and not self.paused
 
-    def take_fresh(self) -> Mapping[str, Order]:
-        return self._orders.take_fresh()
+    def take_fresh(self) -> Fresh:
+        return Fresh(self._orders.take_fresh(), self._orders.lost.take_fresh())
+
+    @property
+    def lost_at(self) -> frozenset[str]:
+        """Nodes of branches that some execution has lost."""
+        return self._orders.lost.nodes
 
     def apart(self, node: str, batch: Batch) -> tuple[Batch, Batch | None]:
         """(rows that go on, rows that end, with their errors) of what entered the stage and comes to a node."""
         over: Batch | None = None
-        if self._orders:
-            told = EXECUTION in batch.frame.columns
-            ids = batch.frame[EXECUTION] if told else self._ids(batch.frame[ROW].to_numpy().astype(np.int64))
-            batch, over = apart(batch, ids, self._orders.by_execution, node)
+        if self._orders.by_execution:
+            batch, over = apart(batch, self._whose(batch), self._orders.by_execution, node)
+        batch, behind = self.outrun(node, batch)
         batch, late = out_of_time(batch, self._now_ms) if self.timed else (batch, None)
-        return batch, join_failed([over, late])
+        return batch, join_failed([over, behind, late])
+
+    def outrun(self, node: str, batch: Batch) -> tuple[Batch, Batch | None]:
+        """The same of what comes to a node of a branch in any way: only rows of those that lost it end."""
+        lost = self._orders.lost
+        return outrun(batch, self._whose(batch), lost.by_execution, node) if node in lost.nodes else (batch, None)
+
+    def _whose(self, batch: Batch) -> pl.Series:
+        told = EXECUTION in batch.frame.columns
+        return batch.frame[EXECUTION] if told else self._ids(batch.frame[ROW].to_numpy().astype(np.int64))
 
     def ended(self, node: str, execution: str, rows: Batch) -> tuple[Batch, Batch | None]:
         """The same of rows that a node gives at the end of their execution."""
-        if self.paused or not self._orders:
+        if self.paused or not self._orders.by_execution:
             return rows, None
         ids = pl.Series([execution], dtype=pl.String).new_from_index(0, len(rows))
         return apart(rows, ids, self._orders.by_execution, node)

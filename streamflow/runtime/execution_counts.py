@@ -14,10 +14,10 @@ from streamflow.model.again import AGAIN_NODE, UNDONE
 from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, EXECUTION, ROW, Batch
 from streamflow.sdk.operator import NO_ROW
 
-Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out"]
+Fate = Literal["continued", "to_error_port", "dead_lettered", "cancelled", "timed_out", "outrun"]
 Counter = Literal[
     "rows_in", "rows_out", "filtered", "absorbed", "emitted", "continued", "to_error_port", "dead_lettered",
-    "cancelled", "timed_out", "released", "received", "sent", "begun", "resumed", "undone",
+    "cancelled", "timed_out", "outrun", "released", "received", "sent", "begun", "resumed", "undone",
 ]  # fmt: skip
 Ints = NDArray[np.int64]
 Ids = Callable[[Ints], pl.Series]  # executions of rows, by `@row`
@@ -294,6 +294,8 @@ class Counting:
     def _fail(self, node: str, fate: Fate, rows: Batch) -> pl.DataFrame:
         numbers = self._of(_whose(rows.frame)).astype(np.int64)
         self._add(node, fate, self._tally(numbers))
+        if fate == "outrun":  # which is no error of the execution
+            return _told_errors(numbers[:0], rows.frame[:0])
         return _told_errors(numbers, rows.frame)
 
     def _unsend(self, node: str, numbers: pl.Series) -> None:

@@ -121,6 +121,7 @@ class Tails:
 
     def _node(self, node: str, rows: Mapping[str, int], *, over: bool) -> dict[str, Any]:
         counted: dict[str, int] = {c: rows.get(c, 0) for c in _NODE_COUNTERS}
+        counted["cancelled"] += rows.get("outrun", 0)  # at a node; of the execution it says nothing
         kept = node in self._keeps and not over and counted["absorbed"] > 0
         left = counted["absorbed"] - counted["released"]
         waits = kept or (node in self._waits and left > 0)
@@ -169,6 +170,7 @@ class Tails:
 
     def _steps(self, rows: Mapping[tuple[str, Counter], Ints], n: int, ended: NDArray[np.bool_]) -> pl.Series:
         table: dict[str, NDArray[np.int64]] = {c: _table(rows, self._nodes, c, n) for c in _NODE_COUNTERS}
+        table["cancelled"] = table["cancelled"] + _table(rows, self._nodes, "outrun", n)
         wait = np.array([i in self._waits for i in self._nodes])
         keep = np.array([i in self._keeps for i in self._nodes])
         waits = wait & (table["absorbed"] > table["released"])

@@ -79,6 +79,8 @@ class Watch:
 
     def failed(self, node: str, rows: Batch, fate: Fate) -> None:
         """Rows failed at a node; `rows` have the columns of errors."""
+        if fate == "outrun" and self._errors_only:
+            return  # nothing is wrong with their executions
         self._noted.failed.append((node, fate, rows))
 
     def unwritten(self, rows: Batch) -> None:

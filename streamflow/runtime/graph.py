@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Final, cast
 
 import polars as pl
 
@@ -40,6 +40,8 @@ from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import (
     CANCELLED,
+    EXECUTION_TIMED_OUT,
+    OUTRUN,
     Bounds,
     Commits,
     Context,
@@ -57,6 +59,11 @@ from streamflow.topology.failures import ENDED_PORT, NO_ROOM, ONWARD_PORT
 from streamflow.topology.plan import NodePlan, StagePlan
 
 _WIRE = "@wire"
+_ENDS: Final[tuple[tuple[str, Fate, str], ...]] = (  # code of rows that end, their fate, its counter
+    (CANCELLED, "cancelled", "cancelled"),
+    (EXECUTION_TIMED_OUT, "timed_out", "timed_out"),
+    (OUTRUN, "outrun", "cancelled"),
+)
 
 
 @dataclass(slots=True)
@@ -248,10 +255,10 @@ class Graph:
                 self._count_entering(self.counts[node], entered)
             step.ports.update(entered)
         ending = self._ending()
-        orders = ending.take_fresh() if ending is not None and wakes else {}
+        orders = ending.take_fresh() if ending is not None and wakes else None
         for plan in self._within[""]:
             self._take(plan, step, ending, entering=bool(rows), times=times)
-            if orders and plan.id in self._holds:
+            if orders is not None and plan.id in self._holds and orders.concern(plan.id):
                 released = self._holds[plan.id].release(AtNode(orders, plan.id), self._contexts[plan.id])
                 self._end_held(plan, released, step)
             if wakes and plan.id in self._waits:
@@ -294,20 +301,25 @@ class Graph:
     ) -> None:  # fmt: skip
         """A node gets what is there for it, less rows whose execution ends here. `entering`: rows enter the stage."""
         inputs, over = self._gather(plan, step), list[Batch]()
-        if inputs and ending is not None and plan.id in (ending.first if entering else ending.gathered):
-            inputs, over = self._apart(plan, inputs, ending)
+        if inputs and ending is not None:
+            if plan.id in (ending.first if entering else ending.gathered):
+                inputs, over = self._apart(plan, inputs, ending.apart)
+            elif plan.id in ending.lost_at:
+                inputs, over = self._apart(plan, inputs, ending.outrun)
         if inputs:
             self._run_or_repeat(plan, inputs, step, times)
         for batch in over:
             self._end(plan, batch, step)
 
     @staticmethod
-    def _apart(plan: NodePlan, inputs: dict[str, Batch], ending: Endings) -> tuple[dict[str, Batch], list[Batch]]:
+    def _apart(
+        plan: NodePlan, inputs: dict[str, Batch], apart: Callable[[str, Batch], tuple[Batch, Batch | None]]
+    ) -> tuple[dict[str, Batch], list[Batch]]:
         """What came to a node: by port the rows that it is given, and those whose execution ends."""
         given: dict[str, Batch] = {}
         over: list[Batch] = []
         for port, batch in inputs.items():
-            going, ends = ending.apart(plan.id, batch)
+            going, ends = apart(plan.id, batch)
             if len(going):
                 given[port] = going
             if ends is not None:
@@ -333,15 +345,17 @@ class Graph:
         self._ended(plan, result.ended, step)
 
     def _ended(self, plan: NodePlan, rows: Batch, step: _Step) -> None:
-        """The fate of rows whose execution was cancelled, or has had its time."""
+        """The fate of rows whose execution was cancelled, or has had its time, or whose branch lost."""
         rows = rows.with_frame(rows.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
         counts, codes = self.counts[plan.id], rows.frame[ERROR_CODE]
-        for fate, own in (("cancelled", codes == CANCELLED), ("timed_out", codes != CANCELLED)):
+        for code, fate, counter in _ENDS:
+            own = codes == code
             if not (n := int(own.sum())):
                 continue
-            setattr(counts, fate, getattr(counts, fate) + n)
-            self._watch_failed(plan, rows.where(own), cast("Fate", fate))
-        if plan.id in self._undone:
+            setattr(counts, counter, getattr(counts, counter) + n)
+            self._watch_failed(plan, rows.where(own), fate)
+        rows = rows.where(codes != OUTRUN)  # what a branch did that lost is as if it had been later: it stays
+        if plan.id in self._undone and len(rows):
             counts.ports[ENDED_PORT] = counts.ports.get(ENDED_PORT, 0) + len(rows)
             items = error_items(rows)
             if (earlier := step.ports.get((plan.id, ENDED_PORT))) is not None:

@@ -29,6 +29,8 @@ from streamflow.runtime.graph import NodeCounts, StepOutput
 from streamflow.runtime.history import History
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.pieces import Piece, pieces_of
+from streamflow.runtime.races import decided
+from streamflow.runtime.races import writes as orders_of_races
 from streamflow.runtime.seed import Seeder, Segment
 from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken, ids_of
 from streamflow.runtime.task_clock import make_clock
@@ -330,11 +332,15 @@ class TaskProgram:
             self.history.begin()
         if self.graph.feeds:
             self.graph.feeds.clear()
+        if self.stage.races:
+            decided(self.stage, self.graph)
 
     def end_step(self, arrived: Sequence[Arrived], places: Places, now_ms: int, done: Stepped) -> None:
         """A step is done: what is told of its executions goes behind its rows."""
         if self.graph.feeds:
             self._written(self.graph.feeds.take(self._partitions, now_ms), done)
+        if self.stage.races and (said := decided(self.stage, self.graph)):
+            self._written(Emitted(writes=orders_of_races(self.stage, said, now_ms)), done)
         if self.history:
             self.history.end(arrived, places, now_ms, done)
 

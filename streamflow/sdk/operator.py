@@ -18,6 +18,7 @@ NO_ROW = 2**32 - 1
 CANCELLED: Final = "cancelled"
 EXECUTION_TIMED_OUT: Final = "execution_timed_out"
 ENDING_CODES: Final = frozenset((CANCELLED, EXECUTION_TIMED_OUT))
+OUTRUN: Final = "outrun"  # the same of rows whose branch has lost: the execution goes on, and no step is undone
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,9 +29,9 @@ class Result:
     `failed`: input rows that failed, with `@error_code` and `@error_message`; the runtime applies the error policy.
     `filtered`: input rows that leave no child. `absorbed`: input rows kept in state. `emitted`: output rows out of
     state. `ended`: rows out of state that go nowhere, as their execution was cancelled or has had its time, with
-    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT) and `@error_message`. Of an operator that `Waits`: `waiting` are the
-    rows absorbed, where others were filtered in the same call; `woken` those that wait no longer, where not each of
-    them is one output row or failed.
+    `@error_code` (CANCELLED, EXECUTION_TIMED_OUT, OUTRUN) and `@error_message`. Of an operator that `Waits`: `waiting`
+    are the rows absorbed, where others were filtered in the same call; `woken` those that wait no longer, where not
+    each of them is one output row or failed.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)
@@ -98,6 +99,17 @@ class Settles(Protocol):
     def settle(self, executions: Sequence[str], rows: Sequence[int], ctx: Context) -> Result:
         """By how many the rows grew of each execution that are still on their way. Where none is left the rows of the
         execution come out (`emitted`), or fail. Their `@row` lies above that of all that entered in the step.
+        """
+        ...
+
+
+@runtime_checkable
+class Races(Protocol):
+    """An operator that lets rows of one port of an execution pass, and may stop what the execution has elsewhere."""
+
+    def take_decided(self) -> Sequence[tuple[str, str, bool]]:
+        """(execution, the port that was first, whether no more of its rows can come) of what was decided since the last
+        call: first that others have lost, and later that it is over.
         """
         ...
 

@@ -176,6 +176,16 @@ class FeedPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RacePlan:
+    """A gather that lets the first branch of an execution pass. `branches`: by port of the merge behind it, the nodes
+    at which rows end when another port was first.
+    """
+
+    node: str
+    branches: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
     """What runs between topics. Named by its head node; group and transactional ids come from the name."""
 
@@ -193,8 +203,9 @@ class StagePlan:
     ledger: str = ""
     journal: str = ""
     feeds: tuple[FeedPlan, ...] = ()  # gathers that its rows are on the way to
+    races: tuple[RacePlan, ...] = ()  # that are decided here
     executions: str = ""  # only where `tracked` is not none
-    control: str = ""  # the same: orders to executions, which each task has all of
+    control: str = ""  # the same, or where branches race: orders to executions, which each task has all of
     tracked: Executions = "none"  # which executions leave a record
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that they do not show
