@@ -80,7 +80,7 @@ def test_items_that_hang_fail_and_a_replay_gives_the_same(tmp_path: Path) -> Non
 
 
 def test_nothing_of_a_late_call_reaches_the_stream_and_threads_are_bounded(tmp_path: Path) -> None:
-    """Method: twelve calls wait until they are released, of which eight are made. They return while the task goes on."""
+    """Method: twelve calls wait until they are released, of which eight are made. They return as it goes on."""
     hanging.RELEASE.clear()
     hanging.CALLS.clear()
     topology = compiled(workflow("until_released"), tmp_path, nodes=NODES)
