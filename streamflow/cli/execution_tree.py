@@ -110,6 +110,7 @@ def facts_of(one: ExecutionDetail, workflow: str) -> dict[str, Any]:
 def stand_facts(stand: Any) -> dict[str, Any]:
     """How an execution stands, as JSON."""
     error = {name: stand[f"error_{name}"] for name in ("code", "message", "node")}
+    context = context_facts(stand)
     return {
         "execution": stand["execution"],
         "status": stand["status"],
@@ -118,7 +119,13 @@ def stand_facts(stand: Any) -> dict[str, Any]:
         "last": when(stand["last_ms"]),
         "steps_told": stand["records"],
         "error": None if stand["error_code"] is None else error,
+        **({"context": context} if context else {}),
     }
+
+
+def context_facts(stand: Any) -> dict[str, str]:
+    """User, session, trace and environment of an execution, as far as its records tell them."""
+    return {name: stand[name] for name in ("user", "session", "trace", "environment") if stand[name] is not None}
 
 
 def link_facts(links: Links, execution: str) -> dict[str, Any]:

@@ -42,6 +42,9 @@ def list_(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only those of which something happened since this ISO time.")
     ] = None,
+    user: Annotated[str | None, typer.Option(metavar="U", help="Only those that this user asked for.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="S", help="Only those of this session.")] = None,
+    trace: Annotated[str | None, typer.Option(metavar="ID", help="Only those of the trace with this id.")] = None,
     most: Annotated[
         int, typer.Option("--max", metavar="N", help="Show at most this many, the newest.", min=1, max=1_000_000)
     ] = 50,
@@ -52,20 +55,31 @@ def list_(
     Counts and lists those that left records, as the workflow's policy `executions` says. One whose item no task has
     read yet is pending, and not listed; `lag` counts those.
     """
-    run_async(_list(file, log, _status(status), _time_ms(since), most, json))
+    context = {n: v for n, v in (("user", user), ("session", session), ("trace", trace)) if v is not None}
+    run_async(_list(file, log, _status(status), _time_ms(since), context, most, json))
 
 
-async def _list(file: Path, address: str, status: str, since_ms: int | None, most: int, as_json: bool) -> None:
+async def _list(
+    file: Path, address: str, status: str, since_ms: int | None, context: dict[str, str], most: int, as_json: bool
+) -> None:
     from streamflow.cli.execution_tree import stand_facts
     from streamflow.cli.lines import when
     from streamflow.runtime.again_log import links
     from streamflow.runtime.execution_log import Newest, executions_topic
+    from streamflow.runtime.execution_meta import headers_of
     from streamflow.runtime.execution_states import Reach
 
     topology = tracked(file)
+    if context and not headers_of(topology):
+        mend = "Write `context: {user: header:x-user, …}` below `policies:`; what ran before stays untold."
+        fail(f"records of executions of {topology.workflow!r} tell of no {' or '.join(context)}.", mend=mend)
+    if hidden := sorted(set(context) & {name for stage in topology.stages for name in stage.redact}):
+        fail(f"--{hidden[0]}: the workflow's policy `redact` names {hidden[0]!r}: records do not tell it.")
     async with existing_log(address) as log:
         resumed = (await links(log, topology)).resumed
-        newest = Newest(Reach.of(topology), status=status, since_ms=since_ms, most=most, resumed=resumed)
+        newest = Newest(
+            Reach.of(topology), status=status, since_ms=since_ms, most=most, resumed=resumed, context=context
+        )
         topic = executions_topic(topology)
         if (info := (await log.topics()).get(topic)) is not None:
             await newest.read(log, topic, info.partitions)
@@ -76,13 +90,15 @@ async def _list(file: Path, address: str, status: str, since_ms: int | None, mos
         return
     total = newest.totals[status] if status else newest.totals.total()
     if not total:
-        print("no executions" + (f" that are {status}" if status else ""))
+        print("no executions" + (f" that are {status}" if status else "") + (" of these" if context else ""))
         return
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (r["execution"], r["status"], when(r["began_ms"]), f"{r['last_ms'] - r['began_ms']} ms", _error(r))
         for r in rows
     ]
-    print(table(cells, ("execution", "status", "began", "lasted", "error")))
+    names = [name for name in ("user", "session", "trace") if any(r[name] is not None for r in rows)]
+    cells = [(*cell, *(one_line(r[name] or "") for name in names)) for cell, r in zip(cells, rows, strict=True)]
+    print(table(cells, ("execution", "status", "began", "lasted", "error", *names)))
     told = ", ".join(f"{count:,} {name}" for name, count in sorted(newest.totals.items()))
     print(f"({counted(newest.totals.total(), 'execution')}: {told})")
     if len(rows) < total:
@@ -104,7 +120,7 @@ def show(
 
 
 async def _show(file: Path, execution: str, address: str, as_json: bool) -> None:
-    from streamflow.cli.execution_tree import facts_of, lines_of, link_facts, print_links
+    from streamflow.cli.execution_tree import context_facts, facts_of, lines_of, link_facts, print_links
     from streamflow.runtime.again_log import links
     from streamflow.runtime.execution_context import context_of
     from streamflow.runtime.execution_detail import detail
@@ -122,12 +138,14 @@ async def _show(file: Path, execution: str, address: str, as_json: bool) -> None
             mend = f"`executions list` shows ids; only executions {which}leave records, and as long as they are kept."
             fail(f"there is no execution {execution!r}.", mend=mend)
         if as_json:
-            print_json({"workflow": topology.workflow, "execution": execution, "status": "pending"} | told)
+            pending_facts = {"workflow": topology.workflow, "execution": execution, "status": "pending"}
+            print_json(pending_facts | told | ({"context": context} if context else {}))
         else:
             print(f"{execution}  pending: no task has committed its item yet")
             print_links(told)
         return
     found = detail(records, topology)
+    context = context | context_facts(found.stand)
     if as_json:
         print_json(facts_of(found, topology.workflow) | told | ({"context": context} if context else {}))
         return

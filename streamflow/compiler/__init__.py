@@ -91,7 +91,10 @@ def compile_document(document: WorkflowDocument, registry: NodeRegistry) -> tupl
     findings += check_ends(typed, groups)
     told = feeds(typed.graph, groups)
     tracked = document.policies.executions != "none" or document.policies.recovers
-    envelopes = envelope(typed, groups, tracked=tracked, feeds=told, timed_out=document.policies.timeout_ms > 0)
+    envelopes = envelope(
+        typed, groups, tracked=tracked, feeds=told, timed_out=document.policies.timeout_ms > 0,
+        context=bool(document.policies.context),
+    )  # fmt: skip
     topics, found = name_topics(document.name, typed, groups, envelopes, policies=document.policies)
     findings = in_order(with_users([*findings, *found], included.users))
     if has_errors(findings):

@@ -94,9 +94,10 @@ def envelope(
     tracked: bool = False,
     feeds: Mapping[str, Collection[FeedPlan]] | None = None,
     timed_out: bool = False,
+    context: bool = False,
 ) -> Envelopes:
     """Follow what nodes read back to where it is made. `tracked`: executions leave records. `feeds`: what stages tell
-    of them besides. `timed_out`: they have only so much time.
+    of them besides. `timed_out`: they have only so much time. `context`: records of executions have what headers tell.
     """
     graph = typed.graph
     demands = {n: _demand(typed, n) for n in graph.nodes}
@@ -113,6 +114,9 @@ def envelope(
             if not group.source and (graph.nodes[entry].repartitions or graph.nodes[entry].reads_source):
                 carried[entry] = _carried(typed, entry, [demands[n] for n in graph.behind(entry)])
     needs = {g.id: _needs(typed, g, demands, carried) for g in groups.stages}
+    if tracked and context:
+        for group in (g for g in groups.stages if not g.source and any(graph.nodes[i].is_trigger for i in g.inputs)):
+            needs[group.id] = tuple(sorted({*needs[group.id], HEADERS}))
     for table in set(graph.references.values()):
         needs[table] = tuple(sorted(c for c in demands[table].columns if c != ROW and not c.startswith("@nodes.")))
     timed = frozenset(

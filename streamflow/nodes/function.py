@@ -28,6 +28,7 @@ from streamflow.sdk.node import (
 )  # fmt: skip
 from streamflow.sdk.operator import Operator
 
+TIMEOUT_MS_MAX = 24 * 3_600_000
 _HELP = "What the function returned, in the order of the items."
 
 
@@ -43,6 +44,12 @@ class Function(Node):
 
     An item for which the function raises fails with code `exception`. A frame is then halved until the failing rows are
     found; the others go on. So a function must not remember earlier calls: it may be called again for the same rows.
+
+    With `timeout` each call has so much time, on a thread of its own. A call that is late fails its item with code
+    `timed_out` (a frame is not halved: all of its rows fail), and what it returns later is dropped. Python cannot end
+    it: it holds its thread until it returns, and what it does outside goes on. Eight may be held by a node of a task;
+    as long as so many are, further items fail at once with code `calls_held`. A call that holds Python's interpreter
+    lock cannot be timed.
     """
 
     spec: ClassVar = NodeSpec(
@@ -67,6 +74,14 @@ class Function(Node):
     scope: Literal["rows", "execution"] = param(
         default="rows",
         help="What a frame holds: any rows (so each must be computed by itself), or one whole execution.",
+    )
+
+    timeout_ms: int | None = param(
+        default=None,
+        ge=1,
+        le=TIMEOUT_MS_MAX,
+        help="How long a call may take. One that is not over then fails its item, or all rows of its frame, with "
+        "`timed_out`. Left out: any time.",
     )
 
     def stores(self, extent: Extent) -> tuple[Store, ...]:
@@ -102,7 +117,7 @@ class Function(Node):
         return self.mode == "frame" and self.scope == "execution"
 
     def operator(self, ctx: BuildContext) -> Operator:
-        function, schema = ctx.function(self.function), ctx.outputs["out"]
+        function, schema = ctx.timed(ctx.function(self.function), self.timeout_ms), ctx.outputs["out"]
         if self.mode == "item":
             return ItemFunction(function, schema)
         if self.scope == "execution":

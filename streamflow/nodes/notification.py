@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -11,9 +11,10 @@ from typing import ClassVar, Final
 from streamflow.connectors.notify import sending
 from streamflow.model.policies import Extent
 from streamflow.nodes.checks import check_template
+from streamflow.nodes.function import TIMEOUT_MS_MAX
 from streamflow.nodes.sequence import as_text
-from streamflow.operators.acting import RATE, Act, ActOperator, Rate
-from streamflow.sdk.errors import UsageError
+from streamflow.operators.acting import RATE, Act, ActOperator, Rate, Wrong
+from streamflow.sdk.errors import CallLate, UsageError
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, Port, SchemaContext, Schemas, Store, Template, param
 from streamflow.sdk.operator import Operator
@@ -44,7 +45,8 @@ class Notification(Node):
     A notification may be sent more than once: after a restart, or when another address of the same item failed. Put
     what tells them apart into the text, such as `{{ meta.execution }}`. Nothing is sent in tests and replays, where all
     is taken to have gone well. Until all services have answered the task does nothing else. With `at_most` items above
-    the rate of a task pass on without a notification; the next one tells how many there were.
+    the rate of a task pass on without a notification; the next one tells how many there were. With `timeout` a message
+    whose services have not all answered in time fails its item with `timed_out`, as a late call of a `function` does.
     """
 
     spec: ClassVar = NodeSpec(
@@ -65,6 +67,14 @@ class Notification(Node):
     title: Template = param(help="The title; each `{{ expression }}` is replaced by its value.")
     body: Template | None = param(default=None, help="The text, in the same way. Left out: none.", multiline=True)
     at_most: str | None = param(default=None, help="How many within how long, such as `10/1m`. Left out: all.")
+
+    timeout_ms: int | None = param(
+        default=None,
+        ge=1,
+        le=TIMEOUT_MS_MAX,
+        help="How long all services together may take for a message; then its item fails with `timed_out`, though it "
+        "may have been sent. Left out: as long as each of them takes.",
+    )
 
     def __post_init__(self) -> None:
         if not self.url_env and self.url_file is None:
@@ -104,11 +114,17 @@ class Notification(Node):
         return ActOperator(
             projection=ctx.projection(texts),
             labels={name: name for name in texts},
-            act=None if services is None else _sender(services),
+            act=self._act(ctx, services),
             code=sending.FAILED,
             rate=None if self.at_most is None else read_rate(self.at_most),
             told="body",
         )
+
+    def _act(self, ctx: BuildContext, services: sending.Services | None) -> Act | None:
+        if self.timeout_ms is None:
+            return None if services is None else _sender(services)
+        # Where nothing is sent the calls are made all the same: a journal tells which of them were late.
+        return _one_by_one(ctx.timed(_quiet if services is None else _sender(services), self.timeout_ms))
 
 
 def _sender(services: sending.Services) -> Act:
@@ -116,6 +132,23 @@ def _sender(services: sending.Services) -> Act:
         return services.send([_message(str(row["title"]), str(row["body"])) for row in rows])
 
     return send
+
+
+def _quiet(rows: Sequence[Mapping[str, object]]) -> Sequence[Wrong]:
+    """Sends nothing."""
+    return [""] * len(rows)
+
+
+def _one_by_one(send: Callable[[Sequence[Mapping[str, object]]], Sequence[Wrong]]) -> Act:
+    """`send`, which has a time for each call, called for each message by itself."""
+
+    def one(row: Mapping[str, object]) -> Wrong:
+        try:
+            return send([row])[0]
+        except CallLate as error:
+            return (error.item_code, error.message)
+
+    return lambda rows: [one(row) for row in rows]
 
 
 def _message(title: str, body: str) -> sending.Message:

@@ -21,8 +21,10 @@ RATE: Final = "rate"
 _NAME: Final = b"rate"
 _ENTRY = struct.Struct(">qqq")
 
-# Values of the projection by name, a row -> "" or what went wrong, a row. None: there are no effects (a replay).
-Act = Callable[[Sequence[Mapping[str, object]]], Sequence[str]]
+# Values of the projection by name, a row -> "" or what went wrong, a row, and its code where that is not the
+# operator's. None: there are no effects (a replay).
+Wrong = str | tuple[str, str]
+Act = Callable[[Sequence[Mapping[str, object]]], Sequence[Wrong]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +50,20 @@ class ActOperator:
         batch, values, failed = evaluate(inputs["in"], self.projection, self.labels)
         rows = values.select(list(self.projection.types)).to_dicts()
         wrong = self._all(rows) if self.rate is None else self._some(rows, self.rate, ctx)
-        fine, more = without(batch, {at: (self.code, why) for at, why in wrong.items()})
+        told = {at: (self.code, why) if isinstance(why, str) else why for at, why in wrong.items()}
+        fine, more = without(batch, told)
         return Result(outputs={"out": fine} if len(fine) else {}, failed=join_failed([failed, more]))
 
-    def _all(self, rows: Sequence[Mapping[str, object]]) -> dict[int, str]:
-        said = [] if self.act is None else self.act(rows)
+    def _all(self, rows: Sequence[Mapping[str, object]]) -> dict[int, Wrong]:
+        said: Sequence[Wrong] = [] if self.act is None else self.act(rows)
         return {at: why for at, why in enumerate(said) if why}
 
-    def _some(self, rows: Sequence[Mapping[str, object]], rate: Rate, ctx: Context) -> dict[int, str]:
+    def _some(self, rows: Sequence[Mapping[str, object]], rate: Rate, ctx: Context) -> dict[int, Wrong]:
         """One by one, for whether there is room depends on which before succeeded. What failed took no room."""
         store = ctx.store(RATE)
         before = store.get(_NAME)
         began_ms, sent, left_out = _ENTRY.unpack(before) if before is not None else (0, 0, 0)
-        wrong: dict[int, str] = {}
+        wrong: dict[int, Wrong] = {}
         for at, row in enumerate(rows):
             if not began_ms <= ctx.now_ms < began_ms + rate.within_ms:
                 began_ms, sent = ctx.now_ms, 0

@@ -19,7 +19,7 @@ from streamflow.operators.explode import take
 from streamflow.operators.typed_json import typed_items
 from streamflow.operators.values import json_bytes, to_items
 from streamflow.operators.whole_set import WholeSet
-from streamflow.sdk.errors import ItemError
+from streamflow.sdk.errors import CallLate, ItemError
 from streamflow.sdk.operator import ENDING_CODES, Context, Result
 
 EXCEPTION, BAD_RESULT = "exception", "bad_result"
@@ -55,6 +55,9 @@ class ItemFunction:
                 many = isinstance(returned, list)
                 found = [] if returned is None else returned if many else [returned]
                 texts = [json_bytes(_object(one)) for one in found]
+            except CallLate as error:
+                wrong[at] = code_of(error)
+                continue
             except Exception as error:  # becomes the item's error
                 wrong[at] = (EXCEPTION, f"function: {_said(error)}")
                 continue
@@ -107,7 +110,7 @@ def _object(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class FrameFunction:
-    """One call a step; halved where it raises, until the failing rows are alone."""
+    """One call a step; halved where it raises, until the failing rows are alone. One that is late fails whole."""
 
     function: UserFunction
     schema: Schema
@@ -136,6 +139,8 @@ class FrameFunction:
     ) -> None:
         try:
             made.append((start, self._aligned(call_frame(self.function, batch), len(batch))))
+        except CallLate as error:  # halves would be called in vain: there may be as many calls as there are rows
+            wrong.update(dict.fromkeys(range(start, start + len(batch)), code_of(error)))
         except Exception as error:  # becomes the error of the rows it was raised for
             if len(batch) <= 1:
                 wrong[start] = code_of(error)

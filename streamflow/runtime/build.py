@@ -18,7 +18,9 @@ from streamflow.model.types import ANY, BOOL, PAYLOAD, Schema, Type, polars_dtyp
 from streamflow.runtime.context import StepClock, TaskContext
 from streamflow.runtime.graph import Graph
 from streamflow.runtime.guards import guarded
+from streamflow.runtime.late_calls import CallLog
 from streamflow.runtime.node_times import behind
+from streamflow.runtime.timed_calls import TimedCalls
 from streamflow.sdk.errors import UsageError
 from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
@@ -49,6 +51,7 @@ class TaskBuildContext:
     kept: Mapping[str, Schema] = field(default_factory=dict)
     remembered: Mapping[str, Type] = field(default_factory=dict)
     loops: Mapping[str, Schema] = field(default_factory=dict)  # around it, innermost first
+    calls: CallLog = field(default_factory=CallLog)
     functions: Functions = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
 
@@ -91,6 +94,9 @@ class TaskBuildContext:
 
     def function(self, ref: FunctionRef) -> Callable[..., Any]:
         return load_function(ref, self.functions)
+
+    def timed(self, function: Callable[..., Any], timeout_ms: int | None) -> Callable[..., Any]:
+        return function if timeout_ms is None else TimedCalls(self.node_id, function, timeout_ms, self.calls)
 
 
 def load_function(ref: FunctionRef, functions: Functions) -> Callable[..., Any]:
@@ -180,6 +186,7 @@ def build_graph(
                 kept=kept_schemas(topology, plan),
                 remembered=plan.remembered,
                 loops=plan.loops,
+                calls=clock.calls,
                 functions=functions,
                 schemas=topology.schemas,
             )

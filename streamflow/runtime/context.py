@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamflow.runtime.event_time import IDLE, NO_WATERMARK
+from streamflow.runtime.late_calls import CallLog
 from streamflow.sdk.errors import StateError
 from streamflow.sdk.state import StateStore
 
@@ -21,6 +22,7 @@ class StepClock:
     now_ms: int = 0
     watermark_ms: int = -(2**63)
     sleep: Callable[[float], None] = time.sleep  # a replay does not
+    calls: CallLog = field(default_factory=CallLog)
 
     def pause(self, seconds: float) -> None:
         """Wait in the middle of a step: for retries in place."""

@@ -1,16 +1,15 @@
 """What the record that began an execution tells of its context: read where it lies, for as long as it is kept.
 
-An execution's id is the place of that record, so nothing of it has to be written down again.
+An execution's id is the place of that record. Records of executions hold the same where the workflow asks for it; this
+tells of what is pending, and of what left no record where it began.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from streamflow.expressions.context import TRACEPARENT, header_of, trace_of
+from streamflow.expressions.context import TRACEPARENT
 from streamflow.model.positions import TopicPartition, position_of
+from streamflow.runtime.execution_meta import NAMES, headers_of, told
 from streamflow.runtime.record_at import record_at
-from streamflow.sdk.expression import META_VARS
 from streamflow.sdk.log import Log
 from streamflow.topology.plan import Topology
 
@@ -35,17 +34,8 @@ async def context_of(log: Log, topology: Topology, execution: str) -> dict[str, 
     record = await record_at(log, *found)
     if record is None:
         return {}
-    headers = [{"key": key, "value": value} for key, value in record.headers]
-    told = {}
-    for name, header in _named(topology).items():
-        read = trace_of if name == "trace" and header == TRACEPARENT else header_of
-        if (value := read(headers, header)) is not None:
-            told[name] = value
-    return told
-
-
-def _named(topology: Topology) -> Mapping[str, str]:
-    """Which header tells what."""
-    known = topology.vars.get(META_VARS)
-    given = known.get("headers", {}) if isinstance(known, dict) else {}
-    return {"trace": TRACEPARENT, **given}
+    headers: list[dict[str, object]] = [{"key": key, "value": value} for key, value in record.headers]
+    names = headers_of(topology) or {"trace": TRACEPARENT}
+    redact = {name for stage in topology.stages for name in stage.redact}
+    found_in = {name: told(headers, name, names, redact) for name in NAMES}
+    return {name: value for name, value in found_in.items() if value is not None}

@@ -63,6 +63,7 @@ class Noted:
     lost: list[tuple[str, Fate, pl.DataFrame]] = field(default_factory=list)
     ended: dict[str, int] = field(default_factory=dict)
     samples: list[tuple[str, str, Who, Batch]] = field(default_factory=list)  # node, port, rows; only where asked for
+    headers: list[tuple[Who, pl.Series]] = field(default_factory=list)  # of rows of triggers; only where asked for
 
     @property
     def failures(self) -> bool:
@@ -86,6 +87,7 @@ class Counts:
     errors: pl.DataFrame  # `number` (of the execution) and the first of its errors
     tasks: Ints  # where its end has come: to how many tasks of the stage it does; else 0
     samples: dict[int, list[dict[str, str]]] = field(default_factory=dict)  # by number: node, port, item
+    context: pl.DataFrame | None = None  # user, session and trace of each; None: nobody asked
 
     def __len__(self) -> int:
         return len(self.executions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from streamflow.operators.partition import partition_for
 from streamflow.runtime.again_log import again_topic, read_again
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.execution_context import place_of
-from streamflow.runtime.execution_states import Reach, States, decode_records, fold, statuses
+from streamflow.runtime.execution_states import CONTEXT, Reach, States, decode_records, fold, statuses
 from streamflow.runtime.execution_tails import SPEC
 from streamflow.sdk.log import Log
 from streamflow.topology.plan import StagePlan, Topology
@@ -71,11 +71,13 @@ class Newest:
     """
 
     def __init__(
-        self, reach: Reach, *, status: str, since_ms: int | None, most: int, resumed: Collection[str] = ()
-    ) -> None:
+        self, reach: Reach, *, status: str, since_ms: int | None, most: int, resumed: Collection[str] = (),
+        context: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """`status`: only those; "" takes all. `since_ms`: only those with a record since then. `resumed`: executions
-        that may go on after they failed: these are held as well.
+        that may go on after they failed: these are held as well. `context`: only those with these values, by name.
         """
+        self._context = context or {}
         self._resumed = pl.Series(list(resumed), dtype=pl.String)
         self._reach, self._status, self._since_ms, self._most = reach, status, since_ms, most
         self.totals: Counter[str] = Counter()  # of all executions by status; one that was woken counts once more
@@ -95,7 +97,7 @@ class Newest:
         rows = pl.concat([statuses(States.none(), self._reach), *self._done])
         if rows["execution"].is_duplicated().any():  # woken after it was settled and let go: its last status counts
             first = pl.col("trigger").filter(pl.col("trigger") != "").first().fill_null("")
-            errors = [c for c in rows.columns if c.startswith("error_")]
+            errors = [c for c in rows.columns if c.startswith("error_") or c in CONTEXT]
             rows = rows.group_by("execution", maintain_order=True).agg(
                 pl.col("status", "settled").last(), first, pl.col("records").sum(), pl.col("began_ms").min(),
                 pl.col("last_ms").max(), *(pl.col(c).drop_nulls().first() for c in errors),
@@ -117,6 +119,11 @@ class Newest:
     def _take(self, rows: pl.DataFrame) -> None:
         if self._since_ms is not None:
             rows = rows.filter(pl.col("last_ms") >= self._since_ms)
+        if self._context:
+            matches = pl.all_horizontal(pl.col(name) == value for name, value in self._context.items())
+            held = pl.concat([rows["execution"].head(0), *(done["execution"] for done in self._done)])
+            # What was woken later does not tell it once more.
+            rows = rows.filter(matches.fill_null(False) | pl.col("execution").is_in(held.implode()))
         self.totals.update(dict(rows["status"].value_counts().iter_rows()))
         if self._status:
             rows = rows.filter(pl.col("status") == self._status)

@@ -7,6 +7,7 @@ have in common is encoded once for each such pattern, and its bytes stand behind
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX
+from streamflow.codecs.avrocodec import AvroWriter
 from streamflow.codecs.envelope import HEADER_SIZE
 from streamflow.codecs.envelope_encode import Rows, cuts, encode, nullable_bytes
 from streamflow.codecs.pieces import Piece, per_row, zero_byte
@@ -22,12 +24,15 @@ from streamflow.model.positions import TopicPartition
 from streamflow.operators.partition import partition_for
 from streamflow.runtime.emit import Writes
 from streamflow.runtime.execution_counts import Counts, Ints
-from streamflow.runtime.execution_tails import Moment, Tails
+from streamflow.runtime.execution_tails import SPEC, Moment, Tails
 from streamflow.sdk.errors import CodecError
+from streamflow.topology.envelopes import EXECUTION
 from streamflow.topology.plan import StagePlan
 
 MESSAGE_CHARS_MAX: Final = 500
 _TABLE_MAX: Final = 1 << 20
+_CONTEXT: Final = AvroWriter(replace(SPEC, schema=replace(EXECUTION, fields=EXECUTION.fields[1:4])), None)
+_NO_CONTEXT: Final = bytes(3)  # three nulls
 
 
 class ExecutionWriter:
@@ -35,12 +40,16 @@ class ExecutionWriter:
 
     def __init__(
         self, stage: StagePlan, partition: int, *, triggers: frozenset[str], waits: frozenset[str],
-        keeps: frozenset[str], bounded: bool, partitions: int, batch_bytes_max: int,
+        keeps: frozenset[str], bounded: bool, partitions: int, batch_bytes_max: int, environment: str | None = None,
     ) -> None:  # fmt: skip
-        """`triggers`, `waits`, `keeps`, `bounded`: see `executions.Watch`. `partitions`: of the topic."""
+        """`triggers`, `waits`, `keeps`, `bounded`: see `executions.Watch`. `partitions`: of the topic. `environment`:
+        that of the workflow.
+        """
         self._topic, self._partitions = stage.executions, partitions
         self._size_bytes_max = min(batch_bytes_max, SIZE_BYTES_MAX)
-        self._tails = Tails(stage, partition, triggers=triggers, waits=waits, keeps=keeps, bounded=bounded)
+        self._tails = Tails(
+            stage, partition, triggers=triggers, waits=waits, keeps=keeps, bounded=bounded, environment=environment
+        )
 
     def encode(self, counts: Counts, moment: Moment) -> Writes:
         """One record for each execution, all of an execution in one partition."""
@@ -49,16 +58,20 @@ class ExecutionWriter:
         sampled[list(counts.samples)] = np.arange(1, len(counts.samples) + 1)
         columns = [*counts.rows.values(), counts.woken.astype(np.int64), counts.tasks, error, sampled]
         first, pattern = patterns(columns, len(counts))
-        tails = _Tails(self._tails.encode(_picked(counts, first), errors[error[first]], moment))
+        made = self._tails.encode(_picked(counts, first), errors[error[first]], moment)
+        tails = _Tails(made if counts.context is not None else [_NO_CONTEXT + tail for tail in made])
         keys = counts.executions.cast(pl.Binary)
         target = partition_for(keys, self._partitions)
         order = np.argsort(target, kind="stable")
-        return self._written(keys[order], tails.piece(pattern[order]), target[order], max(moment.now_ms, 0))
+        behind = [tails.piece(pattern[order])]
+        if counts.context is not None:
+            behind = [*_CONTEXT.pieces(counts.context[order]), *behind]
+        return self._written(keys[order], behind, target[order], max(moment.now_ms, 0))
 
-    def _written(self, keys: pl.Series, tail: Piece, target: NDArray[np.int32], at_ms: int) -> Writes:
+    def _written(self, keys: pl.Series, behind: Sequence[Piece], target: NDArray[np.int32], at_ms: int) -> Writes:
         """Record batches of all partitions, encoded in one go. `keys`: ids. `target`: their partitions, ascending."""
         key = nullable_bytes(keys)  # as Avro writes the id, which a value begins with
-        rows = Rows(len(keys), key, np.full(len(keys), at_ms, np.int64), [*key, tail], [zero_byte(len(keys))])
+        rows = Rows(len(keys), key, np.full(len(keys), at_ms, np.int64), [*key, *behind], [zero_byte(len(keys))])
         sizes = per_row(rows.sizes_max(RECORDS_MAX), rows.count)
         if int(sizes.max()) > self._size_bytes_max - HEADER_SIZE:
             one = keys[int(sizes.argmax())].decode()

@@ -24,11 +24,13 @@ from streamflow.topology.plan import StagePlan, Topology
 _DECODER = decoder(SPEC, reserved=())
 _KEYS: Final = ("execution", "stage", "partition")
 _ERROR: Final = ("error_code", "error_message", "error_node")
+CONTEXT: Final = ("user", "session", "trace", "environment")
+_FIRST: Final = (*_ERROR, *CONTEXT)  # the first that is told counts
 _SUMS: Final = ("begun", "waiting", "kept", "failed", "resumed", "cancelled", "timed_out")
 _STAGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
     "execution": pl.String(), "stage": pl.String(), "partition": pl.Int32(), "trigger": pl.String(),
     **dict.fromkeys(_SUMS, pl.Int64()), "records": pl.Int64(), "bounded": pl.Boolean(), "ended": pl.Boolean(),
-    "tasks": pl.Int32(), "began_ms": pl.Int64(), "last_ms": pl.Int64(), **dict.fromkeys(_ERROR, pl.String()),
+    "tasks": pl.Int32(), "began_ms": pl.Int64(), "last_ms": pl.Int64(), **dict.fromkeys(_FIRST, pl.String()),
 }  # fmt: skip
 _EDGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
     "execution": pl.String(), "topic": pl.String(), "received": pl.Int64(), "sent": pl.Int64(),
@@ -93,7 +95,7 @@ class States:
         at = pl.col("at").dt.epoch("ms").cast(pl.Int64)
         stages = records.select(
             *_KEYS, "trigger", *_SUMS, pl.lit(1, dtype=pl.Int64).alias("records"), "bounded", "ended", "tasks",
-            at.alias("began_ms"), at.alias("last_ms"), *_ERROR,
+            at.alias("began_ms"), at.alias("last_ms"), *_FIRST,
         )  # fmt: skip
         edges = records.select("execution", "edges").filter(pl.col("edges").list.len() > 0)
         edges = edges.explode("edges").unnest("edges").select(*_EDGE_DTYPES)
@@ -110,7 +112,7 @@ class States:
         return States(stages, self.edges.join(chosen, on="execution", how="semi", maintain_order="left"))
 
     def _added(self) -> States:
-        first = [pl.col(c).drop_nulls().first() for c in _ERROR]
+        first = [pl.col(c).drop_nulls().first() for c in _FIRST]
         stages = self.stages.group_by(_KEYS, maintain_order=True).agg(
             pl.col("trigger").filter(pl.col("trigger") != "").first().fill_null(""), pl.col(*_SUMS, "records").sum(),
             pl.col("bounded", "ended").any(), pl.col("tasks").max(), pl.col("began_ms").min(), pl.col("last_ms").max(),
@@ -163,8 +165,8 @@ def _check(before: pl.DataFrame, after: pl.DataFrame, records: pl.DataFrame) -> 
 def statuses(states: States, reach: Reach) -> pl.DataFrame:
     """How each execution stands: one row each, in the order in which they were first told of.
 
-    Columns: execution, status, settled (nothing of it is left anywhere), trigger, records, began_ms, last_ms, and the
-    first error.
+    Columns: execution, status, settled (nothing of it is left anywhere), trigger, records, began_ms, last_ms, the
+    first error, and CONTEXT.
     """
     tasks = states.stages.group_by("execution", "stage", maintain_order=True).agg(
         (pl.col("ended").sum() >= pl.col("tasks").max()).alias("over"), pl.col("ended").any().alias("some")
@@ -176,7 +178,7 @@ def statuses(states: States, reach: Reach) -> pl.DataFrame:
     whole = states.stages.with_columns(waiting.alias("waiting")).group_by("execution", maintain_order=True).agg(
         pl.col("trigger").filter(pl.col("trigger") != "").first().fill_null(""), pl.col(*_SUMS, "records").sum(),
         pl.col("bounded").any(), pl.col("began_ms").min(), pl.col("last_ms").max(),
-        *(pl.col(c).drop_nulls().first() for c in _ERROR),
+        *(pl.col(c).drop_nulls().first() for c in _FIRST),
     )  # fmt: skip
     due = {node: len(stages) for node, stages in reach.stages.items()}
     whole = (
@@ -199,5 +201,5 @@ def statuses(states: States, reach: Reach) -> pl.DataFrame:
         .when(waits).then(pl.lit("waiting"))
         .otherwise(pl.lit("running"))
     )  # fmt: skip
-    columns = ("execution", "status", "settled", "trigger", "records", "began_ms", "last_ms", *_ERROR)
+    columns = ("execution", "status", "settled", "trigger", "records", "began_ms", "last_ms", *_FIRST)
     return whole.with_columns(status.alias("status"), settled.alias("settled")).select(columns)

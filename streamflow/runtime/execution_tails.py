@@ -27,7 +27,7 @@ from streamflow.topology.envelopes import EXECUTION
 from streamflow.topology.plan import StagePlan
 
 SPEC: Final = CodecSpec(format="avro", schema=EXECUTION, name=EXECUTION.name)
-_TAIL: Final = replace(EXECUTION, fields=EXECUTION.fields[1:])  # all but the id
+_TAIL: Final = replace(EXECUTION, fields=EXECUTION.fields[4:])  # behind the id and what headers tell
 _PLAIN: Final = fastavro.parse_schema(dict(schema_to_avro(_TAIL)))
 _COLUMNAR: Final = AvroWriter(replace(SPEC, schema=_TAIL), None)
 _DTYPES: Final = frame_schema(EXECUTION)
@@ -49,13 +49,14 @@ class Moment:
 
 
 class Tails:
-    """Encodes all but the ids of records, for one task."""
+    """Encodes all but the ids of records, and what headers tell of them, for one task."""
 
     def __init__(
         self, stage: StagePlan, partition: int, *, triggers: frozenset[str], waits: frozenset[str],
-        keeps: frozenset[str], bounded: bool,
+        keeps: frozenset[str], bounded: bool, environment: str | None = None,
     ) -> None:  # fmt: skip
         """See `ExecutionWriter`."""
+        self._environment = environment
         self._stage, self._partition, self._bounded = stage, partition, bounded
         self._waits, self._keeps = waits, keeps if bounded else frozenset[str]()
         inputs = [i.node for i in stage.inputs if i.node in triggers]
@@ -64,6 +65,7 @@ class Tails:
     def encode(self, counts: Counts, errors: pl.DataFrame, moment: Moment) -> list[bytes]:
         """The bytes of each entry of `counts`. `errors`: the first error of each, nulls where there is none."""
         common = {
+            "environment": self._environment,
             "stage": self._stage.id,
             "partition": self._partition,
             "topic": moment.at.topic,

@@ -14,8 +14,9 @@ from dataclasses import replace
 import polars as pl
 
 from streamflow.model.again import AGAIN_NODE, UNDONE
-from streamflow.model.batch import ERROR_NODE, EXECUTION, PATH, ROW, Batch
+from streamflow.model.batch import ERROR_NODE, EXECUTION, HEADERS, PATH, ROW, Batch
 from streamflow.runtime.execution_counts import Counting, Counts, Fate, Ids, Noted, Ran, Who
+from streamflow.runtime.execution_meta import contexts
 from streamflow.runtime.execution_samples import sampled
 from streamflow.sdk.operator import EndsExecutions, Operator, Result, Timed, Waits
 from streamflow.topology.plan import NodePlan, StagePlan
@@ -24,8 +25,14 @@ from streamflow.topology.plan import NodePlan, StagePlan
 class Watch:
     """Notes what the graph of a task does in a step, and counts it by execution."""
 
-    def __init__(self, stage: StagePlan, operators: Mapping[str, Operator], triggers: frozenset[str]) -> None:
-        """`triggers`: those of the stage's inputs at which executions begin."""
+    def __init__(
+        self, stage: StagePlan, operators: Mapping[str, Operator], triggers: frozenset[str],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """`triggers`: those of the stage's inputs at which executions begin. `headers`: which of them tell user,
+        session and trace, where records of executions are to have those.
+        """
+        self._headers = headers or {}
         self._errors_only, self._samples, self._redact = stage.tracked == "errors", stage.samples, stage.redact
         self._of_rows = not stage.stores and not any(isinstance(o, Timed) for o in operators.values())
         self.triggers = triggers
@@ -48,6 +55,9 @@ class Watch:
         """Rows enter the stage, by the node whose output they are."""
         some = {node: batch for node, batch in rows.items() if len(batch) and node not in self._aside}
         self._noted.entered += [(node, self._who(batch, ids=True)) for node, batch in some.items()]
+        if self._headers:
+            triggers = [b for node, b in some.items() if node in self.triggers and HEADERS in b.frame.columns]
+            self._noted.headers += [(self._who(b, ids=True), b.frame[HEADERS]) for b in triggers]
         if self._samples:
             self._noted.samples += [(node, "out", self._who(b, ids=True), b) for node, b in some.items()]
 
@@ -107,6 +117,8 @@ class Watch:
         counts = counting.counts()
         if self._samples:
             counts.samples = sampled(noted.samples, counting.place, most=self._samples, redact=self._redact)
+        if noted.headers:
+            counts.context = contexts(noted.headers, counting.place, self._headers, self._redact, len(counts))
         return counts if len(counts) else None
 
     def _who(self, batch: Batch, *, ids: bool = False) -> Who:

@@ -12,6 +12,7 @@ from streamflow.model.positions import TopicPartition
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.emit import batch_bytes_max
 from streamflow.runtime.execution_counts import Fate, Ints
+from streamflow.runtime.execution_meta import environment_of, headers_of
 from streamflow.runtime.execution_records import ExecutionWriter
 from streamflow.runtime.execution_tails import Moment
 from streamflow.runtime.executions import Watch
@@ -43,11 +44,13 @@ class History:
         """For a task, and set to watch its graph."""
         kinds = {t.name: t.kind for t in topology.topics}
         triggers = frozenset(i.node for i in stage.inputs if kinds.get(i.topic) != "repartition" and not i.aside)
-        graph.watch = watch = Watch(stage, {n.id: graph.operator(n.id) for n in stage.nodes}, triggers)
+        graph.watch = watch = Watch(
+            stage, {n.id: graph.operator(n.id) for n in stage.nodes}, triggers, headers_of(topology)
+        )
         topic = topics[stage.executions]
         writer = ExecutionWriter(
             stage, partition, triggers=triggers, waits=watch.waits, keeps=watch.keeps, bounded=watch.bounded,
-            partitions=topic.partitions, batch_bytes_max=batch_bytes_max(topic),
+            partitions=topic.partitions, batch_bytes_max=batch_bytes_max(topic), environment=environment_of(topology),
         )  # fmt: skip
         return cls(watch, writer, seeders)
 

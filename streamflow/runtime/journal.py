@@ -1,8 +1,8 @@
 """The journal: what a task's commit depended on besides the records themselves, so that a replay can do it again.
 
 One record per commit, in the same transaction: which ranges of which inputs were processed in what order, the clock
-reading of each step, which inputs were held to be idle, the seed of random choices. And what the next commit goes on
-from besides offsets and stores: executions that are open, and event time.
+reading of each step, which inputs were held to be idle, which calls took too long, the seed of random choices. And what
+the next commit goes on from besides offsets and stores: executions that are open, and event time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.runtime.avro_values import AvroValue
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.event_time import NO_WATERMARK, InputTime, TaskTime
+from streamflow.runtime.late_calls import LateCalls
 from streamflow.sdk.errors import CodecError
 
-VERSION: Final = 4
+VERSION: Final = 5
 STEPS_MAX: Final = 10_000  # of one commit
 INPUTS_MAX: Final = 1_000
+LATE_MAX: Final = 50_000  # runs of late calls of one commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,8 @@ class JournalStep:
     `with_previous`: these rows and those of the entry before were merged row by row, by (event time, input, offset);
     both then belong to one step. `idle`: inputs that were held to be idle from this step on. An empty range is a step
     without records, which held inputs to be idle, or moved time on by the clock where it names none. `woke`: such a
-    step in which operators acted that wait for the clock (`sdk.operator.Waits`).
+    step in which operators acted that wait for the clock (`sdk.operator.Waits`). `late`: calls of the step that were
+    not over in time.
     """
 
     at: TopicPartition
@@ -38,6 +41,7 @@ class JournalStep:
     with_previous: bool = False
     idle: tuple[TopicPartition, ...] = ()
     woke: bool = False
+    late: tuple[LateCalls, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,13 @@ class JournalRecord:
                 f"commit, at most {STEPS_MAX} and {INPUTS_MAX} are allowed.",
                 mend="Commit more often: lower commit_interval_ms.",
             )
+        late = sum(len(step.late) for step in self.steps)
+        if late > LATE_MAX:
+            raise CodecError(
+                f"journal of {self.stage}/{self.partition}: {late} runs of calls that were not over in time in one "
+                f"commit, at most {LATE_MAX} are allowed.",
+                mend="Commit more often (lower commit_interval_ms), take smaller steps, or give the calls more time.",
+            )
         index = {at: i for i, at in enumerate(places)}
         return _VALUE.encode(
             {
@@ -95,6 +106,10 @@ class JournalRecord:
                         "with_previous": step.with_previous,
                         "idle": [index[at] for at in step.idle],
                         "woke": step.woke,
+                        "late": [
+                            {"node": run.node, "first": run.first, "count": run.count, "made": run.made}
+                            for run in step.late
+                        ],
                     }
                     for step in self.steps
                 ],
@@ -143,6 +158,7 @@ def _step(fields: Mapping[str, Any], places: tuple[TopicPartition, ...]) -> Jour
         with_previous=fields["with_previous"],
         idle=tuple(places[i] for i in fields["idle"]),
         woke=fields["woke"],
+        late=tuple(LateCalls(**run) for run in fields["late"]),
     )
 
 
@@ -230,6 +246,14 @@ _OPEN = _record(
     ("execution", "string", "The one that rows belong to; empty if none is open."),
     ("ends", _array(_END), "Those whose end was announced in part."),
 )
+_LATE = _record(
+    "LateCalls",
+    "Calls that a node made, or would have made, one behind the other.",
+    ("node", "string", "The node."),
+    ("first", "int", "Number of the first, counted from 0 in the step."),
+    ("count", "int", "How many."),
+    ("made", "boolean", "They were made; else too many before them had not returned."),
+)
 SCHEMA: Final = _record(
     "Journal",
     "What a task's commit depended on besides its input records; each value begins with its version as an Avro int.",
@@ -257,6 +281,7 @@ SCHEMA: Final = _record(
                 ("with_previous", "boolean", "Merged row by row with the entry before, as one step."),
                 ("idle", _array("int"), "Inputs held to be idle from this step on."),
                 ("woke", "boolean", "No records: operators acted that wait for the clock."),
+                ("late", _array(_LATE), "Calls of users' functions that were not over in time."),
             )
         ),
         "Steps in the order processed.",

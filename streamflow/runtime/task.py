@@ -14,7 +14,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from streamflow.model.policies import RunPolicy
@@ -182,6 +182,7 @@ class Task:
         self._caught_up.clear()
         self._buffers.clear()
         self._program.take_counts()
+        self._program.clock.calls.forget()
         await self._in_thread(self._program.state.mend)
         read = await restore_all(self.name, self._program.state, self._log, self._changelogs, self._left)
         self.metrics.restored += read
@@ -514,6 +515,7 @@ class Task:
         """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing."""
         pending = self._pending
         pending.since_s = pending.since_s or self._clock_s()
+        late, first = self._program.clock.calls.take(), len(pending.steps)
         for number, taken in enumerate(done.taken):
             idle = done.idle if number == 0 else ()
             pending.steps.append(
@@ -522,6 +524,8 @@ class Task:
             if not done.failed:
                 taken.batches = ()
         pending.steps.extend(read)
+        if late:
+            pending.steps[first] = replace(pending.steps[first], late=late)
         pending.done.append(done)
         pending.size_bytes += done.size_bytes
 
@@ -682,6 +686,7 @@ class Task:
         self._program.clock.sleep = _at_once
         for steps in record.together():
             first = steps[0]
+            self._program.clock.calls.tell(first.late)
             if first.at in self._tables and first.range in (HOLDS, GOES_ON):
                 assert self._program.endings is not None, "the control topic is told of"
                 self._program.endings.paused = first.range == HOLDS

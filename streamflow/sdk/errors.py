@@ -56,6 +56,10 @@ class ItemError(StreamflowError):
         super().__init__(message)
 
 
+class CallLate(ItemError):
+    """A call that a node makes for its items was not over in time, or not made because too many before were not."""
+
+
 class CodecError(StreamflowError):
     code = "SF400"
 

@@ -274,6 +274,12 @@ class BuildContext(Protocol):
 
     def function(self, ref: FunctionRef) -> Callable[..., Any]: ...
 
+    def timed(self, function: Callable[..., Any], timeout_ms: int | None) -> Callable[..., Any]:
+        """The function with so much time for each call; None: as it is. A call that is not over in time raises
+        `sdk.errors.CallLate`, and what it returns later is dropped; the journal tells a replay which those are.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicRead:

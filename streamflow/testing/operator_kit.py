@@ -23,6 +23,8 @@ from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, EXECUTION, KEY, PA
 from streamflow.model.policies import Extent
 from streamflow.model.types import ANY, PAYLOAD, Schema, Type, frame_schema
 from streamflow.nodes import registry
+from streamflow.runtime.late_calls import CallLog
+from streamflow.runtime.timed_calls import TimedCalls
 from streamflow.sdk.expression import Expression, Projection, Scope
 from streamflow.sdk.node import FunctionRef, Node, SchemaRef, Schemas, Template
 from streamflow.sdk.operator import NO_ROW, Commits, EndsExecutions, Operator, Result
@@ -159,6 +161,9 @@ class KitBuild:
 
     def function(self, ref: FunctionRef, *, param: str = "") -> Callable[..., Any]:
         return self.functions[ref.ref]
+
+    def timed(self, function: Callable[..., Any], timeout_ms: int | None) -> Callable[..., Any]:
+        return function if timeout_ms is None else TimedCalls(self.node_id, function, timeout_ms, CallLog())
 
     def report(
         self,

@@ -144,6 +144,13 @@ EXECUTION: Final[Schema] = documented(
     "executions; all records of one have its id as their key, and added up they tell how it stands.",
     [
         ("execution", STRING, "Id: where the trigger item stands on its topic; of windows and joins, what began it."),
+        (
+            "user",
+            STRING.optional(),
+            "Who asked for it, where the workflow says which header tells; with what began it.",
+        ),
+        ("session", STRING.optional(), "The session, in the same way."),
+        ("trace", STRING.optional(), "The trace id, in the same way."),
         ("error_code", STRING.optional(), "Kind of the first failure."),
         ("error_message", STRING.optional(), "The first failure, for people."),
         ("error_node", STRING.optional(), "Node of the first failure."),
@@ -162,6 +169,7 @@ EXECUTION: Final[Schema] = documented(
             ),
             "Some items, where the workflow asks for them.",
         ),
+        ("environment", STRING.optional(), "The environment that the workflow was compiled for."),
         ("stage", STRING, "Stage whose task did the step."),
         ("partition", INT, "Number of the task."),
         ("topic", STRING, "First input of the step."),

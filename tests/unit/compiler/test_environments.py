@@ -16,6 +16,9 @@ from streamflow.codecs.records import Record
 from streamflow.expressions.context import header_of, trace_of
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
+from streamflow.nodes import registry
+from streamflow.replay.follow import follow
+from streamflow.runtime.execution_states import decode_records
 from streamflow.sdk.log import TopicSpec
 from tests.simulation.running import compiled, contents, run, values, with_log
 
@@ -140,7 +143,79 @@ def test_headers_tell_the_context_behind_a_topic_as_well(tmp_path: Path) -> None
     context = {"user": "ada", "session": "s-1", "trace": TRACE}
     assert [one.get("context") for one in shown] == [context, None, None]
     told = CliRunner().invoke(app, ["executions", "show", at[0], shown[0]["execution"], *at[1:]]).stdout
-    assert f"trace {TRACE}, user ada, session s-1" in told
+    assert f"user ada, session s-1, trace {TRACE}" in told
+    for option, value, count in (
+        ("--user", "ada", 1),
+        ("--session", "s-1", 1),
+        ("--trace", TRACE, 1),
+        ("--user", "x", 0),
+    ):
+        found = json.loads(CliRunner().invoke(app, ["executions", "list", *at, option, value, "--json"]).stdout)
+        assert [e["context"] for e in found["executions"]] == [context] * count, option
+        assert sum(found["totals"].values()) == count
+    assert "ada" in CliRunner().invoke(app, ["executions", "list", *at]).stdout
+
+
+MANY = """\
+workflow: many
+nodes:
+  start: {type: event, topic: in, format: json}
+  check: {type: set, fields: {half: 1 // (n % 7)}}
+  out: {type: publish, topic: out, format: json}
+connections: [start -> check -> out]
+policies: {executions: EXECUTIONS, environment: staging, context: {user: x-user, session: x-session}, redact: [session]}
+"""
+
+
+@pytest.mark.parametrize("executions", ["all", "errors"])
+def test_records_of_executions_hold_it_however_many_differ(executions: str, tmp_path: Path) -> None:
+    """Method: a step of 300 items, each of a user of its own, a seventh of which fail; the records, and a replay's."""
+    text = MANY.replace("EXECUTIONS", executions)
+    topology = compiled(text, tmp_path)
+    assert "@headers" in topology.stages[0].needs
+
+    async def work(log: EmbeddedLog) -> None:
+        await log.create_topic(TopicSpec(name="in", partitions=1))
+        producer = await log.producer("send")
+        await producer.begin()
+        found = [
+            Record(0, n, None, json.dumps({"n": n}).encode(), [("x-user", f"u-{n}".encode()), ("x-session", b"s")])
+            for n in range(300)
+        ]
+        await producer.append(TopicPartition("in", 0), [from_records(found)])
+        await producer.commit()
+        await producer.close()
+        await run(topology, log)
+        told = {}
+        for p in range((await log.topics())["many.executions"].partitions):
+            at = TopicPartition("many.executions", p)
+            start, end = await log.offsets(at)
+            if start < end:
+                for row in decode_records(await log.read(at, start, size_bytes_max=1 << 22)).iter_rows(named=True):
+                    told[int(row["execution"].rpartition(":")[2])] = row
+        numbers = [n for n in range(300) if executions == "all" or n % 7 == 0]
+        assert sorted(told) == numbers
+        for n, row in told.items():
+            assert (row["user"], row["session"], row["trace"]) == (f"u-{n}", "(redacted)", None)
+            assert row["environment"] == "staging"
+            assert (row["error_code"] is not None) is (n % 7 == 0)
+        again = EmbeddedLog(tmp_path / "replayed")
+        await again.open()
+        await follow(topology, log, again, nodes=registry())
+        assert await contents(again, "many.executions") == await contents(log, "many.executions")
+        await again.close()
+
+    asyncio.run(with_log(tmp_path / "log", work))
+    (tmp_path / "workflow.yaml").write_text(text)
+    at = [str(tmp_path / "workflow.yaml"), "--log", str(tmp_path / "log")]
+    refused = CliRunner().invoke(app, ["executions", "list", *at, "--session", "s"])
+    assert refused.exit_code == 1
+    assert "redact" in refused.output
+
+
+def test_a_workflow_without_context_asks_for_no_headers(tmp_path: Path) -> None:
+    text = MANY.replace("EXECUTIONS", "all").replace(", context: {user: x-user, session: x-session}", "")
+    assert "@headers" not in compiled(text, tmp_path).stages[0].needs
 
 
 def test_what_no_header_tells_is_an_error(tmp_path: Path) -> None:

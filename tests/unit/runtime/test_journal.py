@@ -13,6 +13,7 @@ from streamflow.runtime.avro_values import VALUE_BYTES_MAX
 from streamflow.runtime.committed import InputState
 from streamflow.runtime.event_time import InputTime, TaskTime
 from streamflow.runtime.journal import SCHEMA, STEPS_MAX, JournalRecord, JournalStep
+from streamflow.runtime.late_calls import LateCalls
 from streamflow.sdk.errors import CodecError
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -27,6 +28,16 @@ STEPS = st.builds(
     with_previous=st.booleans(),
     idle=st.lists(PLACES, max_size=2).map(tuple),
     woke=st.booleans(),
+    late=st.lists(
+        st.builds(
+            LateCalls,
+            node=st.text(max_size=3),
+            first=st.integers(0, 2**31 - 1),
+            count=st.integers(1, 2**31 - 1),
+            made=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 INPUT_TIMES = st.builds(
     InputTime,
@@ -100,8 +111,8 @@ def test_bounds_are_kept_both_ways() -> None:
 
 def test_another_version_is_told() -> None:
     value = JournalRecord(stage="s", partition=0, steps=()).encode()
-    with pytest.raises(CodecError, match="version 5"):
-        JournalRecord.decode(b"\x0a" + value[1:])
+    with pytest.raises(CodecError, match="version 6"):
+        JournalRecord.decode(b"\x0c" + value[1:])
 
 
 def test_the_schema_file_is_the_schema() -> None:
