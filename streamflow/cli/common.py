@@ -111,7 +111,7 @@ FileArgument = Annotated[
 FilesArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE...",
+        metavar="FILE",
         help="The workflows, each a .yaml file, or a .py file with a `workflow` (flow.py:name for another). Several "
         "share the process, by their policy `weight`.",
     ),

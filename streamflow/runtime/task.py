@@ -340,10 +340,7 @@ class Task:
         together = wanted if self._merges else wanted[:1]
         for at in together:
             self._allowance.use_ahead(at)
-        if self._allowance.may_read(len(together) * self._policy.step_bytes_max):
-            return True
-        self._caught_up.clear()  # nobody looks: that there is nothing more would be a guess
-        return False
+        return self._allowance.may_read(len(together) * self._policy.step_bytes_max)
 
     @property
     def _merges(self) -> bool:
@@ -428,7 +425,8 @@ class Task:
             return True  # what was fetched is to be read again
         stepped = fetched is not None and await self._step(fetched, now_ms)
         moved = moved or woke or stepped
-        if not stepped and self._stop_at is None:
+        # Without room nobody has looked: that there is nothing more would be a guess.
+        if not stepped and self._stop_at is None and not self._allowance.blocked:
             await self._quiet(now_ms)
         if self._pending.steps and self._due(idle=not moved):
             await self.commit()
@@ -712,7 +710,7 @@ class Task:
         """Whether this task has more to read than what it is about to commit: stages behind it may wait for that."""
         if self._program.time is None or not self._program.time.tells:
             return False
-        if self._buffers or any(map(self._program.time.on_the_way, self._program.inputs)):
+        if self._buffers or self._allowance.blocked or any(map(self._program.time.on_the_way, self._program.inputs)):
             return True
         for at in self._program.inputs:
             begun = self._prefetched.get(at)
