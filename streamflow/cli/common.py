@@ -71,10 +71,49 @@ StandbysOption = Annotated[
         help="So many other workers keep each task's state up to date, on Kafka. Default: what the workflow says.",
     ),
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        envvar="STREAMFLOW_THREADS",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Threads that compute in a process, for all workflows in it. Default: one a core, at least 2.",
+    ),
+]
+HeldBytesOption = Annotated[
+    int,
+    typer.Option(
+        "--held-bytes-max",
+        envvar="STREAMFLOW_HELD_BYTES_MAX",
+        metavar="BYTES",
+        min=1,
+        help="What all tasks of a process may have read or made and not committed; more waits on the log.",
+    ),
+]
+HeldExecutionsOption = Annotated[
+    int,
+    typer.Option(
+        "--held-executions-max",
+        envvar="STREAMFLOW_HELD_EXECUTIONS_MAX",
+        metavar="N",
+        min=1,
+        help="How many executions all tasks of a process may have begun and not committed; more wait on the log.",
+    ),
+]
 FileArgument = Annotated[
     Path,
     typer.Argument(
         metavar="FILE", help="The workflow: a .yaml file, or a .py file with a `workflow` (flow.py:name for another)."
+    ),
+]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="The workflows, each a .yaml file, or a .py file with a `workflow` (flow.py:name for another). Several "
+        "share the process, by their policy `weight`.",
     ),
 ]
 RegistryOption = Annotated[

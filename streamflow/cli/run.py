@@ -19,13 +19,16 @@ import typer
 from streamflow.cli.common import (
     DEFAULT_LOG,
     EnvironmentOption,
-    FileArgument,
+    FilesArgument,
+    HeldBytesOption,
+    HeldExecutionsOption,
     JsonOption,
     LogOption,
     StandbysOption,
     StateChoice,
     StateDirOption,
     StateOption,
+    ThreadsOption,
     compile_file,
     run_async,
     schema_registry,
@@ -34,10 +37,12 @@ from streamflow.cli.common import (
 from streamflow.cli.logs import configure
 from streamflow.cli.output import counted, fail, note, print_json
 from streamflow.cli.progress import ProgressLine
+from streamflow.model.policies import HELD_BYTES_MAX, HELD_EXECUTIONS_MAX
 
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
     from streamflow.workers.progress import Progress, RunReport
+    from streamflow.workers.scheduler import Limits
     from streamflow.workflow.model import WorkflowDocument
 
 
@@ -50,7 +55,7 @@ class _Guarantee(enum.StrEnum):
 
 
 def run(
-    file: FileArgument,
+    files: FilesArgument,
     *,
     log: LogOption = DEFAULT_LOG,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop when the inputs are read to their end.")] = False,
@@ -66,6 +71,9 @@ def run(
             max=1024,
         ),
     ] = None,
+    threads: ThreadsOption = None,
+    held_bytes_max: HeldBytesOption = HELD_BYTES_MAX,
+    held_executions_max: HeldExecutionsOption = HELD_EXECUTIONS_MAX,
     environment: EnvironmentOption = "",
     state: StateOption = None,
     state_dir: StateDirOption = None,
@@ -76,18 +84,32 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a workflow until it is stopped.
+    """Run a workflow, or several in one process, until they are stopped.
 
     Ctrl-C and SIGTERM end it gracefully: what was begun is committed, and the exit code is 0. A later run goes on from
-    there. Progress is shown on stderr.
+    there. Progress is shown on stderr. If one of several workflows stops on an error, the others go on; the exit code
+    is 1 then.
     """
     if duration is not None and not math.isfinite(duration):
         fail(f"--duration is a number of seconds, not {duration}.", code=2)
+    limits = _limits(log, workers, threads, held_bytes_max, held_executions_max)
     configure()
-    document, topology = compile_file(file, environment=environment)
-    if guarantee is not None:
-        topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
-    topology = with_standbys(with_state(topology, state, state_dir), standbys, log)
+    loaded = []
+    for file in files:
+        document, topology = compile_file(file, environment=environment)
+        if guarantee is not None:
+            topology = replace(topology, run=replace(topology.run, guarantee=guarantee.value))
+        topology = with_standbys(with_state(topology, state, state_dir), standbys, log)
+        loaded.append((file, document, topology))
+    if len(files) > 1:
+        from streamflow.cli.run_several import run_several
+
+        run_several(
+            loaded, log, limits, until_end=until_end, duration=duration, workers=workers, metrics=metrics,
+            state_dir=state_dir, json=json,
+        )  # fmt: skip
+        return
+    ((file, document, topology),) = loaded
     # Functions of the workflow may print; with --json, stdout belongs to the facts.
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         report = run_async(
@@ -99,6 +121,7 @@ def run(
                 until_end=until_end,
                 duration=duration,
                 workers=workers,
+                limits=limits,
                 metrics=metrics,
                 state_dir=state_dir,
             )
@@ -124,6 +147,7 @@ async def _run(
     until_end: bool,
     duration: float | None,
     workers: int | None,
+    limits: Limits,
     metrics: Path | None,
     state_dir: Path | None,
 ) -> RunReport:
@@ -132,9 +156,11 @@ async def _run(
     show = Figures(metrics)
     try:
         if address.startswith("kafka://") and (workers or 1) > 1:
-            report = await _run_processes(topology, address, file, until_end, duration, workers or 1, show, state_dir)
+            report = await _run_processes(
+                topology, address, file, until_end, duration, workers or 1, limits, show, state_dir
+            )
         else:
-            report = await _run_here(document, topology, address, until_end, duration, workers, show, state_dir)
+            report = await _run_here(document, topology, address, until_end, duration, limits, show, state_dir)
     except StreamflowError as error:  # such as a file that is not there, or a broker that does not answer
         fail(error.message, error=error.code, mend=error.mend)
     finally:
@@ -149,7 +175,7 @@ async def _run_here(
     address: str,
     until_end: bool,
     duration: float | None,
-    workers: int | None,
+    limits: Limits,
     show: Figures,
     state_dir: Path | None,
 ) -> RunReport:
@@ -165,7 +191,7 @@ async def _run_here(
             "nodes": registry(),
             "functions": document.functions,
             "registry": schema_registry(address, topology.registry, topology.base_folder),
-            "threads": workers if isinstance(log, EmbeddedLog) else None,
+            "limits": limits,
             "state_folder": str(state_dir or ""),
             "until_end": until_end,
             "on_progress": tell or show,
@@ -193,6 +219,7 @@ async def _run_processes(
     until_end: bool,
     duration: float | None,
     count: int,
+    limits: Limits,
     show: Figures,
     state_dir: Path | None,
 ) -> RunReport:
@@ -212,6 +239,9 @@ async def _run_processes(
     command = [sys.executable, "-m", "streamflow.cli.main", "run", str(file), "--log", address, "--workers", "1"]
     command += ["--guarantee", topology.run.guarantee, *(["--until-end"] if until_end else [])]
     command += ["--standbys", str(topology.run.standbys)]
+    command += ["--held-bytes-max", str(limits.held_bytes_max)]
+    command += ["--held-executions-max", str(limits.held_executions_max)]
+    command += ["--threads", str(limits.threads)] if limits.threads is not None else []
     from streamflow.sdk.expression import META_VARS
 
     told = topology.vars.get(META_VARS)
@@ -221,6 +251,21 @@ async def _run_processes(
     processes = Processes(command, count, tasks=tasks if until_end else None, on_progress=show)
     with stopped_by_signals(processes.stop, duration):
         return RunReport(progress=await processes.run())
+
+
+def _limits(address: str, workers: int | None, threads: int | None, held_bytes: int, held_executions: int) -> Limits:
+    """What a process may use; leaves with 2 where options contradict each other."""
+    from streamflow.workers.scheduler import Limits
+
+    if not address.startswith("kafka://") and workers is not None:
+        if threads is not None and threads != workers:
+            fail(
+                f"--workers {workers} and --threads {threads}: on the embedded log both are the threads that compute.",
+                mend="Leave one of them out.",
+                code=2,
+            )
+        threads = workers
+    return Limits(threads=threads, held_bytes_max=held_bytes, held_executions_max=held_executions)
 
 
 def with_standbys(topology: Topology, standbys: int | None, address: str) -> Topology:
@@ -295,6 +340,10 @@ class Figures:
             f"{rate:>11,.0f} records/s  lag {progress.lag:,}  dead letters {progress.dead:,}{restoring}{standbys}"
         )
 
+    def line(self, text: str) -> None:
+        """Show another text, if it is time."""
+        self._line.show(text)
+
     def end(self) -> None:
         self._line.clear()
 
@@ -337,6 +386,7 @@ def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
         "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used), 3),
         "memory_peak_bytes": _memory_peak_bytes(),
         "stages": progress.stages,
+        "scheduler": progress.scheduler,
     }
 
 

@@ -9,11 +9,14 @@ import typer
 
 from streamflow.cli.common import (
     EnvironmentOption,
-    FileArgument,
+    FilesArgument,
+    HeldBytesOption,
+    HeldExecutionsOption,
     LogOption,
     StandbysOption,
     StateDirOption,
     StateOption,
+    ThreadsOption,
     compile_file,
     run_async,
     schema_registry,
@@ -22,20 +25,22 @@ from streamflow.cli.common import (
 from streamflow.cli.logs import configure
 from streamflow.cli.output import fail, note
 from streamflow.cli.run import Figures, facts, stopped_by_signals, with_standbys, with_state
+from streamflow.model.policies import HELD_BYTES_MAX, HELD_EXECUTIONS_MAX
 
 if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
     from streamflow.workers.progress import RunReport
+    from streamflow.workers.scheduler import Limits
     from streamflow.workflow.model import WorkflowDocument
 
 
 def worker(
-    file: FileArgument,
+    files: FilesArgument,
     *,
     log: LogOption = "kafka://127.0.0.1:9092",
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads that compute; default: one a core.", min=1, max=1024)
-    ] = None,
+    threads: ThreadsOption = None,
+    held_bytes_max: HeldBytesOption = HELD_BYTES_MAX,
+    held_executions_max: HeldExecutionsOption = HELD_EXECUTIONS_MAX,
     session_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silent for so long, its tasks go to other workers.", min=1)
     ] = 10.0,
@@ -51,12 +56,23 @@ def worker(
 
     SIGTERM and Ctrl-C end it gracefully: what was begun is committed, its tasks go to the others, the exit code is 0.
     """
+    if len(files) > 1:
+        named = " ".join(str(file) for file in files)
+        fail(
+            f"a worker under Faust runs one workflow, and {len(files)} are named.",
+            mend=f"`streamflow run {named} --log {log}` runs them in one process, and shares them with others like it.",
+            code=2,
+        )
+    file = files[0]
     configure()
     document, topology = compile_file(file, environment=environment)
     if not log.startswith("kafka://"):
         fail(f"a worker runs on Kafka; {log!r} is a folder.", mend="Use `streamflow run` for the embedded log.", code=2)
     topology = with_standbys(with_state(topology, state, state_dir), standbys, log)
-    report = run_async(_work(document, topology, log, threads, session_timeout, metrics, state_dir))
+    from streamflow.workers.scheduler import Limits
+
+    limits = Limits(threads=threads, held_bytes_max=held_bytes_max, held_executions_max=held_executions_max)
+    report = run_async(_work(document, topology, log, limits, session_timeout, metrics, state_dir))
     if report is not None and report.halted is not None:
         fail(report.halted.message, error=report.halted.code, mend=report.halted.mend)
 
@@ -65,7 +81,7 @@ async def _work(
     document: WorkflowDocument,
     topology: Topology,
     address: str,
-    threads: int | None,
+    limits: Limits,
     session_timeout_s: float,
     metrics: Path | None,
     state_dir: Path | None,
@@ -82,7 +98,7 @@ async def _work(
         address,
         functions=document.functions,
         registry=schema_registry(address, topology.registry, topology.base_folder),
-        threads=threads,
+        limits=limits,
         state_folder=str(state_dir or ""),
         session_timeout_ms=round(session_timeout_s * 1000),
         on_progress=show,

@@ -130,6 +130,10 @@ class RecoverPolicy:
     to: str = ""  # rollback: the node before which it begins again; "": the last checkpoint
 
 
+HELD_BYTES_MAX: Final = 256 << 20  # of a process: read or made, and not committed
+HELD_EXECUTIONS_MAX: Final = 1_000_000  # of a process: begun, and not committed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPolicy:
     """How tasks commit."""
@@ -141,3 +145,4 @@ class RunPolicy:
     input_wait_ms: int = 10_000  # the longest wait for rows of another input that are known to be on their way
     state: StateBackend = "memory"  # where tasks keep their stores
     standbys: int = 0  # workers beside its own that keep a task's state up to date, on Kafka
+    weight: int = 1  # its part of what several workflows in one process share, beside the weights of the others

@@ -17,6 +17,7 @@ from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import TS
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, TopicPartition
+from streamflow.runtime.allowance import Allowance
 from streamflow.runtime.build import Functions, TaskBuildContext, build_node
 from streamflow.runtime.committed import last_record
 from streamflow.runtime.emit import Writes, watermark_marker
@@ -25,6 +26,7 @@ from streamflow.runtime.records import DeadWrites, encode_source_failures, sourc
 from streamflow.runtime.seed import BEGIN, END, WATERMARK
 from streamflow.runtime.task import TaskMetrics
 from streamflow.runtime.transaction import Transaction
+from streamflow.sdk.budget import Budget
 from streamflow.sdk.errors import CommitUnknown, Stopped, UsageError
 from streamflow.sdk.log import Log, NewBatch, Producer
 from streamflow.sdk.node import ReadsSource
@@ -53,7 +55,9 @@ class SourceTask:
         registry: SchemaRegistry | None = None,
         policy: RunPolicy | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        budget: Budget | None = None,
     ) -> None:
+        """`budget`: as of a `Task`."""
         self._topology, self.stage, self._log, self._executor = topology, stage, log, executor
         self._policy, self._clock_ms = policy or topology.run, clock_ms
         self.partition = 0
@@ -77,6 +81,7 @@ class SourceTask:
         self._rows_max = _ROWS_MAX
         self._since_s, self._not_before_s = 0.0, 0.0
         self._halt_after_commit: Stopped | None = None
+        self._allowance = Allowance(budget)
 
     @property
     def name(self) -> str:
@@ -92,6 +97,7 @@ class SourceTask:
 
     async def _rewind(self) -> None:
         self._pending, self._dead, self._read, self.done = [], DeadWrites(), False, False
+        self._allowance.clear()
         self._rows_pending = self._markers = self._continued = 0
         self._not_before_s, self._halt_after_commit = 0.0, None
         committed = (await self._log.committed(self.group, [self._at])).get(self._at)
@@ -139,16 +145,23 @@ class SourceTask:
 
     async def _advance(self) -> bool:
         moved = False
-        if not self.done and time.monotonic() >= self._not_before_s and self._halt_after_commit is None:
+        reads = not self.done and time.monotonic() >= self._not_before_s and self._halt_after_commit is None
+        if reads and self._allowance.may_read(self._policy.step_bytes_max):
+            before = self._pending_bytes()
             batch = await self._in_thread(lambda: self._source.read(rows_max=self._rows_max, timeout_ms=100))
             moved = await self._in_thread(lambda: self._take(batch))
-        full = sum(len(b.body) for b in self._pending) >= self._policy.pending_bytes_max
+            self._allowance.read([])
+            self._allowance.made(max(0, self._pending_bytes() - before))
+        full = self._pending_bytes() >= self._policy.pending_bytes_max or self._allowance.short
         due = (time.monotonic() - self._since_s) * 1000 >= self._policy.commit_interval_ms
         if self._read and (full or due or self.done or self._halt_after_commit is not None):
             await self.commit()
         if self._halt_after_commit is not None and not self._read:
             self.halted = self._halt_after_commit
         return moved
+
+    def _pending_bytes(self) -> int:
+        return sum(len(b.body) for b in self._pending)
 
     def _take(self, batch: SourceBatch) -> bool:
         """Encode what was read; it waits for the next commit."""
@@ -224,6 +237,7 @@ class SourceTask:
         self.metrics.rows_out += self._rows_pending
         self.metrics.dead += self._dead.count
         self._pending, self._dead, self._read = [], DeadWrites(), False
+        self._allowance.committed()
         self._rows_pending = self._markers = self._continued = 0
 
     async def drain(self) -> None:
@@ -232,6 +246,7 @@ class SourceTask:
         await self.close()
 
     async def close(self) -> None:
+        self._allowance.clear()
         await self._in_thread(self._source.close)
         if self._producer is not None:
             await self._producer.close()
@@ -242,6 +257,9 @@ class SourceTask:
 
     async def wait(self, timeout_ms: int) -> None:
         """Until the source may be asked again, or the time is over."""
+        if self._allowance.blocked and self.halted is None:
+            await self._allowance.wait(timeout_ms)
+            return
         left_ms = max(1.0, (self._not_before_s - time.monotonic()) * 1000)
         await asyncio.sleep(min(left_ms, timeout_ms) / 1000)
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
 from streamflow.runtime.again_reader import AgainReader
+from streamflow.runtime.allowance import Allowance
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
@@ -32,6 +33,7 @@ from streamflow.runtime.records import commit_records, dead_letters, handled_err
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.table_reader import TableReader
 from streamflow.runtime.transaction import Transaction
+from streamflow.sdk.budget import Budget
 from streamflow.sdk.errors import (
     CommitUnknown,
     EntryTooLarge,
@@ -112,9 +114,11 @@ class Task:
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         clock_s: Callable[[], float] = time.monotonic,
         inputs: Log | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """`clock_s`: seconds since any moment, by which commits and looks into other topics are due. `inputs`: the log
-        to read from, where it is another one than what is written to (a replay).
+        to read from, where it is another one than what is written to (a replay). `budget`: what it may hold beside
+        the other tasks of its process; none is as much as its own bounds allow.
         """
         self._topology, self._program, self._log, self._executor = topology, program, log, executor
         self._inputs = inputs or log
@@ -152,6 +156,8 @@ class Task:
             clock_s=clock_s, step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
+        begin = {t.name for t in topology.topics if t.kind in ("source", "trigger")}
+        self._allowance = Allowance(budget, [at for at, i in program.inputs.items() if i.topic in begin])
 
     @property
     def name(self) -> str:
@@ -181,6 +187,7 @@ class Task:
         self._pending = _Pending()
         self._caught_up.clear()
         self._buffers.clear()
+        self._allowance.clear()
         self._program.take_counts()
         self._program.clock.calls.forget()
         await self._in_thread(self._program.state.mend)
@@ -303,23 +310,38 @@ class Task:
             return None
         if self._reader.stopped is not None:
             return None
+        wanted = self._wanted()
+        if wanted and not self._may_read(wanted):
+            return None
+        came: dict[TopicPartition, list[RecordBatch]] = {}
+        for at in wanted:
+            if batches := await self._look(at):
+                came[at] = batches
+                if not self._merges:
+                    inputs = list(self._program.inputs)
+                    self._turn = (inputs.index(at) + 1) % len(inputs)
+                    break
+        self._allowance.read([(at, self._buffers.end_offset(at, self.positions[at]), b) for at, b in came.items()])
+        return came if came or (self._merges and self._buffers) else None
+
+    def _wanted(self) -> list[TopicPartition]:
+        """Inputs to look at, in this order."""
         inputs = list(self._program.inputs)
         if self._merges:
-            found = {at: await self._look(at) for at in inputs if at not in self._buffers}
-            came = {at: batches for at, batches in found.items() if batches}
-            return came if came or self._buffers else None
-        for i in range(len(inputs)):
-            at = inputs[(self._turn + i) % len(inputs)]
-            # Before a halt only the failing input goes on, up to the failure: rows of others might fail as well, and
-            # two inputs that send each other back would never come to an end.
-            if self._stop_at is not None and (at != self._stop_at[0] or self.positions[at] >= self._stop_at[1]):
-                continue
-            if self._stop_at is None and at in self.closed:
-                continue
-            if batches := await self._look(at):
-                self._turn = (self._turn + i + 1) % len(inputs)
-                return {at: batches}
-        return None
+            return [at for at in inputs if at not in self._buffers]
+        inputs = inputs[self._turn :] + inputs[: self._turn]
+        if self._stop_at is None:
+            return [at for at in inputs if at not in self.closed]
+        # Before a halt only the failing input goes on, up to the failure: rows of others might fail as well, and two
+        # inputs that send each other back would never come to an end.
+        return [at for at in inputs if at == self._stop_at[0] and self.positions[at] < self._stop_at[1]]
+
+    def _may_read(self, wanted: Sequence[TopicPartition]) -> bool:
+        """Whether the budget has room for what these inputs may bring: one of them, or all where they are merged."""
+        together = wanted if self._merges else wanted[:1]
+        for at in together:
+            self._allowance.use_ahead(at)
+        return self._allowance.may_read(len(together) * self._policy.step_bytes_max)
 
     @property
     def _merges(self) -> bool:
@@ -331,9 +353,10 @@ class Task:
         batches = await self._read(at)
         if batches:
             self._caught_up.pop(at, None)
-            after = batches[-1].last_offset + 1
-            reading = self._inputs.read(at, after, size_bytes_max=self._policy.step_bytes_max)
-            self._prefetched[at] = (after, asyncio.ensure_future(reading))
+            if self._allowance.read_ahead(at, self._policy.step_bytes_max):
+                after = batches[-1].last_offset + 1
+                reading = self._inputs.read(at, after, size_bytes_max=self._policy.step_bytes_max)
+                self._prefetched[at] = (after, asyncio.ensure_future(reading))
         else:
             self._caught_up.setdefault(at, self._clock_ms())
         return batches
@@ -343,8 +366,22 @@ class Task:
         if self.halted is not None:
             return False
         moved = await self._take_or_recover(fetched)
+        self._allowance.over(self._held)
+        if not moved and self._allowance.short:
+            await self._give_way()
         self._look_within()
         return moved
+
+    @property
+    def _held(self) -> list[TopicPartition]:
+        """Inputs of which something was read ahead of its turn."""
+        return [at for at in self._program.inputs if at in self._buffers]
+
+    async def _give_way(self) -> None:
+        """Others wait, and nothing goes on here: what was read and not taken can be read again."""
+        await self._drop_prefetched()
+        self._buffers.clear()
+        self._allowance.give_way()
 
     def _look_within(self) -> None:
         """How operators stand that keep rows waiting; asked between steps, since others ask at any time."""
@@ -389,7 +426,8 @@ class Task:
             return True  # what was fetched is to be read again
         stepped = fetched is not None and await self._step(fetched, now_ms)
         moved = moved or woke or stepped
-        if not stepped and self._stop_at is None:
+        # Without room nobody has looked: that there is nothing more would be a guess.
+        if not stepped and self._stop_at is None and not self._allowance.blocked:
             await self._quiet(now_ms)
         if self._pending.steps and self._due(idle=not moved):
             await self.commit()
@@ -416,11 +454,12 @@ class Task:
 
     def _due(self, *, idle: bool) -> bool:
         waited_ms = (self._clock_s() - self._pending.since_s) * 1000
-        full = self._pending.size_bytes >= self._policy.pending_bytes_max
+        full = self._pending.size_bytes >= self._policy.pending_bytes_max or self._allowance.short
         return full or waited_ms >= self._policy.commit_interval_ms or (idle and self._stop_at is not None)
 
     async def _read(self, at: TopicPartition) -> list[RecordBatch]:
         begun, here = self._prefetched.pop(at, None), self._buffers.end_offset(at, self.positions[at])
+        self._allowance.use_ahead(at)
         if begun is not None and begun[0] == here:
             batches = await begun[1]
             if batches:
@@ -432,6 +471,8 @@ class Task:
         if not self._merges:
             ((at, batches),) = fetched.items()
             limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
+            if (end := self._allowance.until(at)) is not None:
+                limit = min(end, limit or end)
             room = self._program.room(at) if self._stop_at is None else None
             if room is not None:
                 if room == 0:
@@ -441,10 +482,12 @@ class Task:
             return True
         more = {at: self._may_bring(at, now_ms) for at in self._program.inputs}
         held, program = self._buffers, self._program
+        ends = {at: self._allowance.until(at) for at in fetched}
 
         def next() -> list[Arrived]:
             for at, batches in fetched.items():
-                held.add(program.arrived(at, batches, first=self.positions[at], now_ms=now_ms))
+                came = program.arrived(at, batches, first=self.positions[at], now_ms=now_ms)
+                held.add(came if (end := ends[at]) is None else came.split(end)[0])
             return held.take(more, program.taken_ms())
 
         return await self._process(next, now_ms=now_ms)
@@ -507,6 +550,7 @@ class Task:
         self._pending.since_s = self._pending.since_s or begun_s
         self._reader.tell()
         self._add(done, now_ms)
+        self._allowance.stepped(self._held)
         for taken in done.taken:
             self.positions[taken.at] = taken.range.end
         return True
@@ -528,6 +572,7 @@ class Task:
             pending.steps[first] = replace(pending.steps[first], late=late)
         pending.done.append(done)
         pending.size_bytes += done.size_bytes
+        self._allowance.made(done.size_bytes)
 
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
@@ -640,6 +685,7 @@ class Task:
         self.metrics.rows_out += sum(c.rows for d in pending.done for c in d.sinks.values())
         self.metrics.dead += dead.count
         self._pending = _Pending()
+        self._allowance.committed()
         await self._in_thread(self._after_commit)
 
     async def drain(self) -> None:
@@ -656,6 +702,7 @@ class Task:
 
     async def close(self) -> None:
         await self._drop_prefetched()
+        self._allowance.clear()
         if self._producer is not None:
             await self._producer.close()
             self._producer = None
@@ -667,7 +714,7 @@ class Task:
         """Whether this task has more to read than what it is about to commit: stages behind it may wait for that."""
         if self._program.time is None or not self._program.time.tells:
             return False
-        if self._buffers or any(map(self._program.time.on_the_way, self._program.inputs)):
+        if self._buffers or self._allowance.blocked or any(map(self._program.time.on_the_way, self._program.inputs)):
             return True
         for at in self._program.inputs:
             begun = self._prefetched.get(at)
@@ -729,6 +776,9 @@ class Task:
         """Until something new is on an input, or the time is over."""
         if (due_ms := self._program.due_ms()) is not None and self.halted is None:
             timeout_ms = min(timeout_ms, max(0, due_ms - self._clock_ms()))
+        if self._allowance.blocked and self.halted is None:
+            await self._allowance.wait(timeout_ms)
+            return
         wanted = {at: position for at, position in self.positions.items() if at not in self.closed}
         ends = {at: self._buffers.end_offset(at, position) for at, position in wanted.items()}
         if places := {**ends, **self._tables.positions, **self._again.positions}:

@@ -10,7 +10,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Executor
 
 import structlog
 
@@ -30,6 +29,7 @@ from streamflow.state.task_state import TaskState
 from streamflow.topology.plan import StagePlan, Topology
 from streamflow.workers.driver import AnyTask, Driver, Turn, advance
 from streamflow.workers.progress import Progress
+from streamflow.workers.scheduler import Share
 from streamflow.workers.standbys import Standby, Standbys
 from streamflow.workers.standing import tell
 from streamflow.workers.tasks import TaskId
@@ -48,7 +48,7 @@ class Fleet:
         self,
         topology: Topology,
         log: Log,
-        executor: Executor,
+        share: Share,
         *,
         topics: Mapping[str, TopicInfo],
         nodes: NodeRegistry,
@@ -60,10 +60,11 @@ class Fleet:
         settle_when_idle: bool = False,
         on_lost: Callable[[TaskId], None] | None = None,
     ) -> None:
-        """`state_folder`: where state is kept on disk, if the policy says so. `on_lost` hears of a task that was
+        """`share`: what its tasks compute with and may hold. `state_folder`: where state is kept on disk, if the policy
+        says so. `on_lost` hears of a task that was
         fenced; without it, that ends the worker as any other error does.
         """
-        self._topology, self._log, self._executor, self._topics = topology, log, executor, topics
+        self._topology, self._log, self._share, self._topics = topology, log, share, topics
         self._nodes, self._functions, self._registry = nodes, functions, registry
         self._policy = policy or topology.run
         self._state_folder = state_root(self._policy, state_folder)
@@ -198,15 +199,17 @@ class Fleet:
         stage = self._topology.stage(task.stage)
         if any(i.source for i in stage.inputs):
             return SourceTask(
-                self._topology, stage, self._log, self._executor, nodes=self._nodes, functions=self._functions,
-                registry=self._registry, policy=self._policy,
+                self._topology, stage, self._log, self._share.executor, nodes=self._nodes, functions=self._functions,
+                registry=self._registry, policy=self._policy, budget=self._share.budget,
             )  # fmt: skip
         program = TaskProgram(
             self._topology, stage, partition=task.partition, tasks=self.width(stage), topics=self._topics,
             nodes=self._nodes, functions=self._functions, registry=self._registry,
             state_folder=self._state_folder, state=state, live=True,
         )  # fmt: skip
-        return Task(self._topology, program, self._log, self._executor, policy=self._policy)
+        return Task(
+            self._topology, program, self._log, self._share.executor, policy=self._policy, budget=self._share.budget
+        )
 
     def _make_standby(self, task: TaskId, number: int) -> Standby:
         stage = self._topology.stage(task.stage)

@@ -28,6 +28,7 @@ class Progress:
     last_s: float = 0.0  # and the last commit ended
     cpu_s: float = 0.0  # CPU time between them
     idle: bool = False  # all inputs of the topology are read to their end, and that is committed
+    scheduler: dict[str, float] = field(default_factory=dict)  # see `Scheduler.figures`; of several processes the sum
 
     def add(self, other: Progress) -> None:
         """Take another worker's totals in; seconds are those of the longest."""
@@ -45,6 +46,8 @@ class Progress:
         self.first_s = min(self.first_s or other.first_s, other.first_s or self.first_s)
         self.last_s = max(self.last_s, other.last_s)
         self.cpu_s += other.cpu_s
+        for name, figure in other.scheduler.items():
+            self.scheduler[name] = round(self.scheduler.get(name, 0) + figure, 4)
         for stage, rows in other.stages.items():
             self.stages[stage] = self.stages.get(stage, 0) + rows
 

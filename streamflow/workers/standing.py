@@ -19,6 +19,7 @@ from streamflow.workers.driver import Driver
 
 _log = structlog.get_logger(__name__)
 _FRAMES_MAX, _CALLS_MAX = 40, 8
+_listening: list[Callable[[], list[Driver]]] = []  # of the workflows that run in this process
 
 
 @contextlib.contextmanager
@@ -26,14 +27,17 @@ def told_on_signal(drivers: Callable[[], list[Driver]]) -> Iterator[None]:
     """Until the end of the block SIGUSR1 has a line logged for each driver. Does nothing outside the main thread."""
     loop = asyncio.get_running_loop()
     try:
-        loop.add_signal_handler(signal.SIGUSR1, lambda: tell(drivers()))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: tell([d for known in _listening for d in known()]))
     except (NotImplementedError, RuntimeError, ValueError):  # another thread's loop hears no signals
         yield
         return
+    _listening.append(drivers)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGUSR1)
+        _listening.remove(drivers)
+        if not _listening:
+            loop.remove_signal_handler(signal.SIGUSR1)
 
 
 def tell(drivers: list[Driver]) -> None:

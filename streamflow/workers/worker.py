@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from streamflow.codecs.registry import SchemaRegistry
@@ -25,6 +23,7 @@ from streamflow.topology.plan import Topology
 from streamflow.workers.driver import Turn, advance
 from streamflow.workers.fleet import Fleet
 from streamflow.workers.progress import Progress, RunReport
+from streamflow.workers.scheduler import Limits, Scheduler
 from streamflow.workers.standing import told_on_signal
 
 _END_CHECK_S = 0.02
@@ -77,23 +76,32 @@ class Worker:
         policy: RunPolicy | None = None,
         state_folder: str = "",
         threads: int | None = None,
+        limits: Limits | None = None,
+        scheduler: Scheduler | None = None,
         until_end: bool = False,
         ends_itself: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
         progress_interval_s: float = 1.0,
         turn: Turn = advance,
     ) -> None:
-        """`state_folder`: see `Fleet`. `until_end`: commit at once whatever there is and, if it `ends_itself`, end when
+        """`scheduler`: what several workflows in this process share; without it the worker makes its own, of `limits`,
+        or of so many `threads`.
+        `state_folder`: see `Fleet`. `until_end`: commit at once whatever there is and, if it `ends_itself`, end when
         the inputs are at theirs.
         """
         self._topology, self._log, self._owner, self._nodes = topology, log, owner, nodes
         self._functions, self._registry, self._policy = functions, registry, policy
         self._state_folder = state_folder
-        self._threads = threads or max(2, os.cpu_count() or 2)
+        self._limits, self._scheduler, self._shared = (
+            limits or Limits(threads=threads),
+            scheduler,
+            scheduler is not None,
+        )
         self._until_end, self._ends_itself = until_end, ends_itself
         self._on_progress, self._interval_s, self._turn = on_progress, progress_interval_s, turn
         self._stop = asyncio.Event()
         self.fleet: Fleet | None = None
+        self._started = time.monotonic()
         self._recovery: ByPolicy | None = None
         if topology.recover is not None:
             self._recovery = ByPolicy(topology, topology.recover, log, nodes, clock_ms=_now_ms)
@@ -104,33 +112,35 @@ class Worker:
 
     async def run(self) -> RunReport:
         """Run to the end. Raises what a task could not recover from; everything committed stays committed."""
-        started = time.monotonic()
+        self._started = time.monotonic()
         topics = await ensure_topics(self._topology, self._log)
         if self._registry is not None:
             register_schemas(self._topology, self._registry)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="streamflow") as executor:
+        with contextlib.ExitStack() as own:
+            scheduler = self._scheduler = self._scheduler or own.enter_context(Scheduler(self._limits))
+            share = scheduler.share(self._topology.workflow, (self._policy or self._topology.run).weight)
             fleet = self.fleet = Fleet(
-                self._topology, self._log, executor, topics=topics, nodes=self._nodes, functions=self._functions,
+                self._topology, self._log, share, topics=topics, nodes=self._nodes, functions=self._functions,
                 registry=self._registry, policy=self._policy,
                 state_folder=self._state_folder, turn=self._turn, settle_when_idle=self._until_end,
                 on_lost=None if self._owner.alone else lambda _: self._owner.lost(),
             )  # fmt: skip
             try:
                 await self._owner.begin(fleet)
-                await self._until_over(fleet, started)
+                await self._until_over(fleet)
             finally:
                 await fleet.close(graceful=fleet.error is None)
                 await self._owner.end()
             if fleet.error is not None:
                 raise fleet.error
-            progress = await self._progress(fleet, started)
+            progress = await self.progress()
         if self._on_progress:
             self._on_progress(progress)
         return RunReport(progress=progress, halted=fleet.halted)
 
-    async def _until_over(self, fleet: Fleet, started: float) -> None:
+    async def _until_over(self, fleet: Fleet) -> None:
         """Return when the run is to end: told to stop, a task failed or halted, or the inputs are at their end."""
-        works = [self._stop.wait(), fleet.finished(), self._owner.watch(fleet), self._tell(fleet, started)]
+        works = [self._stop.wait(), fleet.finished(), self._owner.watch(fleet), self._tell()]
         if self._recovery is not None:
             works.append(self._recover(self._recovery))
         if self._until_end and self._ends_itself:
@@ -146,6 +156,18 @@ class Worker:
         for result in ended:
             if isinstance(result, Exception):
                 raise result
+
+    async def prepare(self) -> None:
+        """Make the topics that are missing, as `run` does; before it where others make some of the same."""
+        await ensure_topics(self._topology, self._log)
+
+    def commits(self) -> int:
+        """Commits so far."""
+        return 0 if self.fleet is None else self.fleet.commits()
+
+    async def at_end(self) -> bool:
+        """Whether it runs, and everything that it can read now is read and committed."""
+        return self.fleet is not None and await self._idle(self.fleet)
 
     async def _at_end(self, fleet: Fleet) -> None:
         while True:
@@ -167,16 +189,22 @@ class Worker:
             await asyncio.sleep(_RECOVER_S)
             await recovery.round()
 
-    async def _tell(self, fleet: Fleet, started: float) -> None:
+    async def _tell(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
             if self._on_progress:
                 # Tasks bear brokers that are away, and so do figures: they come again when somebody answers.
                 with contextlib.suppress(LogUnavailable):
-                    self._on_progress(await self._progress(fleet, started))
+                    self._on_progress(await self.progress())
 
-    async def _progress(self, fleet: Fleet, started: float) -> Progress:
-        progress = await fleet.progress()
-        progress.seconds = time.monotonic() - started
-        progress.idle = self._until_end and await self._idle(fleet)
+    async def progress(self) -> Progress:
+        """How far it is; nothing before it runs."""
+        if self.fleet is None:
+            return Progress()
+        progress = await self.fleet.progress()
+        progress.seconds = time.monotonic() - self._started
+        progress.idle = self._until_end and await self._idle(self.fleet)
+        if self._scheduler is not None:
+            name = self._topology.workflow
+            progress.scheduler = self._scheduler.figures_of(name) if self._shared else self._scheduler.figures()
         return progress

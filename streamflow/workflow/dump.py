@@ -72,6 +72,7 @@ def _policies(policies: WorkflowPolicies) -> dict[str, object]:
         "input_wait_ms",
         "state",
         "standbys",
+        "weight",
     )
     for key in keys:
         if (value := getattr(policies.run, key)) != getattr(usual.run, key):

@@ -165,6 +165,13 @@ class PoliciesForm:
         help="How many other workers keep the state of each task up to date, so that a take-over reads little. On "
         "Kafka; elsewhere there is one worker.",
     )
+    weight: int = param(
+        default=1,
+        ge=1,
+        le=1_000,
+        help="Its part where several workflows share a process: while all have something to do, each computes in "
+        "proportion to its weight.",
+    )
     executions: Executions = param(
         default="none",
         help="Which executions leave records of what became of their items: none, those with a failure, or all.",
@@ -237,6 +244,7 @@ class PoliciesForm:
             input_wait_ms=self.input_wait_ms,
             state=self.state,
             standbys=self.standbys,
+            weight=self.weight,
         )
         return WorkflowPolicies(
             on_error=self.on_error,

@@ -22,6 +22,7 @@ from streamflow.workers.faust.credentials import credentials
 from streamflow.workers.faust.stages import StageAgents
 from streamflow.workers.kafka import KafkaWorker
 from streamflow.workers.progress import Progress, RunReport
+from streamflow.workers.scheduler import Limits
 
 _STOP_S_MAX = 30.0
 _log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ def app(
     registry: SchemaRegistry | None = None,
     policy: RunPolicy | None = None,
     state_folder: str = "",
-    threads: int | None = None,
+    limits: Limits | None = None,
     session_timeout_ms: int = 10_000,
     on_progress: Callable[[Progress], None] | None = None,
     **settings: Any,
@@ -97,9 +98,9 @@ def app(
     }
     made = WorkflowApp(f"{topology.workflow}.faust", **chosen)
     read_committed(made)
-    agents = StageAgents(made, topology, concurrency=threads)
+    agents = StageAgents(made, topology, concurrency=None if limits is None else limits.threads)
     worker = KafkaWorker(
-        topology, opened, nodes=nodes, functions=functions, registry=registry, policy=policy, threads=threads,
+        topology, opened, nodes=nodes, functions=functions, registry=registry, policy=policy, limits=limits,
         state_folder=state_folder,
         session_timeout_ms=session_timeout_ms, on_progress=on_progress, turn=agents.turn,
     )  # fmt: skip
