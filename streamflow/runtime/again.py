@@ -33,7 +33,7 @@ from streamflow.model.types import ANY, PAYLOAD, Schema
 from streamflow.operators.entered import enter, kept_types
 from streamflow.runtime.again_records import Again, decode_again, decode_one, encode_again
 from streamflow.runtime.arrived import Arrived
-from streamflow.runtime.build import kept_schemas
+from streamflow.runtime.build import kept_columns, kept_schemas
 from streamflow.runtime.error_items import error_items
 from streamflow.runtime.recoverable import ENTERED, ENTERED_SCHEMA, the_port
 from streamflow.runtime.seed import Seeder
@@ -198,7 +198,9 @@ class AgainInput:
         """The items, with what the stage needs of each row and what may be kept of nodes before `node`."""
         types = kept_types(kept_schemas(self._topology, node))
         rows = enter([r.entered for _, r in records if r.entered is not None], schema, types)
-        return self._reserved(rows, records)
+        columns = kept_columns(self._topology, node).items()
+        nothing = [pl.lit(None, dtype).alias(c) for c, dtype in columns if c not in rows.frame.columns]
+        return self._reserved(rows.with_frame(rows.frame.with_columns(nothing)), records)
 
     def _reserved(self, rows: Batch, records: list[tuple[int, Again]]) -> Batch:
         columns: list[pl.Expr | pl.Series] = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -129,16 +129,25 @@ def build_node(plan: NodePlan, registry: NodeRegistry) -> Node:
 
 def kept_schemas(topology: Topology, upto: NodePlan) -> Mapping[str, Schema]:
     """Schemas behind `nodes.<id>` for a node: what the plan keeps of every other node, wherever it runs."""
-    kept: dict[str, Schema] = {}
-    for other in topology.stages:
-        for node in other.nodes:
+    before = _kept_before(topology, upto)
+    return {node: schema.optional() if PASSED in keep else schema for node, keep, schema in before}
+
+
+def kept_columns(topology: Topology, upto: NodePlan) -> Mapping[str, pl.DataType]:
+    """Columns `@nodes.…` that items before a node may have, wherever they begin."""
+    every = (_kept_dtypes(*kept) for kept in _kept_before(topology, upto))
+    return {column: dtype for columns in every for column, dtype in columns.items()}
+
+
+def _kept_before(topology: Topology, upto: NodePlan) -> Iterator[tuple[str, Sequence[str], Schema]]:
+    for stage in topology.stages:
+        for node in stage.nodes:
             schema = node.outputs.get("out") or next(iter(node.outputs.values()), None)
             if node.keep and schema is not None and node.id != upto.id:
-                kept[node.id] = schema.optional() if PASSED in node.keep else schema
-        for entry in (*other.inputs, *(table.input for table in other.tables)):
+                yield node.id, node.keep, schema
+        for entry in (*stage.inputs, *(table.input for table in stage.tables)):
             if entry.keep:
-                kept[entry.node] = entry.schema.optional() if PASSED in entry.keep else entry.schema
-    return kept
+                yield entry.node, entry.keep, entry.schema
 
 
 def build_graph(

@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -108,6 +109,25 @@ class Drawn:
         if self.choose.random() < 0.85:
             self.ports.remove(port)
         return port
+
+
+@dataclass
+class Found(Drawn):
+    """A workflow that was drawn once and failed: it is to stay mended whatever is drawn now. `written`: its text."""
+
+    written: str = ""
+
+    def text(self) -> str:
+        return self.written
+
+    @classmethod
+    def read(cls, file: Path) -> Found:
+        written = file.read_text()
+        within = re.search(r"timeout: (\d+)s, .*executions: all", written)
+        return cls(
+            random.Random(0), written=written, compensates="compensate: " in written, recovers="recovery:" in written,
+            timeout_s=int(within[1]) if within else 0,
+        )  # fmt: skip
 
 
 def draw(seed: int) -> Drawn:
@@ -274,9 +294,9 @@ class Outcome:
     digest: str = ""
 
 
-def play(seed: int, folder: Path) -> Outcome:
-    """Run a seed to its end and judge it. Raises AssertionError."""
-    return in_one_thread(lambda: _play(seed, folder))
+def play(seed: int, folder: Path, drawn: Drawn | None = None) -> Outcome:
+    """Run a seed to its end and judge it. `drawn`: another workflow than the seed's. Raises AssertionError."""
+    return in_one_thread(lambda: _play(seed, folder, drawn or draw(seed)))
 
 
 class Refused(Exception):
@@ -296,8 +316,7 @@ def _compiled(drawn: Drawn) -> Topology:
     return topology
 
 
-async def _play(seed: int, folder: Path) -> Outcome:
-    drawn = draw(seed)
+async def _play(seed: int, folder: Path, drawn: Drawn) -> Outcome:
     choose = random.Random(seed + 1)
     topology = _compiled(drawn)
     inner = EmbeddedLog(folder / "log", incarnations=incarnations(seed))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.random_executions import Refused, draw, play
+from tests.simulation.random_executions import Found, Refused, draw, play
 
 SEEDS = range(40)
+FOUND = sorted((Path(__file__).parent / "found").glob("*.yaml"))  # by the seed with which each of them failed once
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])
@@ -21,6 +22,11 @@ def test_every_execution_comes_to_one_legal_end(first: int, tmp_path: Path) -> N
             except Exception as error:
                 error.add_note(f"seed {seed}:\n{draw(seed).text()}")
                 raise
+
+
+@pytest.mark.parametrize("file", FOUND, ids=lambda file: file.stem)
+def test_what_failed_once(file: Path, tmp_path: Path) -> None:
+    play(int(file.stem), tmp_path, Found.read(file))
 
 
 def test_the_same_seed_tells_the_same_history(tmp_path: Path) -> None:
