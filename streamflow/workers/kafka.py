@@ -101,8 +101,8 @@ class Shared:
         """Also what the other members run: their positions are on the log.
 
         Kafka may show that a task has read before it shows what that wrote in the same transaction. So what open
-        transactions have written counts as not read: it was there before the positions were committed. Stages are asked
-        in order of flow, and each for its positions before its ends; so what one passed on is seen at the next.
+        transactions have written counts as not read: it was there before the positions were committed. Stages are
+        asked in order of flow, and each for its positions before its ends; so what one passed on is seen at the next.
         """
         if self._claim.generation < 0:
             return False

@@ -1,4 +1,4 @@
-"""Signals over HTTP on Kafka: a server that is killed when the record is written, and one that stands in for it at once."""
+"""Signals over HTTP on Kafka: a server that is killed with the record written, and one that stands in for it."""
 
 from __future__ import annotations
 

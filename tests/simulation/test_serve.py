@@ -61,7 +61,9 @@ class Shop:
         command = [*STREAMFLOW, "serve", "workflow.yaml", "--log", self.log, "--port", "0", *options]
         environment = {**self.environment, "STREAMFLOW_CRASH_AT": crash_at}
         with (self.folder / "serve.err").open("w") as err:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=err, text=True)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=err, text=True
+            )
         try:
             yield self._ready(process), process
         finally:

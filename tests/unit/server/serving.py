@@ -66,7 +66,9 @@ class Served:
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """With the token of the server, unless other headers are given."""
-        given = {"Authorization": f"Bearer {BEARER}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        given = {"Authorization": f"Bearer {BEARER}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
         return await self.client.post(path, json=body, headers=given)
 
     async def written(self) -> list[dict[str, Any]]:
@@ -83,7 +85,11 @@ class Served:
 
 
 def serving(
-    folder: Path, work: Callable[[Served], Awaitable[T]], *, access: Access | None = None, workflows: Sequence[str] = (WORKFLOW,)
+    folder: Path,
+    work: Callable[[Served], Awaitable[T]],
+    *,
+    access: Access | None = None,
+    workflows: Sequence[str] = (WORKFLOW,),
 ) -> T:
     """Run `work` with a server of these workflows."""
     (folder / "order.avsc").write_text(ORDER)
