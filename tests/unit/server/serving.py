@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fastavro
 import httpx
@@ -78,7 +78,7 @@ class Served:
         rows = await contents(self.log, "shop.signals")
         schema = fastavro.parse_schema(json.loads(json.dumps(schema_to_avro(SIGNAL))))
         return [
-            dict(fastavro.schemaless_reader(io.BytesIO(value), schema, None))
+            cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(value), schema, None))
             for of in rows.values()
             for _, _, value, _ in of
         ]
