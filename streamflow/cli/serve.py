@@ -38,8 +38,8 @@ def serve(
 ) -> None:
     """Take signals for workflows over HTTP: POST /signals/WORKFLOW/NAME, and resume links.
 
-    Prints one line `ready http://HOST:PORT` when it serves. SIGTERM and Ctrl-C end it gracefully: requests under way are
-    answered, the exit code is 0. It runs beside `streamflow run` or `worker`, as often as needed.
+    Prints one line `ready http://HOST:PORT` when it serves. SIGTERM and Ctrl-C end it gracefully: requests under way
+    are answered, the exit code is 0. It runs beside `streamflow run` or `worker`, as often as needed.
     """
     configure()
     try:

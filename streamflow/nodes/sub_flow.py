@@ -41,7 +41,9 @@ class SubFlow(Node):
         icon="workflow",
         example="priced: {type: sub-flow, workflow: pricing.yaml, inputs: {amount: total, currency: '\"EUR\"'}}",
     )
-    workflow: str = param(help="The file: a path from the folder of this one, within the project (docs/semantics.md).", min_length=1)
+    workflow: str = param(
+        help="The file: a path from the folder of this one, within the project (docs/semantics.md).", min_length=1
+    )
     run: Literal["each", "all"] = param(
         default="each",
         help="Whether each item goes through by itself, or all of an execution together, as nodes that sort or "

@@ -1,5 +1,5 @@
-"""What is kept of each key of a wait for signals, in order of arrival: items that wait, signals that came early, and ids
-of signals that were heard.
+"""What is kept of each key of a wait for signals, in order of arrival: items that wait, signals that came early, and
+ids of signals that were heard.
 
 State: `k ‖ key` -> the values of that key; `t ‖ time ‖ key` for each time at which one of them is due. What is kept of
 a key is read and written when something of that key happens, and nothing else is.

@@ -61,7 +61,10 @@ def make_access(host: str, *, token_file: Path | None, tls: bool, insecure: bool
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the token in {where!r} cannot be read: {error}.") from None
     if token is not None and not (
-        TOKEN_CHARS_MIN <= len(token) <= TOKEN_CHARS_MAX and token.isascii() and token.isprintable() and " " not in token
+        TOKEN_CHARS_MIN <= len(token) <= TOKEN_CHARS_MAX
+        and token.isascii()
+        and token.isprintable()
+        and " " not in token
     ):
         raise UsageError(
             f"the token of {where} has {len(token)} characters or odd ones; it is {TOKEN_CHARS_MIN} to "
@@ -70,7 +73,9 @@ def make_access(host: str, *, token_file: Path | None, tls: bool, insecure: bool
         )
     if not is_loopback(host) and not insecure and (token is None or not tls):
         missing = " and ".join(
-            name for name, there in ((f"a token ({VARIABLE})", token), ("TLS (--tls-cert, --tls-key)", tls)) if not there
+            name
+            for name, there in ((f"a token ({VARIABLE})", token), ("TLS (--tls-cert, --tls-key)", tls))
+            if not there
         )
         raise UsageError(
             f"--host {host!r} is reached from outside, and {missing} is missing.",

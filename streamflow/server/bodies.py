@@ -31,7 +31,9 @@ async def read_body(request: Request, *, bytes_max: int = BODY_BYTES_MAX) -> byt
                     raise _too_large(bytes_max, "more")
                 pieces.append(piece)
     except TimeoutError:
-        raise Problem(408, "body", f"a body comes within {READ_S_MAX:.0f} s.", headers={"Connection": "close"}) from None
+        raise Problem(
+            408, "body", f"a body comes within {READ_S_MAX:.0f} s.", headers={"Connection": "close"}
+        ) from None
     return b"".join(pieces)
 
 

@@ -1,4 +1,4 @@
-"""What a request is answered with when it is refused: problem details (RFC 9457) that tell place, rule, found and mend."""
+"""What a refused request is answered with: problem details (RFC 9457) that tell place, rule, found and mend."""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ def resume_routes(services: Services) -> APIRouter:
     @router.post("/resume/{token}")
     async def resume(token: str, request: Request) -> Response:
         found = resumed(services.workflows, token, services.signing_key)
-        by_form = request.headers.get("content-type") is not None and need_type(request, "application/json", FORM) == FORM
+        by_form = (
+            request.headers.get("content-type") is not None and need_type(request, "application/json", FORM) == FORM
+        )
         data = await read_body(request)
         payload = _payload_in(_fields(data)) if by_form else json_text(data) if data else None
         if data and "content-type" not in request.headers:
@@ -103,7 +105,9 @@ def _fields(data: bytes) -> Mapping[str, str]:
 def _payload_in(fields: Mapping[str, str]) -> str | None:
     """Field `payload` as JSON text. Raises Problem 400 for others, so that no answer gets lost."""
     if odd := [name for name in fields if name != "payload"]:
-        raise Problem(400, f"field {odd[0][:100]!r}", "there is `payload`, with JSON, and no other.", mend="Leave it out.")
+        raise Problem(
+            400, f"field {odd[0][:100]!r}", "there is `payload`, with JSON, and no other.", mend="Leave it out."
+        )
     payload = fields.get("payload")
     if not payload:
         return None

@@ -79,9 +79,7 @@ def signal_of(topology: Topology, target: str, body: Mapping[str, Any], id: str 
     if key is None and (by_key := [one for one in nodes if one.params.get("key") is not None]):
         raise Problem(400, "body.key", f"node {by_key[0].id!r} waits by key.", found="none", mend="Give `key`.")
     if strict := [one.id for one in nodes if one.params.get("signed")]:
-        raise Problem(
-            403, "signal", f"node {strict[0]!r} takes signed signals only.", mend="Send to /resume/TOKEN."
-        )
+        raise Problem(403, "signal", f"node {strict[0]!r} takes signed signals only.", mend="Send to /resume/TOKEN.")
     payload = body.get("payload")
     return Signal(
         name=name,

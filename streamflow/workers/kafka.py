@@ -101,16 +101,16 @@ class Shared:
         """Also what the other members run: their positions are on the log.
 
         Kafka may show that a task has read before it shows what that wrote in the same transaction. So what open
-        transactions have written counts as not read: it was there before the positions were committed. Stages are asked
-        in order of flow, and each for its positions before its ends; so what one passed on is seen at the next.
+        transactions have written counts as not read: it was there before the positions were committed. Stages are
+        asked in order of flow, each for its positions before its ends; so what one passed on is seen at the next.
         """
         if self._claim.generation < 0:
             return False
         read = await self._all_read(fleet)
         if read is None or not any(i.back for stage in self._topology.stages for i in stage.inputs):
             return read is not None
-        # Rows that go round may have been behind whoever looks: nothing moved at the moment between two looks that found
-        # everything read up to the same ends.
+        # Rows that go round may have been behind whoever looks: nothing was on its way at the moment between two looks
+        # that found everything read, up to the same ends.
         return read == await self._all_read(fleet)
 
     async def _all_read(self, fleet: Fleet) -> Mapping[tuple[str, TopicPartition], int] | None:

@@ -26,8 +26,8 @@ def beside(base_folder: str, written: str) -> Path | str:
 
 
 def project_root(base_folder: str) -> Path:
-    """The folder that all files of a project are in, resolved: the nearest one, from the workflow's upwards, with a file
-    `streamflow.root`; without one, the workflow's own.
+    """The folder that all files of a project are in, resolved: the nearest one, from the workflow's upwards, with a
+    file `streamflow.root`; without one, the workflow's own.
     """
     folder = Path(base_folder or ".").resolve()
     marked = (parent for parent in [folder, *folder.parents][:_PARENTS_MAX] if (parent / MARKER).is_file())

@@ -19,8 +19,8 @@ OPEN = 500
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("commits", [True, False])
 def test_two_workers_wait_for_an_open_transaction(ground: Ground, quick_kafka: KafkaServer, commits: bool) -> None:
-    """Method: all partitions of the input end with records of a transaction that is open while the workers read the rest,
-    and for a while after; then it ends either way.
+    """Method: all partitions of the input end with records of a transaction that is open while the workers read the
+    rest, and for a while after; then it ends either way.
     """
     producer = Producer({"bootstrap.servers": quick_kafka.bootstrap, "transactional.id": f"open-{ground.name}"})
     producer.init_transactions(60)

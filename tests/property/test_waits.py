@@ -193,10 +193,13 @@ def wake(operator: Operator, ctx: Clock, ports: Ports) -> None:
         assert again is None or again > ctx.now_ms
 
 
+EXECUTIONS = [None, None, "e1", "e2"]
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("item"), st.sampled_from("abc"), st.sampled_from(["e1", "e2"]), st.sampled_from([5, 9, 30])),
-        st.tuples(st.just("told"), st.sampled_from("abc"), st.sampled_from([None, None, "e1", "e2"]), st.integers(-3, 3)),
+        st.tuples(
+            st.just("told"), st.sampled_from("abc"), st.sampled_from([None, None, "e1", "e2"]), st.integers(-3, 3)
+        ),
         st.tuples(st.just("tick"), st.just(""), st.just(None), st.integers(1, 15)),
     ),
     max_size=40,
@@ -221,7 +224,12 @@ def events_of(drawn: list[tuple[str, str, Any, int]]) -> list[Event]:
     early_max=st.integers(0, 2), waiting_max=st.integers(1, 3), repeats_max=st.integers(1, 2),
 )  # fmt: skip
 def test_waits_for_signals_do_what_the_rules_say_however_they_are_cut(
-    drawn: list[Any], cuts: set[int], aborts: set[int], answers_all: bool, early_max: int, waiting_max: int,
+    drawn: list[Any],
+    cuts: set[int],
+    aborts: set[int],
+    answers_all: bool,
+    early_max: int,
+    waiting_max: int,
     repeats_max: int,
 ) -> None:
     events = events_of(drawn)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ import orjson
 import pytest
 
 from streamflow.operators.signing import VARIABLE as SIGNING
+from streamflow.operators.signing import Claim, sign
 from streamflow.server.access import VARIABLE
 from tests.simulation.running import send, with_log
 
@@ -58,7 +61,9 @@ class Shop:
         command = [*STREAMFLOW, "serve", "workflow.yaml", "--log", self.log, "--port", "0", *options]
         environment = {**self.environment, "STREAMFLOW_CRASH_AT": crash_at}
         with (self.folder / "serve.err").open("w") as err:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=err, text=True)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=err, text=True
+            )
         try:
             yield self._ready(process), process
         finally:
@@ -102,10 +107,10 @@ def shop(tmp_path: Path) -> Shop:
     return made
 
 
-def approve(base: str, order: str, by: str, id: str | None = None) -> httpx.Response:
+def approve(base: str, order: str, by: str, id: str | None = None, *, workflow: str = "shop") -> httpx.Response:
     headers = HEADERS if id is None else {**HEADERS, "Idempotency-Key": id}
     body = {"key": order, "payload": {"by": by}}
-    return httpx.post(f"{base}/signals/shop/approval", json=body, headers=headers, timeout=60)
+    return httpx.post(f"{base}/signals/{workflow}/approval", json=body, headers=headers, timeout=60)
 
 
 def test_signals_early_and_late_and_links(shop: Shop) -> None:
@@ -176,3 +181,28 @@ def test_where_it_may_listen_is_said_before_anything_is_made(shop: Shop) -> None
     assert "go together" in refused("--tls-cert", "x")
     assert "it is 16 to" in refused(token="short")
 
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "serve.md"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="no curl here")
+def test_the_lines_of_the_page(tmp_path: Path) -> None:
+    """Method: the commands of docs/operations/serve.md, as they stand there, against a server of two workflows."""
+    shop = Shop(tmp_path)
+    example = Path(__file__).parents[2] / "topologies" / "wait-signal"
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    token = sign(Claim("shop", "paid", "e", "e"), shop.environment[SIGNING].encode())
+    with shop.served(str(example / "workflow.yaml")) as (base, _):
+        environment = {**shop.environment, "BASE": base, "TOKEN": token}
+        said = [
+            subprocess.run(
+                ["bash", "-ec", block], env=environment, capture_output=True, text=True, check=True, timeout=100
+            ).stdout
+            for block in blocks
+            if not block.startswith("# server")
+        ]
+    told = json.loads(said[0])
+    shown = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
+    assert told == shown | {"partition": told["partition"]}
+    assert '<form method="post">' in said[1]
+    assert json.loads(said[1].rpartition("</html>")[2])["node"] == "paid"

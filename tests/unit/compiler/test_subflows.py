@@ -225,7 +225,9 @@ def test_a_file_below_needs_no_marker_and_one_above_does(tmp_path: Path) -> None
     assert any("leads out of the project" in one and "`streamflow.root`" in one for one in found), found
 
 
-@pytest.mark.parametrize("named", ["../../elsewhere.yaml", "link.yaml", "linked/elsewhere.yaml", "/etc/x.yaml", "a\\\\b.yaml", "x.txt"])
+@pytest.mark.parametrize(
+    "named", ["../../elsewhere.yaml", "link.yaml", "linked/elsewhere.yaml", "/etc/x.yaml", "a\\\\b.yaml", "x.txt"]
+)
 def test_nothing_outside_of_the_project_can_be_named(named: str, tmp_path: Path) -> None:
     root = tmp_path / "project"
     root.mkdir()

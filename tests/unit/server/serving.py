@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fastavro
 import httpx
@@ -66,7 +66,9 @@ class Served:
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """With the token of the server, unless other headers are given."""
-        given = {"Authorization": f"Bearer {BEARER}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        given = {"Authorization": f"Bearer {BEARER}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
         return await self.client.post(path, json=body, headers=given)
 
     async def written(self) -> list[dict[str, Any]]:
@@ -76,14 +78,18 @@ class Served:
         rows = await contents(self.log, "shop.signals")
         schema = fastavro.parse_schema(json.loads(json.dumps(schema_to_avro(SIGNAL))))
         return [
-            dict(fastavro.schemaless_reader(io.BytesIO(value), schema, None))
+            cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(value), schema, None))
             for of in rows.values()
             for _, _, value, _ in of
         ]
 
 
 def serving(
-    folder: Path, work: Callable[[Served], Awaitable[T]], *, access: Access | None = None, workflows: Sequence[str] = (WORKFLOW,)
+    folder: Path,
+    work: Callable[[Served], Awaitable[T]],
+    *,
+    access: Access | None = None,
+    workflows: Sequence[str] = (WORKFLOW,),
 ) -> T:
     """Run `work` with a server of these workflows."""
     (folder / "order.avsc").write_text(ORDER)

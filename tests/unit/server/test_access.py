@@ -21,9 +21,7 @@ def test_on_this_machine_nothing_is_asked_for(host: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org", "localhost.example.org", ""])
 @pytest.mark.parametrize(("token", "tls"), [("", False), (GOOD, False), ("", True)])
-def test_outside_of_it_a_token_and_tls_are(
-    host: str, token: str, tls: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_of_it_a_token_and_tls_are(host: str, token: str, tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, token)
     with pytest.raises(UsageError, match="is missing"):
         make_access(host, token_file=None, tls=tls, insecure=False)

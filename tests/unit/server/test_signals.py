@@ -187,7 +187,10 @@ BODIES = st.one_of(
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bodies=st.lists(BODIES, max_size=12), types=st.sampled_from(["application/json", "text/json", "application/json; q=1"]))
+@given(
+    bodies=st.lists(BODIES, max_size=12),
+    types=st.sampled_from(["application/json", "text/json", "application/json; q=1"]),
+)
 def test_any_body_is_taken_or_refused_and_what_is_taken_is_there(
     bodies: list[bytes], types: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
