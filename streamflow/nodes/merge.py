@@ -34,9 +34,8 @@ class Merge(Node):
     - combine_all: each with each.
     - choose: the items of one port, or of the other where an execution has none there.
     - first: the items of the port that an execution comes by first; those that it has at the other port end here.
-      What is still on the way there stops: items that wait, are to be tried again, or come to a node of that branch
-      end as cancelled, at nodes that lead nowhere but to that port. Steps that are done stay done. `others: finish`
-      lets them go on.
+      What is still on the way there ends as cancelled, where it waits or comes to a node that leads nowhere but to
+      that port. Steps that are done stay done. `others: finish` lets it go on.
 
     Combined items have the fields of both. A field that both have is the left one's; the right one's gets a suffix.
 
@@ -79,9 +78,7 @@ class Merge(Node):
         help="combine_by_key and _by_position: which items without a partner stay: none, those of `left`, or all.",
     )
     others: Literal["cancel", "finish"] = param(
-        default="cancel",
-        help="first: whether items of the execution that are still on the branch that was not first end where they "
-        "are, or go on to the merge.",
+        default="cancel", help="first: items on the way to the other port end where they are, or go on to the merge."
     )
     prefer: Literal["left", "right"] = param(default="left", help="choose: the port that comes first.")
     left_suffix: str = param(default="", help="Put behind names of left fields that right items have too.")
@@ -188,8 +185,7 @@ class Merge(Node):
             message = f"executions are told to end here ({ctx.extent}), and wait for that."
             ctx.report(CONTRADICTION, message, param="timeout_ms", mend="Leave `timeout` out.")
         elif self.others != "cancel" and self.mode != "first":
-            message = f"in mode {self.mode} no branch is first."
-            ctx.report(CONTRADICTION, message, param="others", mend="Leave `others` out.")
+            ctx.report(CONTRADICTION, "no branch is first.", param="others", mend="Leave `others` out.")
         elif self.mode == "first" and ctx.extent != "item":
             message = f"an execution of many items ({ctx.extent}) has no first branch."
             mend = "Use choose, or a trigger that begins one for each item."

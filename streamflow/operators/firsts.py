@@ -46,13 +46,13 @@ class FirstGatherOperator:
         opened = int.from_bytes(store.get(_COUNT) or b"", "big")
         before, passes, refused = opened, list[bool](), list[int]()
         for at, (name, port) in enumerate(zip(names, self.packing.numbers(batch).to_list(), strict=True)):
-            coming, won, said = heads[name]
+            coming, won, told = heads[name]
             if won == _NONE and (opened >= self.bounds.executions_max or not name):
                 refused.append(at)
                 passes.append(False)
                 continue
             if won == _NONE:
-                heads[name], opened, won = (coming, port, said), opened + 1, port
+                heads[name], opened, won = (coming, port, told), opened + 1, port
             passes.append(self.sides[port] == self.sides[won])
         self._write(ctx, {name: head for name, head in heads.items() if head[1] != _NONE})
         if opened != before:
@@ -72,17 +72,17 @@ class FirstGatherOperator:
         opened = int.from_bytes(store.get(_COUNT) or b"", "big")
         before, over = opened, list[bytes]()
         for name, by in zip(names, rows, strict=True):
-            coming, won, said = heads[name]
+            coming, won, told = heads[name]
             left = coming + by
             if left == 0:
                 over.append(name)
                 opened -= won != _NONE
-            if said and left == 0:
+            if told and left == 0:
                 self._decided.append((name.decode(), self.sides[won], True))
-            elif self.stops and not said and left and won != _NONE:
+            elif self.stops and not told and left and won != _NONE:
                 self._decided.append((name.decode(), self.sides[won], False))
-                said = True
-            heads[name] = (left, won, said)
+                told = True
+            heads[name] = (left, won, told)
         store.delete_many([_HEADS + name for name in over])
         self._write(ctx, {name: head for name, head in heads.items() if head[0]})
         if opened != before:

@@ -30,13 +30,17 @@ from streamflow.model.batch import (
     kept_columns,
 )
 from streamflow.model.types import PAYLOAD
+from streamflow.operators.control import Orders
+from streamflow.operators.lost_branches import BRANCH_OVER, Lost
 from streamflow.operators.signals import HEARD, SIGNAL
 from streamflow.runtime.build import Functions, build_graph
 from streamflow.runtime.context import StepClock, held_back
+from streamflow.runtime.control import Endings
 from streamflow.runtime.event_time import END_OF_TIME, NO_WATERMARK
 from streamflow.runtime.feeds import ROWS
 from streamflow.runtime.graph import Graph, NodeCounts, StepOutput
 from streamflow.runtime.program import copying
+from streamflow.runtime.races import decided
 from streamflow.runtime.signals import read_id, waiting_nodes
 from streamflow.runtime.tombstones import read_keys
 from streamflow.runtime.watermark import SourceWatermark
@@ -90,6 +94,11 @@ class TopologyDriver:
                 careful=True,
             )
             self._teller.watch(stage, self._graphs[stage.id])
+        self._orders: dict[str, Orders] = {}  # by stage; only where branches race
+        if any(stage.races for stage in topology.stages):
+            self._orders = {stage: Orders() for stage in self._graphs}
+            for stage_id, graph in self._graphs.items():
+                graph.endings = Endings(topology.stage(stage_id), self._orders[stage_id])
 
     def feed(
         self,
@@ -320,7 +329,23 @@ class TopologyDriver:
     def _settle(self, node: str, told: pl.DataFrame) -> None:
         stage = self._entry(node)[0]
         out = self._graphs[stage.id].settle(node, told[EXECUTION].to_list(), told[ROWS].to_list())
+        said = decided(stage, self._graphs[stage.id])
+        for orders in self._orders.values():
+            for one in said:
+                if one.action == BRANCH_OVER:
+                    orders.lost.over(one.execution, one.by or "")
+                else:
+                    lost = Lost(one.reason or "", self.clock.now_ms, frozenset(one.nodes or ()))
+                    orders.lost.add(one.execution, one.by or "", lost)
+        if said:
+            self._next(self._stop_losers)
         self._flow(stage, out, self.clock.watermark_ms)
+
+    def _stop_losers(self) -> None:
+        """Nodes that hold rows hear of branches that have lost."""
+        for stage_id, orders in self._orders.items():
+            if orders.lost.fresh:
+                self._flow(self.topology.stage(stage_id), self._graphs[stage_id].wake(), self.clock.watermark_ms)
 
     def _go_on(self) -> None:
         """Everything goes on that needs no clock."""

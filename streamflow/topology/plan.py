@@ -177,9 +177,7 @@ class FeedPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RacePlan:
-    """A gather that lets the first branch of an execution pass. `branches`: by port of the merge behind it, the nodes
-    at which rows end when another port was first.
-    """
+    """By port of the merge behind gather `node`, the nodes at which rows end when another port was first."""
 
     node: str
     branches: Mapping[str, tuple[str, ...]]
@@ -205,7 +203,7 @@ class StagePlan:
     feeds: tuple[FeedPlan, ...] = ()  # gathers that its rows are on the way to
     races: tuple[RacePlan, ...] = ()  # that are decided here
     executions: str = ""  # only where `tracked` is not none
-    control: str = ""  # the same, or where branches race: orders to executions, which each task has all of
+    control: str = ""  # the same, or where branches race: orders to executions, all of which each task has
     tracked: Executions = "none"  # which executions leave a record
     samples: int = 0  # items of each port that such a record holds
     redact: tuple[str, ...] = ()  # fields that they do not show

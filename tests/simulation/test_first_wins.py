@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from streamflow.logs.embedded import EmbeddedLog
+from streamflow.topology.plan import Topology
 from tests.simulation.histories import records_of
 from tests.simulation.random_executions import _nothing_is_gathered
 from tests.simulation.running import compiled, values
@@ -47,7 +49,7 @@ SLOW = {
 }
 
 
-def made(tmp_path: Path, slow: str, **more: str):  # type: ignore[no-untyped-def]
+def made(tmp_path: Path, slow: str, **more: str) -> Topology:
     (tmp_path / "n.avsc").write_text(SCHEMA)
     node, way = SLOW[slow]
     given = {"more": "", "executions": "all", "policies": "", **more}
@@ -63,6 +65,7 @@ async def nodes_of(ground: Ground) -> dict[tuple[str, str], int]:
 
 
 async def nothing_waits(ground: Ground) -> None:
+    assert isinstance(ground.log, EmbeddedLog)
     await _nothing_is_gathered(ground.bench.topology, ground.log)
     for task in ground.bench.tasks.values():
         endings = task._program.endings

@@ -60,6 +60,4 @@ def test_nobody_is_told_where_the_others_finish(tmp_path: Path) -> None:
 def test_others_means_nothing_in_another_mode(tmp_path: Path) -> None:
     text = TEXT.format(nodes="", wires="", more=", others: finish").replace("mode: first", "mode: choose")
     with pytest.raises(AssertionError, match="no branch is first"):
-        compiled(
-            TEXT.format(nodes="", wires="", more=", others: finish").replace("mode: first", "mode: choose"), tmp_path
-        )
+        compiled(text, tmp_path)

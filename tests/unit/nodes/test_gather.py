@@ -98,10 +98,14 @@ def test_the_first_branch_wins() -> None:
     nodes = "left: {type: set, fields: {by: '\"left\"'}}\n  right: {type: set, fields: {by: '\"right\"'}}\n"
     nodes += "  more: {type: wait, for: 10ms}\n  both: {type: merge, mode: first}"
     wires = "start -> late -> left -> both.left, start -> more -> right -> both.right, both -> out"
-    driver = driven(nodes, wires, [{"k": "a", "wait": 5}, {"k": "b", "wait": 15}])
-    assert [(i["k"], i["by"]) for i in driver.items("out")] == [("a", "left"), ("b", "right")]  # type: ignore[index]
-    assert driver.counts()["both.gather"].filtered == 2
-    assert kept(driver) == []
+    for others, filtered in (("cancel", 0), ("finish", 2)):
+        chosen = nodes.replace("mode: first", f"mode: first, others: {others}")
+        driver = driven(chosen, wires, [{"k": "a", "wait": 5}, {"k": "b", "wait": 15}])
+        assert [(i["k"], i["by"]) for i in driver.items("out")] == [("a", "left"), ("b", "right")]  # type: ignore[index]
+        counts = driver.counts()
+        assert counts["both.gather"].filtered == filtered
+        assert counts["late"].cancelled + counts["more"].cancelled == 2 - filtered
+        assert kept(driver) == []
 
 
 def test_first_in_one_step_is_what_is_first_in_the_order_of_arrival() -> None:
