@@ -335,6 +335,8 @@ class Graph:
             if not (n := int(own.sum())):
                 continue
             setattr(counts, fate, getattr(counts, fate) + n)
+            if fate in self._stage.also_told:
+                step.out.told.append(rows.where(own))
             self._watch_failed(plan, rows.where(own), cast("Fate", fate))
         if plan.id in self._undone:
             counts.ports[ENDED_PORT] = counts.ports.get(ENDED_PORT, 0) + len(rows)
@@ -527,6 +529,10 @@ class Graph:
                 step.ports[plan.id, port] = merge_wires([(0, batch), (1, before)], batch.schema, by=(ROW,))
             else:
                 step.ports[plan.id, port] = merge_wires([(0, before), (1, batch)], batch.schema)
+        if result.told is not None and len(result.told) and "breaker" in self._stage.also_told:
+            step.out.told.append(
+                result.told.with_frame(result.told.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
+            )
         if result.failed is not None and len(result.failed):
             self._fail(plan, result.failed, step, append=append)
 
