@@ -86,7 +86,12 @@ class StepOutput:
     dead: list[Batch] = field(default_factory=list)  # with @error_code, @error_message, @error_node
     told: list[Batch] = field(default_factory=list)  # failed rows that a policy handles, for the topic of errors
     stop_row: int | None = None  # first row (by @row) whose failure policy is `stop`
-    stop_text: str = ""
+    stop_error: tuple[str, str, str] = ("", "", "")  # its node, code and message
+
+    @property
+    def stop_text(self) -> str:
+        node, code, message = self.stop_error
+        return f"node {node!r}: {code}: {message}"
 
 
 class AccountingError(StreamflowError):
@@ -560,7 +565,7 @@ class Graph:
             first = halting.sort(ROW).row(0, named=True)
             if step.out.stop_row is None or first[ROW] < step.out.stop_row:
                 step.out.stop_row = first[ROW]
-                step.out.stop_text = f"node {plan.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}"
+                step.out.stop_error = (plan.id, first[ERROR_CODE], first[ERROR_MESSAGE])
             counts.dead_lettered += n  # never committed: the step is repeated up to the row before
             return
         if policy in self._stage.also_told and (policy != "error_port" or plan.id in self._error_wired):
