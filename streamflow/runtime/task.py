@@ -599,8 +599,8 @@ class Task:
         """Whether a row failed that stops the workflow: then nothing of the step counts."""
         if done.stop is not None:
             # Begin again from the last commit and go exactly up to the failing record.
-            self._stop_at = (done.stop.at, done.stop.offset, done.stop.text)
             self._stop_error = done.stop.error
+            self._stop_at = (done.stop.at, done.stop.offset, done.stop.text)
             await self._rewind()
             return True
         return False
