@@ -23,6 +23,13 @@ def check_error_workflow(document: WorkflowDocument) -> list[Diagnostic]:
     def refuse(message: str, mend: str) -> list[Diagnostic]:
         return [Diagnostic(place=place, code=ERROR_WORKFLOW, message=f"error_workflow: {message}", mend=mend)]
 
+    if "timed_out" in wanted.also and not document.policies.timeout_ms:
+        return refuse(
+            "nothing is ever timed_out: there is no `timeout`.", "Give one below `policies:`, or leave it out."
+        )
+    if "cancelled" in wanted.also and document.policies.executions == "none":
+        mend = "Write `executions: all` (or `errors`) below `policies:`, or leave it out."
+        return refuse("no execution is ever cancelled: executions leave no records.", mend)
     named = wanted.file if Path(wanted.file).suffix in (".yaml", ".yml") else f"{wanted.file}.yaml"
     file = beside(document.base_folder, named)
     trigger = f"`failed: {{type: {_KIND}, workflow: {document.name}}}`"

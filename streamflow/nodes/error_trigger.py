@@ -22,9 +22,8 @@ class ErrorTrigger(Node):
 
     It reads the topic `<workflow>.dead-letter`, so it hears of what its policies send there, exactly once, also of what
     failed before it was started. With `reads: handled` it reads `<workflow>.errors`: what the workflow handles itself
-    (an error port, a fallback, `continue`), where its `policies: {error_workflow: {file, also}}` say so; for both,
-    connect two triggers to the same node. The item that a workflow with `on_error: stop` stops at is in neither.
-    A workflow cannot read its own dead letters.
+    (an error port, a fallback, `continue`), and halts, circuits and executions that end, as `policies: {error_workflow:
+    {file, also}}` say; for both, connect two triggers to the same node. A workflow cannot read its own dead letters.
 
     `streamflow executions show FILE EXECUTION` tells of the execution that the item names, where the other workflow
     keeps records of executions.

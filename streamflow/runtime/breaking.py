@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from streamflow.model.batch import Batch
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, Batch
 from streamflow.model.policies import BreakerPolicy
 from streamflow.operators.errors import fail, join_failed
 from streamflow.runtime.retrying import together
@@ -25,7 +25,7 @@ from streamflow.runtime.withheld import ORIGIN, attempt
 from streamflow.sdk.operator import Context, Operator, Result
 from streamflow.topology.failures import BREAKER
 
-OPEN = "circuit_open"
+OPEN, OPENED, CLOSED = "circuit_open", "circuit_opened", "circuit_closed"
 _NAME = b"state"
 
 
@@ -80,21 +80,38 @@ class Breaking:
         policy, now_ms = self.policy, ctx.now_ms
         tried = attempt(self.node, self.inner, port, rows, ctx)
         failed_at = np.sort(tried.failed_at)
+        told = None
         if probing and not len(failed_at):
             state.open_until_ms, state.failures_ms = 0, []
+            told = fail(rows, CLOSED, "the circuit is closed again: the item that was tried did not fail.")
         state.failures_ms = [ms for ms in state.failures_ms if ms > now_ms - policy.within_ms]
         needed = 1 if probing else policy.failures - len(state.failures_ms)
         taken = len(rows)
         if len(failed_at) >= needed:
             taken = int(failed_at[needed - 1]) + 1
             state.open_until_ms, state.failures_ms = now_ms + policy.probe_after_ms, []
+            told = self._opened(tried.failed, taken - 1, probing=probing)
         else:
             state.failures_ms += [now_ms] * len(failed_at)
         keep = np.arange(len(rows)) < taken
         failed = tried.failed
         if failed is not None:
             failed = failed.where(failed.frame[ORIGIN] < taken)
-        return tried.keeping(keep, failed), taken
+        result = tried.keeping(keep, failed)
+        result.told = told
+        return result, taken
+
+    def _opened(self, failed: Batch | None, row: int, *, probing: bool) -> Batch:
+        """The row that opened the circuit."""
+        assert failed is not None, "a row failed"
+        one, policy = failed.where(failed.frame[ORIGIN] == row), self.policy
+        why = (
+            "the item that was tried failed" if probing else f"{policy.failures} failures within {policy.within_ms} ms"
+        )
+        told = pl.lit(f"the circuit is open for {policy.probe_after_ms} ms: {why}, the last: ")
+        told += pl.col(ERROR_CODE) + ": " + pl.col(ERROR_MESSAGE)
+        columns = (pl.lit(OPENED).alias(ERROR_CODE), told.alias(ERROR_MESSAGE))
+        return one.with_frame(one.frame.drop(ORIGIN).with_columns(columns))
 
     def _refused(self, batch: Batch) -> Batch:
         message = f"not tried: the node failed {self.policy.failures} times within {self.policy.within_ms} ms."

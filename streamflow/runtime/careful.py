@@ -109,4 +109,5 @@ def behind_each_other(parts: Sequence[Result]) -> Result:
         emitted=sum(part.emitted for part in parts),
         waiting=join_failed([part.waiting for part in parts]),
         woken=join_failed([part.woken for part in parts]),
+        told=join_failed([part.told for part in parts]),
     )

@@ -93,7 +93,12 @@ class StepOutput:
     dead: list[Batch] = field(default_factory=list)  # with @error_code, @error_message, @error_node
     told: list[Batch] = field(default_factory=list)  # failed rows that a policy handles, for the topic of errors
     stop_row: int | None = None  # first row (by @row) whose failure policy is `stop`
-    stop_text: str = ""
+    stop_error: tuple[str, str, str] = ("", "", "")  # its node, code and message
+
+    @property
+    def stop_text(self) -> str:
+        node, code, message = self.stop_error
+        return f"node {node!r}: {code}: {message}"
 
 
 class AccountingError(StreamflowError):
@@ -353,6 +358,8 @@ class Graph:
             if not (n := int(own.sum())):
                 continue
             setattr(counts, counter, getattr(counts, counter) + n)
+            if code != OUTRUN and fate in self._stage.also_told:
+                step.out.told.append(rows.where(own))
             self._watch_failed(plan, rows.where(own), fate)
         rows = rows.where(codes != OUTRUN)  # what a branch did that lost is as if it had been later: it stays
         if plan.id in self._undone and len(rows):
@@ -546,6 +553,10 @@ class Graph:
                 step.ports[plan.id, port] = merge_wires([(0, batch), (1, before)], batch.schema, by=(ROW,))
             else:
                 step.ports[plan.id, port] = merge_wires([(0, before), (1, batch)], batch.schema)
+        if result.told is not None and len(result.told) and "breaker" in self._stage.also_told:
+            step.out.told.append(
+                result.told.with_frame(result.told.frame.with_columns(pl.lit(plan.id).alias(ERROR_NODE)))
+            )
         if result.failed is not None and len(result.failed):
             self._fail(plan, result.failed, step, append=append)
 
@@ -573,7 +584,7 @@ class Graph:
             first = halting.sort(ROW).row(0, named=True)
             if step.out.stop_row is None or first[ROW] < step.out.stop_row:
                 step.out.stop_row = first[ROW]
-                step.out.stop_text = f"node {plan.id!r}: {first[ERROR_CODE]}: {first[ERROR_MESSAGE]}"
+                step.out.stop_error = (plan.id, first[ERROR_CODE], first[ERROR_MESSAGE])
             counts.dead_lettered += n  # never committed: the step is repeated up to the row before
             return
         if policy in self._stage.also_told and (policy != "error_port" or plan.id in self._error_wired):

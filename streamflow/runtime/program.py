@@ -432,7 +432,8 @@ class TaskProgram:
         plan = self.inputs[arrived.at]
         if plan.errors.on_error == "stop":
             text = f"trigger {plan.node!r}: {code}: {message}"
-            self._stop(Stop(arrived.at, offset, text, (arrived.rank(offset), 0)), done)
+            error = (plan.node, code, message)
+            self._stop(Stop(arrived.at, offset, text, (arrived.rank(offset), 0), error), done)
 
     def absorb(self, out: StepOutput, places: Places, done: Stepped, *, ended_at: Stop | None = None) -> None:
         """What the graph gave becomes part of the step. `ended_at`: the marker that made rows come out of state, if it
@@ -441,9 +442,10 @@ class TaskProgram:
 
         def stop(row: int, text: str) -> None:
             if ended_at is not None:
-                self._stop(replace(ended_at, text=text), done)
+                self._stop(replace(ended_at, text=text, error=out.stop_error), done)
             else:
-                self._stop(Stop(*places.of(row), text, (row, 1) if row < len(places) else (0, -1)), done)
+                rank = (row, 1) if row < len(places) else (0, -1)
+                self._stop(Stop(*places.of(row), text, rank, out.stop_error), done)
 
         if out.stop_row is not None:
             stop(out.stop_row, out.stop_text)

@@ -81,6 +81,22 @@ def handled_errors(
     return _encoded(letters, size_bytes_max, stage.errors).writes
 
 
+def stop_letter(
+    topology: Topology, stage: StagePlan, error: tuple[str, str, str], at: TopicPartition, offset: int, source: str,
+    record: Record | None, now_ms: int,
+) -> DeadLetter:  # fmt: skip
+    """What the error workflow hears where a task halts. `source`: of executions that begin there; "" where none do."""
+    node, code, message = error
+    return DeadLetter(
+        workflow=topology.workflow, stage=stage.id, node=node, code="workflow_stopped", message=f"{code}: {message}",
+        timestamp_ms=now_ms if record is None else record.timestamp_ms,
+        execution=f"{source}:{offset}" if source else None,
+        topic=at.topic, partition=at.partition, offset=offset,
+        key=None if record is None else record.key, value=None if record is None else record.value,
+        headers=() if record is None else tuple(record.headers),
+    )  # fmt: skip
+
+
 def encode_source_failures(
     topology: Topology,
     stage: StagePlan,

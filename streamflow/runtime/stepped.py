@@ -61,12 +61,15 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The first record that must not be committed. `rank`: where it stands in the step."""
+    """The first record that must not be committed. `rank`: where it stands in the step. `error`: node, code and message
+    of what stops the workflow.
+    """
 
     at: TopicPartition
     offset: int
     text: str
     rank: tuple[int, int]
+    error: tuple[str, str, str] = ("", "", "")
 
 
 @dataclass(slots=True)

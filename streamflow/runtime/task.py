@@ -26,10 +26,12 @@ from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked, rests
 from streamflow.runtime.control import GOES_ON, HOLDS
+from streamflow.runtime.deadletter import encode_dead_letters
 from streamflow.runtime.emit import Writes
 from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
-from streamflow.runtime.records import commit_records, dead_letters, handled_errors
+from streamflow.runtime.record_at import record_at
+from streamflow.runtime.records import commit_records, dead_letters, handled_errors, stop_letter
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.table_reader import TableReader
 from streamflow.runtime.transaction import Transaction
@@ -136,6 +138,7 @@ class Task:
         self._caught_up: dict[TopicPartition, int] = {}  # inputs that had nothing more when last read: since when, ms
         self._buffers = Buffers(list(program.inputs))
         self._stop_at: tuple[TopicPartition, int, str] | None = None
+        self._stop_error = ("", "", "")  # what stops it there: node, code, message
         self._turn = 0
         self.closed: frozenset[TopicPartition] = frozenset()  # inputs of which nothing more is taken for now
         self._goes_on = False  # by the clock, soon
@@ -436,6 +439,7 @@ class Task:
         if self._stop_at is not None and self.halted is None and not self._pending.steps:
             where, offset, text = self._stop_at
             if self.positions[where] >= offset:
+                await self._tell_stop(where, offset)
                 self.halted = Stopped(f"{text} (record {where} offset {offset}); everything before it is committed.")
         return moved
 
@@ -446,6 +450,24 @@ class Task:
     def _given_again(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
         self._reader.tell()
         self._add(done, now_ms, read)
+
+    async def _tell_stop(self, where: TopicPartition, offset: int) -> None:
+        """The error workflow hears where this task halts, each time it does: nothing of that step is committed, so
+        there is no transaction of it that could hold this.
+        """
+        if "stop" not in self.stage.also_told:
+            return
+        assert self._producer is not None, "start() comes first"
+        plan, now_ms = self._program.inputs[where], self._clock_ms()
+        source = "" if plan.internal or plan.extent != "item" else self._program.seeders[where].source
+        record = await record_at(self._inputs, where, offset)
+        letter = stop_letter(self._topology, self.stage, self._stop_error, where, offset, source, record, now_ms)
+        await self._producer.begin()
+        await self._producer.append(
+            TopicPartition(self.stage.errors, 0),
+            encode_dead_letters([letter], size_bytes_max=self._program.letter_bytes_max),
+        )
+        await self._producer.commit()
 
     async def _halt(self, why: Stopped) -> None:
         """Nothing of the last step counts, and no more is done."""
@@ -622,6 +644,7 @@ class Task:
         """Whether a row failed that stops the workflow: then nothing of the step counts."""
         if done.stop is not None:
             # Begin again from the last commit and go exactly up to the failing record.
+            self._stop_error = done.stop.error
             self._stop_at = (done.stop.at, done.stop.offset, done.stop.text)
             await self._rewind()
             return True

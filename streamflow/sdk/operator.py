@@ -31,7 +31,8 @@ class Result:
     state. `ended`: rows out of state that go nowhere, as their execution was cancelled or has had its time, with
     `@error_code` (CANCELLED, EXECUTION_TIMED_OUT, OUTRUN) and `@error_message`. Of an operator that `Waits`: `waiting`
     are the rows absorbed, where others were filtered in the same call; `woken` those that wait no longer, where not
-    each of them is one output row or failed.
+    each of them is one output row or failed. `told`: rows at which something happened that error workflows may hear of,
+    with `@error_code` and `@error_message`; they have a fate besides.
     """
 
     outputs: Mapping[str, Batch] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Result:
     ended: Batch | None = None
     waiting: Batch | None = None
     woken: Batch | None = None
+    told: Batch | None = None
 
 
 class Context(Protocol):

@@ -60,7 +60,9 @@ class ErrorWorkflowForm:
     also: tuple[Handled, ...] = param(
         default=(),
         help="Policies that handle items which it is to hear of all the same (fallbacks count as `error_port`, those "
-        "with a value as `pass`): their errors are written to the topic `<workflow>.errors`.",
+        "with a value as `pass`); `cancelled` and `timed_out`: items that end because their execution does; `breaker`: "
+        "circuits that open and close; `stop`: where the workflow halts, each time it does. They are written to the "
+        "topic `<workflow>.errors`.",
     )
 
 

@@ -105,7 +105,7 @@ def frame(records: list[dict[str, object]]) -> pl.DataFrame:
         "samples": [], "topic": "t", "topic_partition": 0, "offset": 0, "waiting": 0, "kept": 0, "cancelled": 0,
         "timed_out": 0, "resumed": 0, "woken": False,
         "bounded": False, "ended": False, "tasks": 0, "nodes": [],
-        **dict.fromkeys(("error_code", "error_message", "error_node")),
+        **dict.fromkeys(("error_code", "error_message", "error_node", "user", "session", "trace", "environment")),
     }  # fmt: skip
     columns = {name: [(usual | record)[name] for record in records] for name in _DTYPES}
     return pl.DataFrame(columns, schema={**_DTYPES, "at": pl.Int64}).with_columns(pl.col("at").cast(_DTYPES["at"]))

@@ -20,7 +20,7 @@ from streamflow.workflow.n8n.printed import Printed, key_of
 from streamflow.workflow.n8n.printer import Names
 from streamflow.workflow.n8n.report import NodeFate, Report
 from streamflow.workflow.n8n.roles import MAIN, Roles, leading_back, reached, roles_of
-from streamflow.workflow.n8n.settings import told_settings
+from streamflow.workflow.n8n.settings import policies_of, told_settings
 from streamflow.workflow.n8n.wiring import Wiring, drop_unreached
 
 UNREACHED = "no trigger reaches it"
@@ -220,6 +220,7 @@ class _Conversion:
         said = json.dumps([node.params for node in nodes if node.kind != STUB], default=str)
         draft.vars = {name: source for name, source in self.names.vars.items() if _reads(said, name)}
         draft.texts = {name: text for name, text in self.names.texts.items() if _reads(said, name)}
+        draft.footer = policies_of(self.export.settings, draft.workflow)
         draft.header = [
             line
             for node in self.export.nodes

@@ -83,3 +83,4 @@ class Draft:
     texts: dict[str, str] = field(default_factory=dict)  # the same section: long texts by name
     tests: list[dict[str, object]] = field(default_factory=list)
     header: list[str] = field(default_factory=list)  # comments at the top
+    footer: list[str] = field(default_factory=list)  # comments at the end

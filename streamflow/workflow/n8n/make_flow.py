@@ -40,6 +40,37 @@ def foreign_trigger(node: N8nNode, what: str = "") -> Made:
     return silent(told, comments=(f"n8n: {node.full_type}", *shown))
 
 
+FAILING = "replace-with-the-workflow-that-fails"
+# What n8n's Error Trigger gives, of a dead letter.
+_ERROR_ITEM = {
+    "execution": (
+        'parse_json(to_json({"id": execution, "lastNodeExecuted": node, "mode": "trigger", '
+        '"error": {"name": code, "message": message}}))'
+    ),
+    "workflow": 'parse_json(to_json({"id": workflow, "name": workflow}))',
+}
+
+
+def make_error_trigger(node: N8nNode, values: Values) -> Made:
+    """Dead letters of one workflow, in the form that n8n gives errors in."""
+    return Made(
+        kind="set",
+        params={"fields": _ERROR_ITEM, "keep": []},
+        before=(Step(kind="error-trigger", params={"workflow": FAILING}),),
+        typed=True,
+        notes=(
+            f"put the name of the workflow whose errors it hears of in the place of {FAILING!r}: the one whose setting "
+            "errorWorkflow has the id of this one; for several, one error-trigger each",
+            "it hears of each item that fails, n8n's of each execution",
+        ),
+        comments=(
+            f"n8n: {node.full_type}: it reads the dead letters of {FAILING}.",
+            "Put there the name of the workflow whose setting errorWorkflow has the id of this one in n8n;",
+            "for several, one error-trigger each.",
+        ),
+    )
+
+
 def make_stop(node: N8nNode, values: Values) -> Made:
     if node.parameters["errorType"].text("errorMessage") == "errorObject":
         message = values.text(node.parameters["errorObject"])
@@ -112,7 +143,10 @@ MAPPINGS = (
         help="Without items, its rule as comment.",
     ),
     Mapped(types=("webhook",), make=_trigger("a webhook"), to="manual", help="Without items, its path as comment."),
-    Mapped(types=("errorTrigger",), make=_trigger("an error trigger"), to="manual", help="Without items."),
+    Mapped(
+        types=("errorTrigger",), make=make_error_trigger, to="error-trigger",
+        help="Its items as n8n has them; the name of the workflow that fails has to be put in.",
+    ),
     Mapped(
         types=("executeWorkflowTrigger",), make=_trigger("called by another workflow"), to="manual",
         help="Without items.",

@@ -11,6 +11,33 @@ _SILENT = frozenset(
 )  # fmt: skip
 
 
+def error_workflow(settings: Mapping[str, object]) -> str:
+    """Id of the workflow that hears of errors; "" where the settings name none of its own."""
+    named = settings.get("errorWorkflow")
+    if isinstance(named, dict):  # a resource locator
+        named = named.get("value")
+    return str(named) if isinstance(named, str | int) and named not in ("", "DEFAULT") else ""
+
+
+def policies_of(settings: Mapping[str, object], workflow: str) -> list[str]:
+    """Comments in the place of policies that have to be completed by hand. `workflow`: the name of this one."""
+    named = error_workflow(settings)
+    if not named:
+        return []
+    return [
+        f"n8n: errorWorkflow {named!r}. Import the workflow with that id into this folder, put",
+        f"`workflow: {workflow}` into its error-trigger and the name of its file in the place of",
+        f"{_file(named)}, and take out the comment signs:",
+        "policies:",
+        f"  error_workflow: {_file(named)}",
+    ]
+
+
+def _file(named: str) -> str:
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in named)[:60]
+    return f"error-workflow-{kept}.yaml"
+
+
 def told_settings(settings: Mapping[str, object]) -> list[str]:
     """A sentence for each setting that means something."""
     order = settings.get("executionOrder")
@@ -23,10 +50,10 @@ def told_settings(settings: Mapping[str, object]) -> list[str]:
             f"executionOrder {shown}: the legacy order (v0), in which n8n runs the first node of each branch, then the "
             "second; here all branches run as items come"
         )
-    if settings.get("errorWorkflow"):
+    if error_workflow(settings):
         made.append(
-            f"errorWorkflow {settings['errorWorkflow']!r} is not carried over: import that workflow into the same "
-            "folder, put an `error-trigger` of this one into it, and say `policies: {error_workflow: FILE}` here"
+            f"errorWorkflow {error_workflow(settings)!r} is written as a comment, `policies: {{error_workflow: FILE}}`"
+            ": import that workflow into the same folder, name this one in its `error-trigger`, put its file there"
         )
     if settings.get("timezone"):
         made.append(f"timezone {settings['timezone']!r} is not carried over: times are UTC, see to_timezone")

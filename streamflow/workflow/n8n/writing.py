@@ -40,6 +40,7 @@ def write(draft: Draft, summary: list[str]) -> Written:
     _connections(draft, lines, made)
     if draft.tests:
         lines += lines_of("tests", draft.tests, 0)
+    lines += [line for text in draft.footer for line in comment(text)]
     made.text = "\n".join(lines) + "\n"
     return made
 
