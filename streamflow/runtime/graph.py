@@ -358,7 +358,7 @@ class Graph:
             if not (n := int(own.sum())):
                 continue
             setattr(counts, counter, getattr(counts, counter) + n)
-            if code != OUTRUN and fate in self._stage.also_told:
+            if fate in self._stage.also_told:
                 step.out.told.append(rows.where(own))
             self._watch_failed(plan, rows.where(own), fate)
         rows = rows.where(codes != OUTRUN)  # what a branch did that lost is as if it had been later: it stays
