@@ -66,9 +66,9 @@ async def shares(seconds: float, make: Callable[[str], Executor]) -> dict[str, o
 
 async def latency(seconds: float, make: Callable[[str], Executor], *, beside: bool) -> dict[str, object]:
     until_s = time.perf_counter() + seconds
-    jobs = [light(make("light"), until_s)]
-    floods = [flood(make("flood"), TASKS["flood"], until_s)] if beside else []
-    (took, *_), *_ = await asyncio.gather(asyncio.gather(*jobs), *floods)
+    floods = [asyncio.create_task(flood(make("flood"), TASKS["flood"], until_s))] if beside else []
+    took = await light(make("light"), until_s)
+    await asyncio.gather(*floods)
     took.sort()
     return {
         "median_ms": round(statistics.median(took), 2),
