@@ -28,6 +28,9 @@ else; a command that fails then prints `{"error": {"code", "message", "mend"}}`.
 | variable | what |
 |---|---|
 | `STREAMFLOW_LOG` | the log, in place of `--log` |
+| `STREAMFLOW_THREADS` | threads of a process, in place of `--threads` |
+| `STREAMFLOW_HELD_BYTES_MAX` | bytes that its tasks may hold, in place of `--held-bytes-max` |
+| `STREAMFLOW_HELD_EXECUTIONS_MAX` | executions that they may hold, in place of `--held-executions-max` |
 | `NO_COLOR` | no colors, if it is set to anything |
 """
 

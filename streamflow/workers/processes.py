@@ -61,6 +61,7 @@ class _Child:
         total = summed([self.before, self.said])
         total.tasks, total.idle, total.lag = self.said.tasks, self.said.idle, self.said.lag
         total.standbys, total.standby_lag = self.said.standbys, self.said.standby_lag
+        total.scheduler = dict(self.said.scheduler)
         return total
 
 
