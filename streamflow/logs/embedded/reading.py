@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 class Located(NamedTuple):
     """What a read needs, taken at one moment; `tail` begins with the batch that holds the offset."""
 
-    folder: Path
+    incarnation: str
     partition: Partition
     tail: list[TailBatch]
     journal: Journal
@@ -62,13 +62,15 @@ class Reads:
             if not partition.start <= offset <= partition.end:
                 raise out_of_range(at, offset, partition)
             first = partition.tail_from(offset)
-            folder = core.layout.partition(at, topic.info.incarnation)
-            return Located(folder, partition, partition.tail[first : first + _TAIL_BATCHES_MAX], core.journal)
+            return Located(
+                topic.info.incarnation, partition, partition.tail[first : first + _TAIL_BATCHES_MAX], core.journal
+            )
 
     def _read(self, at: TopicPartition, offset: int, size_bytes_max: int) -> list[RecordBatch]:
         place = self._located(at, offset)
         if offset < place.partition.tail_base:
-            found = self._reader.read_segments(place.folder, place.partition.segments, offset, size_bytes_max)
+            folder = self._core.layout.partition(at, place.incarnation)
+            found = self._reader.read_segments(folder, place.partition.segments, offset, size_bytes_max)
             if found:
                 return found
         return self._reader.read_tail(place.tail, place.journal, size_bytes_max)
