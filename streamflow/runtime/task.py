@@ -150,7 +150,7 @@ class Task:
         self._refreshed_s = self._clock_s()  # when the positions of all inputs were committed
         self._changelogs = {(s.node, s.name): self._changelog(s) for s in self.stage.stores}
         self._reader = TableReader(
-            program, self._inputs, self._in_thread, self._add, clock_ms=clock_ms, clock_s=clock_s,
+            program, self._inputs, self._in_thread, self._add_table, clock_ms=clock_ms, clock_s=clock_s,
             step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
         self._tables = self._reader.tables
@@ -577,11 +577,17 @@ class Task:
             self.positions[taken.at] = taken.range.end
         return True
 
-    def _add(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
-        """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing."""
+    def _add_table(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = ()) -> None:
+        """What was read of tables, told before the step that looks into them: what was late there is not of this."""
+        self._add(done, now_ms, read, calls=False)
+
+    def _add(self, done: Stepped, now_ms: int, read: Sequence[JournalStep] = (), *, calls: bool = True) -> None:
+        """A step is done, and waits for the commit. `read`: what the journal is to say of it, where it took nothing.
+        `calls`: it may have made such as were late.
+        """
         pending = self._pending
         pending.since_s = pending.since_s or self._clock_s()
-        late, first = self._program.clock.calls.take(), len(pending.steps)
+        late, first = self._program.clock.calls.take() if calls else (), len(pending.steps)
         for number, taken in enumerate(done.taken):
             idle = done.idle if number == 0 else ()
             pending.steps.append(

@@ -18,6 +18,7 @@ from streamflow.sdk.log import Log
 from tests.simulation import hanging
 from tests.simulation.auditing import audited
 from tests.simulation.running import compiled, contents, values, with_log
+from tests.simulation.running import send as send_all
 from tests.simulation.test_parked import run, send
 from tests.simulation.test_watermarks import NODES, Bench, benched, replays
 
@@ -31,10 +32,27 @@ connections: [numbers -> slow -> out]
 policies: {{commit_interval: 1ms, step_bytes_max: 300, executions: all}}
 """
 N = json.dumps({"type": "record", "name": "N", "fields": [{"name": f, "type": "long"} for f in ("k", "n")]})
+NAME = N.replace('"n"', '"name"').replace('"N"', '"Name"')
 
 
 def workflow(function: str = "hangs", timeout: str = "250ms", more: str = "", schema: str = "") -> str:
     return WORKFLOW.format(function=function, timeout=timeout, more=more, schema=schema)
+
+
+BESIDE = """\
+workflow: timely
+nodes:
+  names: {type: event, topic: names, schema: name.avsc, format: json}
+  by_key: {type: table, key: string(k), scope: global}
+  numbers: {type: event, topic: in, schema: n.avsc, format: json}
+  named: {type: lookup, key: string(k), fields: [name], join: left}
+  slow: {type: function, function: "tests.simulation.hanging:hangs", timeout: 250ms}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - names -> by_key -> named.table
+  - numbers -> named -> slow -> out
+policies: {commit_interval: 1ms, executions: all}
+"""
 
 
 async def numbers(log: Log) -> list[int]:
@@ -52,6 +70,33 @@ async def letters(log: Log) -> list[tuple[str, int]]:
 async def journal(log: Log) -> list[JournalRecord]:
     found = (await contents(log, "timely.numbers.journal"))[0]
     return [JournalRecord.decode(value) for _, _, value, _ in found]
+
+
+def test_what_was_late_is_told_of_its_own_step(tmp_path: Path) -> None:
+    """Method: a task reads of a table what another counts; that is told before the next step, in which a call hangs."""
+    (tmp_path / "n.avsc").write_text(N)
+    (tmp_path / "name.avsc").write_text(NAME)
+    topology = compiled(BESIDE, tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        log = bench.log
+        for name, first in (("names", 0), ("in", 0), ("names", 10), ("in", 10)):
+            items = [{"k": n % 4, "n": n, "name": n} for n in range(first + 1, first + 11)]  # task 0 hangs
+            await send_all(log, name, items, partitions=2)
+            bench.now_ms += 1_000  # it is time to look into the table
+            for p in (0, 1):
+                if (name, first) == ("in", 0):
+                    await bench.start("numbers", p)
+                if name == "in":
+                    await bench.work("numbers", p)
+        found = [await contents(log, "timely.numbers.journal")]
+        steps = [step for rows in found[0].values() for row in rows for step in JournalRecord.decode(row[2]).steps]
+        late = [step for step in steps if step.late]
+        assert len(late) == 2
+        assert {step.at.topic for step in late} == {"in"}
+        await replays(topology, log, tmp_path)
+
+    benched(tmp_path, topology, work)
 
 
 def test_items_that_hang_fail_and_a_replay_gives_the_same(tmp_path: Path) -> None:
