@@ -248,7 +248,8 @@ def test_a_kill_at_each_commit_step_loses_and_doubles_nothing(point: str, tmp_pa
     assert run(tmp_path, "--until-end", crash_at=f"{point}:4") == -signal.SIGKILL
     for _ in range(20):  # what is put aside is not waited for
         assert run(tmp_path, "--duration", "2") == 0
-        if len(asyncio.run(with_log(tmp_path / "log", letters))) == 6:
+        ended = [asyncio.run(with_log(tmp_path / "log", told)) for told in (letters, numbers)]
+        if sum(map(len, ended)) == 60:
             break
 
     async def check(log: EmbeddedLog) -> None:
