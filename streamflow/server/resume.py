@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 
+from streamflow.operators.signing import Claim
 from streamflow.runtime.signals import Signal
 from streamflow.server.bodies import json_text, need_type, read_body
 from streamflow.server.problems import Problem
@@ -57,12 +59,11 @@ def resume_routes(services: Services) -> APIRouter:
         )
         data = await read_body(request)
         payload = _payload_in(_fields(data)) if by_form else json_text(data) if data else None
+        payload = _agreed(payload, _payload_in(dict(request.query_params)))
         if data and "content-type" not in request.headers:
             need_type(request, "application/json", FORM)
-        # A link counts once, however often its button is pressed; who wants more says so by keys.
-        given = key_of(request.headers.get("idempotency-key"))
-        id = f"resume.{hashlib.sha256(token.encode()).hexdigest()[:32]}" if given is None else given
         claim = found.claim
+        id = _id(claim, key_of(request.headers.get("idempotency-key")))
         signal = Signal(
             name=found.signal, key=claim.key, execution=claim.execution, node=claim.node, payload=payload, token=token,
             id=id,
@@ -75,6 +76,30 @@ def resume_routes(services: Services) -> APIRouter:
         return answer
 
     return router
+
+
+def _id(claim: Claim, given: str | None) -> str:
+    """The id of a link's signal. A link counts once, however often its button is pressed; who wants more says so by
+    keys, which are the link's own: whoever holds another one, or the server's token, does not share them.
+
+    It is of the claim, as one claim has tokens of several spellings.
+    """
+    own = f"resume.{hashlib.sha256(claim.encode()).hexdigest()[:32]}"
+    return own if given is None else f"{own}.{given}"
+
+
+def _agreed(sent: str | None, linked: str | None) -> str | None:
+    """The payload of a body and of the link. Raises Problem 400 where they say two things."""
+    if sent is None or linked is None:
+        return linked if sent is None else sent
+    if sent != linked and len({json.dumps(json.loads(text), sort_keys=True) for text in (sent, linked)}) > 1:
+        raise Problem(
+            400,
+            "body",
+            "it is the payload of the link, where that has one.",
+            mend="Leave `?payload=` out, or the body.",
+        )
+    return sent
 
 
 def _form(found: Resumed, payload: str | None) -> str:

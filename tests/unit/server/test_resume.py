@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,54 @@ def test_a_link_counts_once_unless_it_is_told_apart_by_keys(tmp_path: Path) -> N
         other = await served.client.post(path, json=[1, 2.5], headers={"Idempotency-Key": "second"})
         assert other.json()["repeated"] is False
         assert [one["payload"] for one in await served.written()] == [None, "[1,2.5]"]
+
+    serving(tmp_path, work)
+
+
+def test_each_link_has_keys_of_its_own(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        one, other, same = token(), token(execution="e2"), respelled(token())
+        for path in (one, other, same):
+            answer = await served.client.post(f"/resume/{path}", headers={"Idempotency-Key": "k"})
+            assert (answer.status_code, answer.json()["repeated"]) == (202, path == same)
+        assert (await served.client.post(f"/resume/{one}")).json()["repeated"] is False
+        assert (await served.client.post(f"/resume/{same}")).json()["repeated"] is True
+        mine = await served.post("/signals/shop/approval", {"key": "e1"}, Idempotency_Key="k")
+        assert (mine.status_code, mine.json()["repeated"]) == (202, False)
+        ids = [one["id"] for one in await served.written()]
+        assert len(set(ids)) == len(ids) == 4
+        assert sum(id.startswith("resume.") and id.endswith(".k") for id in ids) == 2
+
+    serving(tmp_path, work)
+
+
+def respelled(text: str) -> str:
+    """The same token with another last character, whose lowest bits say nothing."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    return text[:-1] + alphabet[alphabet.index(text[-1]) ^ 1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "payload"),
+    [
+        ("", None, '{"ok": true}'),
+        ("", "application/json", '{"ok": true}'),
+        ("", "application/x-www-form-urlencoded", '{"ok": true}'),
+        ("payload=%7B%22ok%22%3Atrue%7D", "application/x-www-form-urlencoded", '{"ok":true}'),
+        ('{"ok":  true}', "application/json", '{"ok":  true}'),
+        ('{"ok": 1}', "application/json", None),
+        ("null", "application/json", None),
+        ("payload=2", "application/x-www-form-urlencoded", None),
+    ],
+)
+def test_what_a_link_brings_along_is_not_lost(sent: str, kind: str | None, payload: str | None, tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        answer = await served.client.post(
+            f"/resume/{token()}", params={"payload": '{"ok": true}'}, content=sent,
+            headers={} if kind is None else {"Content-Type": kind},
+        )  # fmt: skip
+        assert answer.status_code == (400 if payload is None else 202), answer.text
+        assert [one["payload"] for one in await served.written()] == ([] if payload is None else [payload])
 
     serving(tmp_path, work)
 
