@@ -83,7 +83,6 @@ async def serve(
             raise UsageError(f"the certificate or its key cannot be used: {error}.") from None
         host = f"[{binding.host}]" if ":" in binding.host else binding.host
         server = _Server(config, lambda: on_ready(f"{'https' if binding.tls else 'http'}://{host}:{port}"))
-        writer.start()
         try:
             with stopping(server.ask_to_end):
                 await server.serve(sockets=[listening])
