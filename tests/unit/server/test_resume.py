@@ -27,7 +27,7 @@ def test_a_page_ends_nothing_and_its_button_does(tmp_path: Path) -> None:
         assert head.status_code in (200, 405)
         assert await served.written() == []
         thanks = await served.client.post(path, data={"payload": '{"ok": "<b>"}'}, headers=FORM)
-        assert "Thank you" in thanks.text
+        assert "Your answer was taken in." in thanks.text
         (found,) = await served.written()
         assert (found["name"], found["node"], found["execution"]) == ("payment", "paid", "e1")
         assert found["payload"] == '{"ok": "<b>"}'
@@ -115,6 +115,38 @@ def test_wrong_tokens_are_all_refused_alike(method: str, tmp_path: Path) -> None
             said.add(answer.text)
         assert len(said) == 1
         assert await served.written() == []
+
+    serving(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "nonsense", 403), ("POST", "nonsense", 403), ("GET", "a/b", 404), ("PUT", "nonsense", 405)],
+)
+def test_problems_of_a_link_are_as_secret_as_its_page(method: str, path: str, status: int, tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        for accept, kind in (("text/html,*/*", "text/html"), ("*/*", "application/problem+json")):
+            answer = await served.client.request(method, f"/resume/{path}", headers={"Accept": accept})
+            assert answer.status_code == status
+            assert answer.headers["content-type"].startswith(kind)
+            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+    serving(tmp_path, work)
+
+
+def test_what_a_problem_shows_is_text(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        answer = await served.client.get(f"/resume/{token()}", params={"<script>": "1"}, headers=FORM)
+        assert answer.status_code == 400
+        assert "&lt;script&gt;" in answer.text
+        assert "<script>" not in answer.text
+        served.log.away = True
+        answer = await served.client.post(f"/resume/{token()}", headers={"Accept": "text/html"})
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert "<h1>Not available</h1>" in answer.text
 
     serving(tmp_path, work)
 
