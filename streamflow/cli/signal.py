@@ -67,6 +67,8 @@ def signal(
     if token is not None:
         key, execution, nodes = _claimed(topology, nodes, token, key, execution)
     _check_payload(payload)
+    if id == "":
+        fail("--id is empty.", code=2, mend="Leave it out, or give each signal one of its own.")
     made = _made(topology, nodes, name, key, execution, payload, token, sign=sign, only=node is not None)
     made = [replace(one, id=id) for one in made]
     if not dry_run:

@@ -1,5 +1,5 @@
 """What is kept of each key of a wait for signals, in order of arrival: items that wait, signals that came early, and
-ids of signals that were heard.
+ids of signals that counted.
 
 State: `k ‖ key` -> the values of that key; `t ‖ time ‖ key` for each time at which one of them is due. What is kept of
 a key is read and written when something of that key happens, and nothing else is.
@@ -7,8 +7,9 @@ a key is read and written when something of that key happens, and nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from streamflow.operators.alarms import NEVER, Alarms
@@ -16,15 +17,18 @@ from streamflow.operators.waiting import framed, split
 from streamflow.sdk.state import StateStore
 
 ITEM, SIGNAL, KNOWN = b"i", b"s", b"d"
+_NAMED: Final = b"n"  # in state: an early signal with its id; those of earlier versions have none
 ANYONE: Final = bytes(16)  # the execution of a signal that is for all of them
 _LISTS, _AFTER_LISTS, _TIMES = b"k", b"l", b"t"
 _HEAD: Final = 1 + 8 + 16
+_ID: Final = 16
 
 
 @dataclass(slots=True, eq=False)
 class Kept:
     """An item that waits, an early signal, or the id of one that was heard. `who`: its execution, or the id, see
-    `signal_waits.who`. `data`: it as state holds it, empty for one of this step, which stands in row `row` of its port.
+    `who`. `data`: it as state holds it, empty for one of this step, which stands in row `row` of its port.
+    `id`: of an early signal that has one.
     """
 
     kind: bytes
@@ -32,9 +36,11 @@ class Kept:
     who: bytes
     data: bytes
     row: int = -1
+    id: bytes = b""
 
     def encode(self, data: bytes) -> bytes:
-        return self.kind + self.due_ms.to_bytes(8, "big", signed=True) + self.who + data
+        kind = _NAMED if self.id else self.kind
+        return kind + self.due_ms.to_bytes(8, "big", signed=True) + self.who + self.id + data
 
 
 class SignalLists:
@@ -96,11 +102,32 @@ class SignalLists:
         return [(key, _kept(value)) for key, entry in lists for value in split(entry)]
 
 
+def who(execution: str) -> bytes:
+    """An execution, or the id of a signal, in 16 bytes, never ANYONE."""
+    return blake2b(execution.encode(), digest_size=16).digest()
+
+
 def times_of(kept: Iterable[Kept]) -> set[int]:
     """The times for which alarms are set."""
     return {one.due_ms for one in kept if one.due_ms < NEVER}
 
 
+def without(kept: Sequence[Kept], over: Callable[[Kept], bool]) -> list[Kept]:
+    """What is left when some are over. The id of an early signal goes with it: as it answered nothing, another signal
+    of that id is no repeat.
+    """
+    left: list[Kept] = []
+    for one in kept:
+        if not over(one):
+            left.append(one)
+        elif one.id:
+            # What is known of this id before it, it made known; what comes behind it, another one did, later.
+            left = [before for before in left if before.kind != KNOWN or before.who != one.id]
+    return left
+
+
 def _kept(value: bytes) -> Kept:
-    due_ms = int.from_bytes(value[1:9], "big", signed=True)
-    return Kept(value[:1], due_ms, value[9:_HEAD], value[_HEAD:])
+    kind, due_ms, who = value[:1], int.from_bytes(value[1:9], "big", signed=True), value[9:_HEAD]
+    if kind == _NAMED:
+        return Kept(SIGNAL, due_ms, who, value[_HEAD + _ID :], id=value[_HEAD : _HEAD + _ID])
+    return Kept(kind, due_ms, who, value[_HEAD:])

@@ -98,16 +98,19 @@ def _take(items: Came, heard: Came, at: int, kept: list[Kept], rules: Rules, don
 
 
 def _tell(heard: Came, at: int, kept: list[Kept], rules: Rules, done: Done) -> None:
-    """A signal comes: it answers what waits for it; else it is kept. A repeat does nothing."""
-    if _repeats(heard, at, kept, rules):
+    """A signal comes: it answers what waits for it; else it is kept. A repeat does nothing, and is one only of a signal
+    that answered or may yet: of one that was in vain, the next of its id takes the place.
+    """
+    given, meant = heard.ids[at], heard.who[at]
+    if given is not None and any(one.kind == KNOWN and one.who == given for one in kept):
         done.heard += 1
         return
-    meant = heard.who[at]
     answered = [one for one in kept if one.kind == ITEM and meant in (ANYONE, one.who)]
     if answered:
         answered = answered if rules.answers_all else answered[:1]
         gone = {id(one) for one in answered}
         kept[:] = [one for one in kept if id(one) not in gone]
+        _remember(heard, at, kept, rules)
         wm = None if heard.wm is None else heard.wm[at]
         done.answers += [Answer(one, heard.rows[at], wm, heard.payloads[at]) for one in answered]
         done.emitted += len(answered)
@@ -115,19 +118,17 @@ def _tell(heard: Came, at: int, kept: list[Kept], rules: Rules, done: Done) -> N
     elif sum(one.kind == SIGNAL for one in kept) >= rules.keep_early_max:
         done.unclaimed.append(at)
     else:
-        kept.append(Kept(SIGNAL, heard.due[at], meant, b"", at))
+        _remember(heard, at, kept, rules)  # before it, see `signal_lists.without`
+        kept.append(Kept(SIGNAL, heard.due[at], meant, b"", at, given or b""))
         done.absorbed += 1
 
 
-def _repeats(heard: Came, at: int, kept: list[Kept], rules: Rules) -> bool:
-    """Whether a signal of this id came before; if not, its id is known from here on."""
+def _remember(heard: Came, at: int, kept: list[Kept], rules: Rules) -> None:
+    """The id of a signal that counts is known from here on."""
     given = heard.ids[at]
     if given is None:
-        return False
+        return
     known = [one for one in kept if one.kind == KNOWN]
-    if any(one.who == given for one in known):
-        return True
     if len(known) >= rules.repeats_max:
         kept.remove(known[0])  # the oldest
     kept.append(Kept(KNOWN, heard.known_until_ms, given, b""))
-    return False

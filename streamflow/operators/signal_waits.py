@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Final
 
 import orjson
@@ -22,7 +21,7 @@ from streamflow.operators.control import by_deadline, out_of_time
 from streamflow.operators.errors import evaluate, fail, join_failed
 from streamflow.operators.kept_rows import KeptRows
 from streamflow.operators.keys import key_bytes
-from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept, SignalLists, times_of
+from streamflow.operators.signal_lists import ANYONE, ITEM, SIGNAL, Kept, SignalLists, times_of, who, without
 from streamflow.operators.signal_rules import Answer, Came, Rules, settle
 from streamflow.operators.signals import EARLY, UNCLAIMED
 from streamflow.operators.typed_json import typed_items
@@ -99,8 +98,9 @@ class SignalWaitOperator:
         lists = self._lists.load(store, list(dict.fromkeys(key for _, key in ringing)))
         rung = set(ringing)
         over = [one for at_ms, key in ringing for one in lists[key] if one.due_ms == at_ms]
-        left = {k: [(one, one.data) for one in kept if (one.due_ms, k) not in rung] for k, kept in lists.items()}
-        self._lists.keep(store, {k: {one.due_ms for one, _ in v if one.due_ms < NEVER} for k, v in left.items()}, left)
+        alarms = {k: {at_ms for at_ms in times_of(kept) if (at_ms, k) not in rung} for k, kept in lists.items()}
+        left = {k: without(kept, lambda one, k=k: (one.due_ms, k) in rung) for k, kept in lists.items()}
+        self._lists.keep(store, alarms, {k: [(one, one.data) for one in kept] for k, kept in left.items()})
         late = [one for one in over if one.kind == ITEM]
         vain = [one.data for one in over if one.kind == SIGNAL]
         outputs: dict[str, Batch] = {}
@@ -236,11 +236,6 @@ class SignalWaitOperator:
         if payload is not None:
             made = typed_items(made, payload)[0].to_struct(name)
         return Batch(rows.with_columns(made), self.made)
-
-
-def who(execution: str) -> bytes:
-    """An execution, or the id of a signal, in 16 bytes, never ANYONE."""
-    return blake2b(execution.encode(), digest_size=16).digest()
 
 
 def _marks(batch: Batch) -> list[int] | None:

@@ -67,13 +67,15 @@ class HearOperator:
     def _wrong(self, batch: Batch, workflow: str) -> dict[int, tuple[str, str]]:
         """Code and message by row."""
         wrong: dict[int, tuple[str, str]] = {}
-        rows = batch.frame.select("key", "execution", "payload", "token").rows()
-        for at, (key, execution, payload, token) in enumerate(rows):
+        rows = batch.frame.select("key", "execution", "payload", "token", "id").rows()
+        for at, (key, execution, payload, token, given) in enumerate(rows):
             if self.signing_key is not None and not self._signed(workflow, key, execution, token, self.signing_key):
                 said = "has no token" if token is None else "has a token that is not signed for what it says"
                 wrong[at] = ("bad_token", f"signal {self.signal!r} {said}; node {self.node!r} takes signed ones only")
             elif payload is not None and not _is_json(payload):
                 wrong[at] = ("bad_payload", f"the payload of signal {self.signal!r} is no JSON text")
+            elif given == "":
+                wrong[at] = ("bad_id", f"the id of signal {self.signal!r} is empty: all such ones would be repeats")
         if self.schema is not None:
             texts = batch.frame["payload"].fill_null("null").cast(pl.Binary).to_list()
             sound = [at for at in range(len(batch)) if at not in wrong]

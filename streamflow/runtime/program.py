@@ -14,6 +14,7 @@ from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.batch import DEADLINE, ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, POSITION, ROW, TS, Batch
 from streamflow.model.positions import OffsetRange, TopicPartition
 from streamflow.operators.control import ControlOperator
+from streamflow.operators.signals import SIGNAL
 from streamflow.runtime.again import AgainInput
 from streamflow.runtime.arrived import Arrived
 from streamflow.runtime.build import Functions, build_graph
@@ -113,7 +114,7 @@ class TaskProgram:
                 wanted |= {GONE, KEY, TS}
             self._decoders[plan.node] = decoder(
                 _codec(plan), registry=registry, reserved=sorted(wanted), markers=plan.internal,
-                columns=[f.name for f in plan.schema.fields] if plan.aside else None,
+                columns=[f.name for f in plan.schema.fields] if plan.aside else None, grown=plan.schema == SIGNAL,
             )  # fmt: skip
         # An input may have fewer partitions than the widest one: only the first tasks see its executions end.
         kinds = {t.name: t.kind for t in topology.topics}

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from streamflow.server.health import health_routes
+from streamflow.server.pages import refused
 from streamflow.server.problems import Problem
 from streamflow.server.resume import resume_routes
 from streamflow.server.services import Services
@@ -22,18 +23,19 @@ def make_app(services: Services) -> FastAPI:
         app.include_router(routes(services))
 
     @app.exception_handler(Problem)
-    async def told(_: Request, problem: Problem) -> Response:
-        return problem.response()
+    async def told(request: Request, problem: Problem) -> Response:
+        return refused(request, problem)
 
     @app.exception_handler(HTTPException)
-    async def unrouted(_: Request, error: HTTPException) -> Response:
+    async def unrouted(request: Request, error: HTTPException) -> Response:
         rule = "it is one of this server." if error.status_code == 404 else str(error.detail)
-        return Problem(error.status_code, "path", rule, headers=error.headers).response()
+        return refused(request, Problem(error.status_code, "path", rule, headers=error.headers))
 
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> Response:
         # Not the path: it may hold a token.
         _log.error("request_failed", method=request.method, error=type(error).__name__)
-        return Problem(500, "server", "it answers.", found=type(error).__name__, mend="See its log.").response()
+        problem = Problem(500, "server", "it answers.", found=type(error).__name__, mend="See its log.")
+        return refused(request, problem)
 
     return app

@@ -42,15 +42,24 @@ class Problem(Exception):
         self.code, self.headers = code, dict(headers or {})
         super().__init__(f"{place}: {rule}")
 
+    @property
+    def title(self) -> str:
+        return _TITLES.get(self.status, "Refused")
+
+    @property
+    def detail(self) -> str:
+        """All of it as sentences."""
+        said = f"{self.place}: {self.rule}{f' Found: {self.found}.' if self.found else ''}"
+        return f"{said} {self.mend}".strip()
+
     def response(self) -> Response:
         """The answer; `type` is about:blank, as the status says what kind of problem it is."""
         facts = {"place": self.place, "rule": self.rule, "found": self.found, "mend": self.mend, "code": self.code}
-        said = f"{self.place}: {self.rule}{f' Found: {self.found}.' if self.found else ''}"
         body = {
             "type": "about:blank",
-            "title": _TITLES.get(self.status, "Refused"),
+            "title": self.title,
             "status": self.status,
-            "detail": f"{said} {self.mend}".strip(),
+            "detail": self.detail,
             **{name: value for name, value in facts.items() if value},
         }
         return Response(orjson.dumps(body), self.status, self.headers, media_type=PROBLEM_TYPE)

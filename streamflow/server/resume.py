@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 
+from streamflow.operators.signing import Claim
 from streamflow.runtime.signals import Signal
 from streamflow.server.bodies import json_text, need_type, read_body
+from streamflow.server.pages import HEADERS, page, takes_html
 from streamflow.server.problems import Problem
 from streamflow.server.repeats import key_of
 from streamflow.server.services import Services
@@ -22,21 +25,6 @@ from streamflow.server.targets import Resumed, resumed
 
 FORM: Final = "application/x-www-form-urlencoded"
 PAYLOAD_CHARS_MAX: Final = 2_048  # of one that stands in a link
-# The address is the secret: it goes nowhere else, and nothing keeps it.
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
-}
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:4rem auto;padding:0 1rem}}
-button{{font:inherit;padding:.5rem 1.5rem}}pre{{white-space:pre-wrap;overflow-wrap:anywhere}}</style></head>
-<body><h1>{title}</h1>{body}</body></html>
-"""
 
 
 def resume_routes(services: Services) -> APIRouter:
@@ -47,7 +35,7 @@ def resume_routes(services: Services) -> APIRouter:
     async def show(token: str, request: Request) -> Response:
         found = resumed(services.workflows, token, services.signing_key)
         payload = _payload_in(dict(request.query_params))
-        return _page("Confirm", _form(found, payload))
+        return page("Confirm", _form(found, payload))
 
     @router.post("/resume/{token}")
     async def resume(token: str, request: Request) -> Response:
@@ -57,24 +45,47 @@ def resume_routes(services: Services) -> APIRouter:
         )
         data = await read_body(request)
         payload = _payload_in(_fields(data)) if by_form else json_text(data) if data else None
+        payload = _agreed(payload, _payload_in(dict(request.query_params)))
         if data and "content-type" not in request.headers:
             need_type(request, "application/json", FORM)
-        # A link counts once, however often its button is pressed; who wants more says so by keys.
-        given = key_of(request.headers.get("idempotency-key"))
-        id = f"resume.{hashlib.sha256(token.encode()).hexdigest()[:32]}" if given is None else given
         claim = found.claim
+        id = _id(claim, key_of(request.headers.get("idempotency-key")))
         signal = Signal(
             name=found.signal, key=claim.key, execution=claim.execution, node=claim.node, payload=payload, token=token,
             id=id,
         )  # fmt: skip
-        if by_form and "text/html" in request.headers.get("accept", ""):
+        if by_form and takes_html(request):
             await services.written(found.topology, signal, id)
-            return _page("Thank you", "<p>It goes on now. You can close this page.</p>")
+            return page("Thank you", "<p>Your answer was taken in. You can close this page.</p>")
         answer = await services.answer(found.topology, signal, id)
-        answer.headers.update(_HEADERS)
+        answer.headers.update(HEADERS)
         return answer
 
     return router
+
+
+def _id(claim: Claim, given: str | None) -> str:
+    """The id of a link's signal. A link counts once, however often its button is pressed; who wants more says so by
+    keys, which are the link's own: whoever holds another one, or the server's token, does not share them.
+
+    It is of the claim, as one claim has tokens of several spellings.
+    """
+    own = f"resume.{hashlib.sha256(claim.encode()).hexdigest()[:32]}"
+    return own if given is None else f"{own}.{given}"
+
+
+def _agreed(sent: str | None, linked: str | None) -> str | None:
+    """The payload of a body and of the link. Raises Problem 400 where they say two things."""
+    if sent is None or linked is None:
+        return linked if sent is None else sent
+    if sent != linked and len({json.dumps(json.loads(text), sort_keys=True) for text in (sent, linked)}) > 1:
+        raise Problem(
+            400,
+            "body",
+            "it is the payload of the link, where that has one.",
+            mend="Leave `?payload=` out, or the body.",
+        )
+    return sent
 
 
 def _form(found: Resumed, payload: str | None) -> str:
@@ -88,10 +99,6 @@ def _form(found: Resumed, payload: str | None) -> str:
         f"<p>Workflow <b>{workflow}</b> waits for <b>{signal}</b>.</p>{shown}"
         f'<form method="post">{hidden}<button type="submit">Go on</button></form>'
     )
-
-
-def _page(title: str, body: str) -> Response:
-    return Response(_PAGE.format(title=title, body=body), 200, _HEADERS, media_type="text/html; charset=utf-8")
 
 
 def _fields(data: bytes) -> Mapping[str, str]:

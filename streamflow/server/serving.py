@@ -16,6 +16,7 @@ from streamflow.sdk.errors import UsageError
 from streamflow.sdk.log import Log
 from streamflow.server.access import Access
 from streamflow.server.app import make_app
+from streamflow.server.protocol import HeadInTime
 from streamflow.server.services import Services
 from streamflow.server.targets import Workflows, needs_signing_key
 from streamflow.server.writer import SignalWriter
@@ -74,7 +75,7 @@ async def serve(
         config = uvicorn.Config(
             make_app(services), log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=STOP_S_MAX, limit_concurrency=CONNECTIONS_MAX,
-            h11_max_incomplete_event_size=HEAD_BYTES_MAX, http="h11",
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX, http=HeadInTime,
             ssl_certfile=binding.tls[0] if binding.tls else None, ssl_keyfile=binding.tls[1] if binding.tls else None,
         )  # fmt: skip
         try:
@@ -83,7 +84,6 @@ async def serve(
             raise UsageError(f"the certificate or its key cannot be used: {error}.") from None
         host = f"[{binding.host}]" if ":" in binding.host else binding.host
         server = _Server(config, lambda: on_ready(f"{'https' if binding.tls else 'http'}://{host}:{port}"))
-        writer.start()
         try:
             with stopping(server.ask_to_end):
                 await server.serve(sockets=[listening])

@@ -63,7 +63,7 @@ class Model:
     waiting_max: int
     repeats_max: int
     now: int = 0
-    known: list[tuple[int, str, str]] = field(default_factory=list)  # time, key, id
+    known: list[tuple[int, Told]] = field(default_factory=list)  # with the time until which its id is
     waiting: list[tuple[int, Item]] = field(default_factory=list)  # with the time of its time-out
     early: list[tuple[int, Told]] = field(default_factory=list)
     repeats: int = 0
@@ -84,23 +84,23 @@ class Model:
             else:
                 self.waiting.append((self.now + event.wait, event))
         else:
-            if event.id is not None:
-                known = [one for one in self.known if one[1] == event.key]
-                if any(one[2] == event.id for one in known):
-                    self.repeats += 1
-                    return
-                if len(known) >= self.repeats_max:
-                    self.known.remove(known[0])
-                self.known.append((self.now + REPEATS_MS, event.key, event.id))
+            if event.id is not None and any((k.key, k.id) == (event.key, event.id) for _, k in self.known):
+                self.repeats += 1
+                return
             mine_too = [w for w in self.waiting if w[1].key == event.key and event.execution in (None, w[1].execution)]
             if not mine_too:
                 if sum(s.key == event.key for _, s in self.early) >= self.early_max:
                     self.out["unclaimed"].append(event.n)
-                else:
-                    self.early.append((self.now + KEEP_EARLY_MS, event))
+                    return  # nobody knows of it
+                self.early.append((self.now + KEEP_EARLY_MS, event))
             for one in mine_too if self.answers_all else mine_too[:1]:
                 self.waiting.remove(one)
                 self.out["out"].append((one[1].n, event.n))
+            if event.id is not None:
+                known = [one for one in self.known if one[1].key == event.key]
+                if len(known) >= self.repeats_max:
+                    self.known.remove(known[0])
+                self.known.append((self.now + REPEATS_MS, event))
 
     def wake(self) -> None:
         self.known = [one for one in self.known if one[0] > self.now]
@@ -110,6 +110,7 @@ class Model:
             self.out["timeout"].append(item.n)
         for due, told in sorted((s for s in self.early if s[0] <= self.now), key=lambda s: (s[0], s[1].key)):
             self.early.remove((due, told))
+            self.known = [one for one in self.known if one[1] is not told]
             self.out["unclaimed"].append(told.n)
 
 

@@ -8,10 +8,17 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from streamflow.codecs.recordbatch import from_records
+from streamflow.codecs.records import Record
+from streamflow.codecs.rows import RowCodec
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
+from streamflow.model.types import frame_schema
 from streamflow.operators import alarms
+from streamflow.operators.signals import SIGNAL
 from streamflow.replay.follow import follow
 from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
@@ -173,6 +180,39 @@ def test_waits_for_signals(restart: bool, tmp_path: Path) -> None:
         await replays(topology, log, tmp_path)
 
     benched(tmp_path, topology, work)
+
+
+def test_signals_that_were_written_without_an_id_are_read(tmp_path: Path) -> None:
+    """An earlier version's record is one of today but for its last byte; one that is cut is a dead letter."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench, restart=False)
+        await ground.begin()
+        await ground.items(1, 2, 3, 4)
+        now = RowCodec(SIGNAL).encode(
+            pl.DataFrame(
+                [
+                    {"name": "approval", "key": str(n), "payload": str(n), "id": id}
+                    for n, id in ((1, None), (2, None), (3, "x"), (4, ""))
+                ],
+                schema=frame_schema(SIGNAL),
+            )
+        )
+        values = [now[0], now[1][:-1], now[2][:-2], now[3]]
+        assert now[1][-1:] == b"\0"
+        producer = await bench.log.producer("by hand")
+        await producer.begin()
+        batch = from_records([Record(n, 0, str(n + 1).encode(), value, []) for n, value in enumerate(values)])
+        await producer.append(TopicPartition(ground.topic, 0), [batch])
+        await producer.commit()
+        await producer.close()
+        await ground.at(1_000)
+        assert await out(bench.log, "done") == [1, 2]
+        letters = (await contents(bench.log, "approvals.dead-letter")).values()
+        assert sum(map(len, letters)) == 2
+
+    benched(tmp_path, compiled(APPROVALS, tmp_path, nodes=NODES), work)
 
 
 COUNTED = """

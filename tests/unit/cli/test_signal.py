@@ -56,6 +56,7 @@ def tailed(topic: str) -> list[Any]:
         (("approval",), 2, "--key, --execution, or --token"),
         (("approval", "--execution", "x"), 2, "waits by key `id`"),
         (("approval", "--key", "a", "--payload", "yes"), 2, "--payload is no JSON"),
+        (("approval", "--key", "a", "--id", ""), 2, "--id is empty"),
         (("approval", "--key", "a", "--node", "cheked"), 1, "Did you mean 'checked'?"),
         (("payment", "--execution", "x"), 2, "takes signed signals only"),
         (("payment", "--token", "nonsense"), 2, "is no resume token"),

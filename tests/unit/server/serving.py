@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +18,7 @@ from streamflow.logs.embedded import EmbeddedLog
 from streamflow.operators.signals import SIGNAL
 from streamflow.operators.signing import Claim, sign
 from streamflow.sdk.errors import LogUnavailable
-from streamflow.sdk.log import Producer
+from streamflow.sdk.log import Producer, TopicInfo, TopicSpec
 from streamflow.server.access import Access
 from streamflow.server.app import make_app
 from streamflow.server.services import Services
@@ -43,14 +43,20 @@ T = TypeVar("T")
 
 
 class ShakyLog(EmbeddedLog):
-    """A log that is away when told so."""
+    """A log that is away when told so, and whose calls for some topics do not return before they are let."""
 
     away = False
+    hangs: Mapping[str, asyncio.Event] = {}
 
     async def producer(self, transactional_id: str) -> Producer:
         if self.away:
             raise LogUnavailable("nobody is there.")
         return await super().producer(transactional_id)
+
+    async def create_topic(self, spec: TopicSpec) -> TopicInfo:
+        if spec.name in self.hangs:
+            await self.hangs[spec.name].wait()
+        return await super().create_topic(spec)
 
     async def topics(self) -> Any:
         if self.away:
@@ -99,7 +105,6 @@ def serving(
         log = ShakyLog(folder / "log")
         await log.open()
         writer = SignalWriter(log, 1)
-        writer.start()
         given = access or Access(token=BEARER)
         services = Services(log, Workflows({t.workflow: t for t in topologies}), given, writer, SECRET)
         transport = httpx.ASGITransport(make_app(services))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_a_page_ends_nothing_and_its_button_does(tmp_path: Path) -> None:
         assert head.status_code in (200, 405)
         assert await served.written() == []
         thanks = await served.client.post(path, data={"payload": '{"ok": "<b>"}'}, headers=FORM)
-        assert "Thank you" in thanks.text
+        assert "Your answer was taken in." in thanks.text
         (found,) = await served.written()
         assert (found["name"], found["node"], found["execution"]) == ("payment", "paid", "e1")
         assert found["payload"] == '{"ok": "<b>"}'
@@ -50,6 +51,54 @@ def test_a_link_counts_once_unless_it_is_told_apart_by_keys(tmp_path: Path) -> N
     serving(tmp_path, work)
 
 
+def test_each_link_has_keys_of_its_own(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        one, other, same = token(), token(execution="e2"), respelled(token())
+        for path in (one, other, same):
+            answer = await served.client.post(f"/resume/{path}", headers={"Idempotency-Key": "k"})
+            assert (answer.status_code, answer.json()["repeated"]) == (202, path == same)
+        assert (await served.client.post(f"/resume/{one}")).json()["repeated"] is False
+        assert (await served.client.post(f"/resume/{same}")).json()["repeated"] is True
+        mine = await served.post("/signals/shop/approval", {"key": "e1"}, Idempotency_Key="k")
+        assert (mine.status_code, mine.json()["repeated"]) == (202, False)
+        ids = [one["id"] for one in await served.written()]
+        assert len(set(ids)) == len(ids) == 4
+        assert sum(id.startswith("resume.") and id.endswith(".k") for id in ids) == 2
+
+    serving(tmp_path, work)
+
+
+def respelled(text: str) -> str:
+    """The same token with another last character, whose lowest bits say nothing."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    return text[:-1] + alphabet[alphabet.index(text[-1]) ^ 1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "payload"),
+    [
+        ("", None, '{"ok": true}'),
+        ("", "application/json", '{"ok": true}'),
+        ("", "application/x-www-form-urlencoded", '{"ok": true}'),
+        ("payload=%7B%22ok%22%3Atrue%7D", "application/x-www-form-urlencoded", '{"ok":true}'),
+        ('{"ok":  true}', "application/json", '{"ok":  true}'),
+        ('{"ok": 1}', "application/json", None),
+        ("null", "application/json", None),
+        ("payload=2", "application/x-www-form-urlencoded", None),
+    ],
+)
+def test_what_a_link_brings_along_is_not_lost(sent: str, kind: str | None, payload: str | None, tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        answer = await served.client.post(
+            f"/resume/{token()}", params={"payload": '{"ok": true}'}, content=sent,
+            headers={} if kind is None else {"Content-Type": kind},
+        )  # fmt: skip
+        assert answer.status_code == (400 if payload is None else 202), answer.text
+        assert [one["payload"] for one in await served.written()] == ([] if payload is None else [payload])
+
+    serving(tmp_path, work)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_wrong_tokens_are_all_refused_alike(method: str, tmp_path: Path) -> None:
     good = token()
@@ -66,6 +115,38 @@ def test_wrong_tokens_are_all_refused_alike(method: str, tmp_path: Path) -> None
             said.add(answer.text)
         assert len(said) == 1
         assert await served.written() == []
+
+    serving(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "nonsense", 403), ("POST", "nonsense", 403), ("GET", "a/b", 404), ("PUT", "nonsense", 405)],
+)
+def test_problems_of_a_link_are_as_secret_as_its_page(method: str, path: str, status: int, tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        for accept, kind in (("text/html,*/*", "text/html"), ("*/*", "application/problem+json")):
+            answer = await served.client.request(method, f"/resume/{path}", headers={"Accept": accept})
+            assert answer.status_code == status
+            assert answer.headers["content-type"].startswith(kind)
+            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+    serving(tmp_path, work)
+
+
+def test_what_a_problem_shows_is_text(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        answer = await served.client.get(f"/resume/{token()}", params={"<script>": "1"}, headers=FORM)
+        assert answer.status_code == 400
+        assert "&lt;script&gt;" in answer.text
+        assert "<script>" not in answer.text
+        served.log.away = True
+        answer = await served.client.post(f"/resume/{token()}", headers={"Accept": "text/html"})
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert "<h1>Not available</h1>" in answer.text
 
     serving(tmp_path, work)
 

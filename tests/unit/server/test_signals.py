@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamflow.server.access import Access
 from streamflow.server.bodies import BODY_BYTES_MAX, DEPTH_MAX
 from streamflow.server.repeats import Repeats
-from tests.unit.server.serving import BEARER, Served, serving
+from tests.unit.server.serving import BEARER, WORKFLOW, Served, serving
 
 JSON = {"Authorization": f"Bearer {BEARER}", "Content-Type": "application/json"}
 FINE = {"key": "a", "payload": {"by": "ann"}}
@@ -156,6 +156,21 @@ def test_a_log_that_is_away_is_503_and_the_key_can_be_used_again(tmp_path: Path)
         assert len(await served.written()) == 1
 
     serving(tmp_path, work)
+
+
+def test_a_workflow_whose_topic_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    async def work(served: Served) -> None:
+        served.log.hangs = {"shop.signals": asyncio.Event()}
+        hung = asyncio.create_task(served.post("/signals/shop/approval", FINE))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            assert (await served.post("/signals/other/approval", FINE)).status_code == 202
+        assert not hung.done()
+        served.log.hangs["shop.signals"].set()
+        assert (await hung).status_code == 202
+
+    other = WORKFLOW.replace("workflow: shop", "workflow: other")
+    serving(tmp_path, work, workflows=(WORKFLOW, other))
 
 
 def test_answers_that_are_remembered_are_bounded() -> None:
