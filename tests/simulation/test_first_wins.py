@@ -220,3 +220,45 @@ def test_steps_of_the_other_branch_stay_done(tmp_path: Path) -> None:
         await proven(ground, tmp_path)
 
     benched(tmp_path, topology, work)
+
+
+ROUND = """
+workflow: cancels
+nodes:
+  start: {{type: event, topic: in, format: json, schema: n.avsc, key: string(n)}}
+  poll: {{type: loop, mode: for, times: 3}}
+  slow: {{type: wait, for: {wait}}}
+  soon: {{type: wait, for: 1s}}
+  first: {{type: merge, mode: first}}
+  out: {{type: publish, topic: out, format: json}}
+connections:
+  - start -> poll
+  - poll.body -> slow -> poll.back
+  - poll.done -> first.left
+  - start -> soon -> first.right
+  - first -> out
+policies: {{executions: all, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}}
+"""
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("wait", ["7d", "600ms"])  # in the first round, in the second
+def test_a_loop_across_topics_stops(wait: str, restart: bool, tmp_path: Path) -> None:
+    """What waits in its body, or is on its way back, has lost as well: nothing goes round until the loop is done."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(ROUND.format(wait=wait), tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench, restart=restart)
+        await ground.begin()
+        await ground.items(*range(8))
+        for now in (0, 10, 610, 620, *range(1_020, 1_200, 10)):
+            await ground.at(now)
+        assert await out(bench.log) == list(range(8))
+        assert await ground.standing(*range(8)) == ["completed"] * 8
+        found = await nodes_of(ground)
+        assert found["slow", "cancelled"] == 8, found
+        await nothing_waits(ground)
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
