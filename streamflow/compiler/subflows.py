@@ -173,8 +173,7 @@ def _read(
         return None
     if inner.registry and _registry(inner) != _registry(top.document):
         refuse(
-            f"{flow.workflow!r} has the schema registry {inner.registry!r}, this workflow "
-            f"{top.registry or 'none'!r}.",
+            f"{flow.workflow!r} has the schema registry {inner.registry!r}, this workflow {top.registry or 'none'!r}.",
             "Give both the same.",
         )
         return None

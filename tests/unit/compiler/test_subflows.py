@@ -257,11 +257,11 @@ def test_a_file_within_a_file_that_names_no_registry_may_name_the_workflows(tmp_
     assert topology is not None, found
 
 
-def test_a_subject_is_not_taken_from_a_file_of_the_workflow(tmp_path: Path) -> None:
-    """The registry is not asked for it either: there is nobody at that address."""
+@pytest.mark.parametrize("inner", ["", "registry: http://127.0.0.1:9\n"])
+def test_a_subject_is_not_taken_from_a_file_of_the_workflow(inner: str, tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app/order.avsc").write_text(NUMBER % "wrong")
-    topology, found = ordered(tmp_path, "registry: http://127.0.0.1:9\n")
+    topology, found = ordered(tmp_path, "registry: http://127.0.0.1:9\n", inner)
     assert topology is None
     assert any("'../shared/order.avsc'" in one for one in found), found
 
