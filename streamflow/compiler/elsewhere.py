@@ -23,15 +23,25 @@ from streamflow.workflow import WorkflowDocument
 _PATHS: Mapping[type[Node], str] = {WriteFile: "path", Notification: "url_file"}
 
 
-def brought(graph: Graph, inner: WorkflowDocument, top: Path) -> Graph:
-    """The graph of a file with its paths told from folder `top`; the graph itself where both stand in one folder."""
+def brought(graph: Graph, inner: WorkflowDocument, top: Path, registry: str = "") -> Graph:
+    """The graph of a file with its paths told from folder `top`; the graph itself where both stand in one folder.
+    `registry`: of the workflow, which a file that names none has as well.
+    """
     folder = Path(inner.base_folder or ".")
     if folder.resolve() == top.resolve():
         return graph
-    move = _Move(folder, top, SchemaLoader(folder, inner.registry), SchemaLoader(top, inner.registry))
+    here = SchemaLoader(folder, inner.registry or _seen_from(folder, top, registry))
+    move = _Move(folder, top, here, SchemaLoader(top, registry))
     return dataclasses.replace(
         graph, nodes={name: dataclasses.replace(node, node=move.node(node.node)) for name, node in graph.nodes.items()}
     )
+
+
+def _seen_from(folder: Path, top: Path, registry: str) -> str:
+    """A registry of `top` as a file in `folder` has to name it."""
+    if not registry or "://" in registry:
+        return registry
+    return os.path.relpath((top / registry).resolve(), folder.resolve())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,10 +79,12 @@ class _Move:
     def _schema(self, ref: str) -> str:
         """A schema as the workflow has to name it, so that it is the one that the file means."""
         found = self.here.file_of(ref)
-        if found is None:
-            # A subject of a registry stays; what is nowhere must not become a file that the workflow happens to have.
-            return ref if self.here.registry.startswith(("http://", "https://")) else str(self._told(self.folder) / ref)
         other = self.there.file_of(ref)
+        if found is None:
+            # A subject of a registry stays. What is nowhere, or only there, must not become a file that the workflow
+            # happens to have.
+            subject = other is None and self.here.registry.startswith(("http://", "https://"))
+            return ref if subject else str(self._told(self.folder) / ref)
         if other is not None and other.resolve() == found.resolve():
             return ref
         return str(self._told(found.parent) / found.name)

@@ -48,9 +48,9 @@ def plans(graph: Graph, groups: Groups) -> Mapping[str, tuple[RacePlan, ...]]:
 
 def _branch(graph: Graph, send: str, ports: set[str]) -> tuple[str, ...]:
     """Nodes that lead to these ports of `send` only."""
-    inside = {n for n in graph.ancestors(send) if not graph.nodes[n].is_trigger and not graph.nodes[n].lasting}
-    inside = {n for n in inside if graph.nodes[n].node.spec.category != "trigger" and graph.into(n)}
-    inside |= set(graph.returning) & _behind(graph, inside)
+    inside = {n for n in graph.ancestors(send) if _fits(graph, n)}
+    while more := _rounds(graph, inside, send) - inside:
+        inside |= more
     while True:
         stays = {n for n in inside if _only(graph, n, inside, send, ports)}
         if stays == inside:
@@ -64,8 +64,17 @@ def _only(graph: Graph, node: str, inside: set[str], send: str, ports: set[str])
     return bool(ways) and all(e.target_port in ports if e.target == send else e.target in inside for e in ways)
 
 
-def _behind(graph: Graph, inside: set[str]) -> set[str]:
-    return set().union(*(graph.descendants(n) for n in inside))
+def _fits(graph: Graph, node: str) -> bool:
+    """Whether a node can be on a branch: not the trigger, where it begins, nor one whose rows go on whatever comes."""
+    found = graph.nodes[node]
+    return found.node.spec.category != "trigger" and not found.lasting and bool(graph.into(node))
+
+
+def _rounds(graph: Graph, inside: set[str], send: str) -> set[str]:
+    """Bodies of loops across topics: nodes that lead back to some of these, without what is behind `send`."""
+    behind = set().union(*(graph.descendants(n) for n in inside)) - {send} - graph.descendants(send)
+    back = {n for n, loop in graph.returning.items() if n in behind and loop in inside}
+    return {n for n in back.union(*map(graph.ancestors, back)) if _fits(graph, n)} - graph.descendants(send)
 
 
 def _worth_it(graph: Graph, nodes: tuple[str, ...]) -> bool:

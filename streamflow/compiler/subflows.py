@@ -51,7 +51,7 @@ class Included:
 
 def include(graph: Graph, document: WorkflowDocument, registry: NodeRegistry) -> Included:
     """Replace all sub-flows of a resolved document, and those inside them."""
-    top = _Top(Path(document.base_folder or "."), project_root(document.base_folder))
+    top = _Top(Path(document.base_folder or "."), project_root(document.base_folder), document)
     return _include(graph, document, registry, (document.source,) if document.source else (), top)
 
 
@@ -76,10 +76,15 @@ def digest(document: WorkflowDocument) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Top:
-    """Of the workflow that is compiled: its folder, and its project's."""
+    """Of the workflow that is compiled: its folder, its project's, and its document."""
 
     folder: Path
     root: Path
+    document: WorkflowDocument
+
+    @property
+    def registry(self) -> str:
+        return self.document.registry
 
 
 def _registry(document: WorkflowDocument) -> str:
@@ -166,15 +171,14 @@ def _read(
             "pin",
         )
         return None
-    if inner.registry and _registry(inner) != _registry(document):
+    if inner.registry and _registry(inner) != _registry(top.document):
         refuse(
-            f"{flow.workflow!r} has the schema registry {inner.registry!r}, this workflow "
-            f"{document.registry or 'none'!r}.",
+            f"{flow.workflow!r} has the schema registry {inner.registry!r}, this workflow {top.registry or 'none'!r}.",
             "Give both the same.",
         )
         return None
     graph, found_inside = resolve(inner, registry)
-    graph = brought(graph, inner, top.folder)
+    graph = brought(graph, inner, top.folder, top.registry)
     included = _include(graph, inner, registry, (*chain, str(file)), top)
     made.findings += [*found_inside, *included.findings]
     made.vars[f"{node.id}."] = {**vars_in(inner, chosen(document)), **included.vars}

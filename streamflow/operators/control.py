@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from streamflow.model.batch import DEADLINE, Batch
+from streamflow.model.batch import DEADLINE, TS, Batch
 from streamflow.model.types import STRING, Field, Schema, Type, array_of
 from streamflow.operators.errors import fail
 from streamflow.operators.lost_branches import BRANCH_LOST, BRANCH_OVER, Lost, LostBranches
@@ -137,12 +137,14 @@ def _orders(frame: pl.DataFrame, now_ms: int) -> Iterator[tuple[str, str, str, O
     """(execution, action, who gave it, order) of the records of a batch, without those that this version does not
     know.
     """
-    rows = frame.select("execution", "action", "nodes", "reason", "by", pl.col("time").dt.epoch("ms")).iter_rows()
-    for execution, action, nodes, reason, by, time_ms in rows:
+    # Whoever gave it may have a clock that is ahead. And what is as old by its record need not be read again: so it is
+    # no newer than that.
+    time_ms = pl.min_horizontal(pl.col("time").dt.epoch("ms"), TS, pl.lit(now_ms))
+    rows = frame.select("execution", "action", "nodes", "reason", "by", time_ms.alias("time")).iter_rows()
+    for execution, action, nodes, reason, by, at_ms in rows:
         if action in (CANCEL, BRANCH_LOST, BRANCH_OVER):
             text = said(by, reason) if action == CANCEL else f"another branch was first: {reason}"
-            # Whoever gave it may have a clock that is ahead.
-            yield execution, action, by or "", Order(text, min(time_ms, now_ms), frozenset(nodes or ()))
+            yield execution, action, by or "", Order(text, at_ms, frozenset(nodes or ()))
 
 
 def said(by: str | None, reason: str | None) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from streamflow.codecs import CodecSpec
-from streamflow.model.batch import DEADLINE, EXECUTION, ROW, Batch
+from streamflow.model.batch import DEADLINE, EXECUTION, ROW, TS, Batch
 from streamflow.model.positions import OffsetRange
 from streamflow.nodes.control import Control
 from streamflow.nodes.gather import Gather
@@ -44,6 +44,7 @@ def _control(topic: str) -> TablePlan:
             codec=CodecSpec(format="avro", framing="raw", schema=CONTROL, name=CONTROL.name),
         ),
         node=NodePlan(id=NODE, kind=Control.spec.kind, inputs={"in": CONTROL}, wires={"in": (Wire(node=READ),)}),
+        needs=(TS,),
     )
 
 

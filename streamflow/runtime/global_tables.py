@@ -4,6 +4,8 @@ The topic is the table's changelog: nothing else is kept of it on the log. Each 
 task begins, and read on as it works; the journal tells which offsets were read before which step, so that a replay
 looks into the same rows. All tasks read the same records, and each record is to be in the ledger, and among the dead
 letters if it failed, once: partition `p` is counted by task `p mod tasks`, whose group keeps how far.
+
+The control topic is such a table of which only the newest part has an effect: its copy begins there.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class GlobalTables:
         self._tables = list(program.tables.values())
         self._of = {at: table for table in self._tables for at in table.inputs}
         self.counting = [at for at in self._of if at.partition % program.tasks == program.partition]
+        self._control = program.stage.control
         self.positions: dict[TopicPartition, int] = {}
         self._counted: dict[TopicPartition, int] = {}  # up to where records are in the ledger, or wait for the commit
         self._counts: dict[str, NodeCounts] = {}
@@ -54,8 +57,12 @@ class GlobalTables:
             table.take_counts()
         self._counts.clear()
 
-    async def begin(self, log: Log, committed: Mapping[TopicPartition, Committed]) -> None:
-        """Stand at the beginning of all topics. `committed`: of `counting`. Raises OffsetOutOfRange."""
+    async def begin(
+        self, log: Log, committed: Mapping[TopicPartition, Committed], *, orders_since_ms: int | None = None
+    ) -> None:
+        """Stand at the beginning of all topics; of the control topic, at the first record that may be as new as that,
+        or that is not counted. `committed`: of `counting`. Raises OffsetOutOfRange.
+        """
         for at in self._of:
             start, end = await log.offsets(at)
             self.positions[at] = self._counted[at] = start
@@ -67,6 +74,10 @@ class GlobalTables:
                         f"{committed[at].offset}: the topic was made anew.",
                         mend="Restore the topic, or start the workflow from the beginning with `streamflow reset`.",
                     )
+            if at.topic == self._control and orders_since_ms is not None:
+                found = await log.offset_for_time(at, orders_since_ms)
+                begins = end if found is None else min(found, end)
+                self.positions[at] = max(start, min(begins, self._counted[at]) if at in self.counting else begins)
 
     def parts(self, at: TopicPartition, end: int) -> Iterator[tuple[int, bool]]:
         """Ends of the steps in which `at` is read on up to `end`, and whether this task counts what they read."""

@@ -1,4 +1,5 @@
-"""Reads the topics of a task's global tables: all there is before the task begins, and on between its steps.
+"""Reads the topics of a task's global tables: all there is before the task begins, and on between its steps; of the
+control topic, all that still has an effect.
 
 Each read is a step of the journal. Those whose records another task counts need no commit of their own: they wait until
 something looks into what they made, and are then journaled before it.
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from streamflow.model.positions import Committed, OffsetRange, TopicPartition
+from streamflow.operators.control import KEPT_MS
 from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.journal import JournalStep
 from streamflow.runtime.program import TaskProgram
@@ -24,6 +26,7 @@ ReadUntil = Callable[[TopicPartition, int, int], Awaitable[list[RecordBatch]]]  
 Compute = Callable[[Callable[[], Stepped]], Awaitable[Stepped]]
 _READ_BYTES_MIN = 64 << 10
 _WAITING_MAX = 1_000  # steps that wait to be journaled
+_CLOCKS_DIFFER_MS_MAX = 86_400_000  # by how much the clock of a later step may be behind the one it began by
 
 
 class TableReader:
@@ -58,7 +61,9 @@ class TableReader:
         """
         self._waiting, self.stopped = [], None
         await asyncio.to_thread(self.tables.empty)
-        await self.tables.begin(self._log, committed)
+        # An order counts by the time of its record at the latest, so what is older than that is known to be forgotten.
+        since_ms = self._clock_ms() - KEPT_MS - _CLOCKS_DIFFER_MS_MAX if fill else None
+        await self.tables.begin(self._log, committed, orders_since_ms=since_ms)
         for at in self.tables.positions if fill else ():
             while self.stopped is None and (batches := await self._read(at, self._step_bytes_max)):
                 await self._take_in(at, batches, batches[-1].last_offset + 1, self._clock_ms())

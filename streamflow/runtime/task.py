@@ -144,6 +144,7 @@ class Task:
         self._goes_on = False  # by the clock, soon
         self._going_back = False  # positions are not yet those of the log again
         self._rests = False  # nothing behind the committed positions was tried
+        self._heard = 0  # up to where in the control topic everything is done that its orders ask for
         self._begun: dict[TopicPartition, int] = {}  # else: up to where something may have been
         self._tells_pause = False  # the journal does not tell yet which of both
         self._broke_at = -1  # commits there were when state on disk was found to be broken
@@ -186,6 +187,7 @@ class Task:
     async def _rewind(self) -> None:
         """Forget everything since the last commit; positions and stores are those of the log again."""
         self._going_back = True
+        self._heard = 0
         await self._drop_prefetched()
         self._pending = _Pending()
         self._caught_up.clear()
@@ -369,6 +371,8 @@ class Task:
         if self.halted is not None:
             return False
         moved = await self._take_or_recover(fetched)
+        if not moved and self.stage.control:
+            self._heard = self._tables.positions[TopicPartition(self.stage.control, 0)]
         self._allowance.over(self._held)
         if not moved and self._allowance.short:
             await self._give_way()
@@ -800,6 +804,12 @@ class Task:
                 continue  # it waits for what only others can bring
             behind += max(0, (await self._inputs.offsets(at))[1] - position)
         return behind
+
+    async def orders_left(self) -> int:
+        """Records of the control topic that this task has not read, or not done all for: those others count as well."""
+        if not self.stage.control:
+            return 0
+        return max(0, (await self._inputs.offsets(TopicPartition(self.stage.control, 0)))[1] - self._heard)
 
     async def wait(self, timeout_ms: int) -> None:
         """Until something new is on an input, or the time is over."""

@@ -148,6 +148,15 @@ class Fleet:
         """Records on the inputs of the tasks here that they have not read."""
         return sum([await driver.task.lag() for driver in list(self._drivers.values()) if driver.state == "running"])
 
+    async def orders_left(self) -> int:
+        """Where branches race: records that say who lost, of which tasks here have not heard. One of them counts those
+        records, but each has rows that end.
+        """
+        if not any(stage.races for stage in self._topology.stages):
+            return 0
+        tasks = [driver.task for driver in list(self._drivers.values()) if driver.state == "running"]
+        return sum([await task.orders_left() for task in tasks if isinstance(task, Task)])
+
     def closed(self, task: TaskId) -> frozenset[TopicPartition]:
         """Inputs of a task here of which it takes nothing more for now, as what it keeps waiting is full."""
         found = self._drivers[task].task if task in self._drivers else None

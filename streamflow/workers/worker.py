@@ -178,7 +178,9 @@ class Worker:
     async def _idle(self, fleet: Fleet) -> bool:
         """Whether everything is read and committed, with no commit while it was asked: that is another's input."""
         commits = fleet.commits()
-        nothing = fleet.idle and not await fleet.lag() and await self._owner.idle(fleet) and fleet.idle
+        nothing = fleet.idle and not await fleet.lag() and await self._owner.idle(fleet)
+        # Asked behind that: what the gathers of all workers said is on the log by then.
+        nothing = nothing and not await fleet.orders_left() and fleet.idle
         if nothing and self._recovery is not None and await self._recovery.round():
             return False  # what is due is given again, and has to be done
         return nothing and fleet.commits() == commits

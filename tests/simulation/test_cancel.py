@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.model.positions import TopicPartition
+from streamflow.replay.follow import journal
 from streamflow.runtime.cancels import Cancel, write_cancels
 from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
@@ -419,6 +421,57 @@ def test_what_may_have_been_tried_goes_on(crash: bool, tmp_path: Path) -> None:
         await bench.work("orders", 0)
         found = await ground.statuses()
         assert [found[one] for one in ids] == ["completed", ends, "completed", "cancelled", "completed"]
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+LONG = """
+workflow: cancels
+nodes:
+  start: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  pause: {type: wait, signal: go}
+  out: {type: publish, topic: out, format: json}
+connections: [start -> pause -> out]
+policies: {executions: all, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+DAY_MS = 86_400_000
+
+
+def test_orders_that_have_no_effect_any_more_are_not_read_again(tmp_path: Path) -> None:
+    """A task that begins reads of the control topic what may still hold, and what it has not counted; a replay reads
+    what each run read.
+    """
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(LONG, tmp_path, nodes=NODES)
+    stage = next(s for s in topology.stages if any(n.id == "pause" for n in s.nodes))
+    control = TopicPartition(stage.control, 0)
+
+    async def starts(ground: Ground) -> list[int]:
+        """Where the tasks' reads of the control topic went on from, by task, when they began again at this moment."""
+        before = [len([1 async for _ in journal(ground.log, stage, p)]) for p in range(2)]
+        ground.restart = True
+        await ground.at(ground.bench.now_ms)
+        ground.restart = False
+        read = [[e async for e in journal(ground.log, stage, p)][before[p] :] for p in range(2)]
+        return [min(s.range.first for e in entries for s in e.steps if s.at == control) for entries in read]
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench)
+        await ground.begin()
+        await ground.items(*range(8))
+        await ground.at(0)
+        for n in range(100, 120):
+            await ground.cancel(n)  # whose items come too late for the order
+        await ground.at(10)
+        bench.now_ms = 3 * DAY_MS
+        newer = (await bench.log.offsets(control))[1]
+        await ground.cancel(0, 9, 10)  # the latter come later
+        bench.now_ms = 9 * DAY_MS
+        await ground.items(*range(8, 12))  # with something to look at orders for
+        found = await starts(ground)
+        assert found == [newer, newer], (found, newer)
+        assert await ground.standing(0, 8, 9, 10, 11) == ["cancelled", "waiting", "cancelled", "cancelled", "waiting"]
         await proven(ground, tmp_path)
 
     benched(tmp_path, topology, work)

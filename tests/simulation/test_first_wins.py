@@ -5,18 +5,23 @@ Method: see test_cancel. Which branch is first is decided by the clock that the 
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from streamflow.logs.embedded import EmbeddedLog
+from streamflow.model.positions import TopicPartition
+from streamflow.runtime.task import Task
+from streamflow.sdk.log import TopicSpec
 from streamflow.topology.plan import Topology
-from tests.simulation.histories import records_of
+from streamflow.workers.driver import AnyTask
+from tests.simulation.histories import records_of, stand
 from tests.simulation.random_executions import _nothing_is_gathered
-from tests.simulation.running import compiled, values
+from tests.simulation.running import compiled, run, values, with_log
 from tests.simulation.test_cancel import Ground, out, proven
-from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched
+from tests.simulation.test_watermarks import NODES, SCHEMA, Bench, benched, send_at
 
 RACE = """
 workflow: cancels
@@ -131,6 +136,59 @@ def test_others_may_finish(tmp_path: Path) -> None:
     benched(tmp_path, topology, work)
 
 
+AT_ONCE = """
+workflow: cancels
+nodes:
+  start: {type: event, topic: in, format: json, schema: n.avsc, key: string(n)}
+  slow: {type: wait, for: 7d}
+  first: {type: merge, mode: first}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - start -> slow -> first.left
+  - start -> first.right
+  - first -> out
+policies: {executions: all, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}
+"""
+
+
+def test_a_run_does_not_end_before_each_task_has_heard(tmp_path: Path) -> None:
+    """Method: the last task to look into the control topic does not, until the worker has asked often whether all is at
+    its end.
+    """
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(AT_ONCE, tmp_path, nodes=NODES)
+    last = next(s.id for s in topology.stages if any(n.id == "slow" for n in s.nodes)) + "/1"
+    asked = 0
+
+    async def work(log: EmbeddedLog) -> None:
+        nonlocal asked
+        await log.create_topic(TopicSpec(name="in", partitions=2))
+        for p in range(2):
+            await send_at(log, "in", p, [(n, n) for n in range(12) if n % 2 == p], batch=3)
+
+        async def turn(task: AnyTask) -> bool:
+            nonlocal asked
+            if isinstance(task, Task) and task.name == last and await told(log, topology) and asked < 100:
+                asked += 1
+                await asyncio.sleep(0.01)
+                return False
+            return await task.advance()
+
+        await run(topology, log, nodes=NODES, turn=turn)
+        found = stand(await records_of(log, topology), topology)
+        assert set(found["status"].to_list()) == {"completed"}, found
+        assert len(found) == 12
+
+    asyncio.run(with_log(tmp_path / "log", work))
+    assert asked
+
+
+async def told(log: EmbeddedLog, topology: Topology) -> bool:
+    """Whether a branch has been said to have lost."""
+    (name,) = [t.name for t in topology.topics if t.kind == "control"]
+    return (await log.offsets(TopicPartition(name, 0)))[1] > 0
+
+
 COMES_LATER = """
 workflow: cancels
 nodes:
@@ -216,6 +274,48 @@ def test_steps_of_the_other_branch_stay_done(tmp_path: Path) -> None:
         assert await out(bench.log) == list(range(5))
         assert await ground.standing(*range(6)) == ["completed"] * 5 + ["cancelled"]
         assert await out(bench.log, "released") == [5]
+        await nothing_waits(ground)
+        await proven(ground, tmp_path)
+
+    benched(tmp_path, topology, work)
+
+
+ROUND = """
+workflow: cancels
+nodes:
+  start: {{type: event, topic: in, format: json, schema: n.avsc, key: string(n)}}
+  poll: {{type: loop, mode: for, times: 3}}
+  slow: {{type: wait, for: {wait}}}
+  soon: {{type: wait, for: 1s}}
+  first: {{type: merge, mode: first}}
+  out: {{type: publish, topic: out, format: json}}
+connections:
+  - start -> poll
+  - poll.body -> slow -> poll.back
+  - poll.done -> first.left
+  - start -> soon -> first.right
+  - first -> out
+policies: {{executions: all, commit_interval: 1ms, step_bytes_max: 300, partitions: 2}}
+"""
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("wait", ["7d", "600ms"])  # in the first round, in the second
+def test_a_loop_across_topics_stops(wait: str, restart: bool, tmp_path: Path) -> None:
+    """What waits in its body, or is on its way back, has lost as well: nothing goes round until the loop is done."""
+    (tmp_path / "n.avsc").write_text(SCHEMA)
+    topology = compiled(ROUND.format(wait=wait), tmp_path, nodes=NODES)
+
+    async def work(bench: Bench) -> None:
+        ground = Ground(bench, restart=restart)
+        await ground.begin()
+        await ground.items(*range(8))
+        for now in (0, 10, 610, 620, *range(1_020, 1_200, 10)):
+            await ground.at(now)
+        assert await out(bench.log) == list(range(8))
+        assert await ground.standing(*range(8)) == ["completed"] * 8
+        found = await nodes_of(ground)
+        assert found["slow", "cancelled"] == 8, found
         await nothing_waits(ground)
         await proven(ground, tmp_path)
 

@@ -61,3 +61,53 @@ def test_others_means_nothing_in_another_mode(tmp_path: Path) -> None:
     text = TEXT.format(nodes="", wires="", more=", others: finish").replace("mode: first", "mode: choose")
     with pytest.raises(AssertionError, match="no branch is first"):
         compiled(text, tmp_path)
+
+
+def test_a_loop_across_topics_with_its_body_and_what_is_before_it(tmp_path: Path) -> None:
+    """The body leads to the merge by the way back only, which no edge of the graph shows."""
+    text = """
+workflow: race
+nodes:
+  start: {type: event, topic: in, format: json, key: string(n)}
+  before: {type: set, fields: {n: long(n)}}
+  poll: {type: loop, mode: for, times: 3}
+  slow: {type: wait, for: 7d}
+  ask: {type: set, fields: {n: n + 1}}
+  soon: {type: wait, for: 1s}
+  first: {type: merge, mode: first}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - start -> before -> poll
+  - poll.body -> slow -> ask -> poll.back
+  - poll.done -> first.left
+  - start -> soon -> first.right
+  - first -> out
+"""
+    races = [race for stage in compiled(text, tmp_path).stages for race in stage.races]
+    branches = {port: set(found) for race in races for port, found in race.branches.items()}
+    assert branches == {"left": {"before", "poll", "slow", "ask", "poll.back"}, "right": {"soon"}}
+
+
+def test_a_loop_whose_body_leads_elsewhere_goes_on(tmp_path: Path) -> None:
+    text = """
+workflow: race
+nodes:
+  start: {type: event, topic: in, format: json, key: string(n)}
+  poll: {type: loop, mode: for, times: 3}
+  slow: {type: wait, for: 7d}
+  copy: {type: publish, topic: copies, format: json}
+  one: {type: wait, for: 7d}
+  soon: {type: wait, for: 1s}
+  first: {type: merge, mode: first}
+  out: {type: publish, topic: out, format: json}
+connections:
+  - start -> poll
+  - poll.body -> slow -> poll.back
+  - slow -> copy
+  - poll.done -> one -> first.left
+  - start -> soon -> first.right
+  - first -> out
+"""
+    races = [race for stage in compiled(text, tmp_path).stages for race in stage.races]
+    branches = {port: set(found) for race in races for port, found in race.branches.items()}
+    assert branches == {"left": {"one"}, "right": {"soon"}}

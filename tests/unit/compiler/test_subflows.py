@@ -214,6 +214,58 @@ def test_a_schema_that_its_own_folder_lacks_is_not_taken_from_the_workflows(tmp_
     assert any("there is no schema '../shared/number.avsc'" in one for one in found), found
 
 
+TAKEN = INNER.replace("sub-flow-trigger}", "sub-flow-trigger, schema: order.avsc}")
+
+
+def ordered(folder: Path, outer: str, inner: str = "") -> tuple[Topology | None, list[str]]:
+    """`app/outer.yaml` with a registry of its own, and `shared/inner.yaml`, which takes `order.avsc`."""
+    for inside in ("app", "shared"):
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    (folder / "streamflow.root").touch()
+    (folder / "shared/inner.yaml").write_text(inner + TAKEN)
+    return compiled(folder / "app", outer=outer + OUTER.replace("inner.yaml", "../shared/inner.yaml") % "")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_file_elsewhere_has_the_registry_of_the_workflow(elsewhere: bool, tmp_path: Path) -> None:
+    """`elsewhere`: a schema of that name is among the project's, too, where both would find it."""
+    (tmp_path / "app/reg").mkdir(parents=True)
+    (tmp_path / "app/reg/order.avsc").write_text(NUMBER % "n")
+    if elsewhere:
+        (tmp_path / "schemas").mkdir()
+        (tmp_path / "schemas/order.avsc").write_text(NUMBER % "wrong")
+    for inner in ("", "registry: ../app/reg\n"):
+        topology, found = ordered(tmp_path, "registry: reg\n", inner)
+        assert topology is not None, found
+        assert [[f.name for f in schema.fields] for schema in topology.schemas.values()] == [["n"]]
+        driver = TopologyDriver(topology, nodes=registry())
+        driver.feed("start", [{"n": 4}])
+        assert driver.items("end") == [{"n": 8}]
+
+
+def test_a_file_within_a_file_that_names_no_registry_may_name_the_workflows(tmp_path: Path) -> None:
+    (tmp_path / "app/reg").mkdir(parents=True)
+    (tmp_path / "app/reg/order.avsc").write_text(NUMBER % "n")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/deep.yaml").write_text("registry: ../app/reg\n" + TAKEN)
+    (tmp_path / "streamflow.root").touch()
+    (tmp_path / "shared/inner.yaml").write_text(
+        SHARED.replace(", schema: number.avsc", "").replace("more/deep.yaml", "deep.yaml")
+    )
+    outer = OUTER.replace("inner.yaml", "../shared/inner.yaml") % ""
+    topology, found = compiled(tmp_path / "app", outer="registry: reg\n" + outer)
+    assert topology is not None, found
+
+
+@pytest.mark.parametrize("inner", ["", "registry: http://127.0.0.1:9\n"])
+def test_a_subject_is_not_taken_from_a_file_of_the_workflow(inner: str, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/order.avsc").write_text(NUMBER % "wrong")
+    topology, found = ordered(tmp_path, "registry: http://127.0.0.1:9\n", inner)
+    assert topology is None
+    assert any("'../shared/order.avsc'" in one for one in found), found
+
+
 def test_a_file_below_needs_no_marker_and_one_above_does(tmp_path: Path) -> None:
     project(tmp_path)
     (tmp_path / "app/lib").mkdir()

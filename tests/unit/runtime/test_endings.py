@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from streamflow.model.batch import EXECUTION, ROW, Batch
-from streamflow.model.types import PAYLOAD
+from streamflow.model.batch import EXECUTION, ROW, TS, Batch
+from streamflow.model.types import PAYLOAD, frame_schema
 from streamflow.nodes import BUILTIN, PARTS, registry
-from streamflow.operators.control import KEPT_MS, ORDERS_MAX, Order, Orders, apart, said
+from streamflow.operators.control import CANCEL, CONTROL, KEPT_MS, ORDERS_MAX, Order, Orders, _orders, apart, said
 from streamflow.operators.signal_waits import SignalWaitOperator
 from streamflow.operators.waiting import WaitOperator
 from streamflow.runtime.build import build_graph
@@ -125,3 +125,17 @@ def test_kinds_that_say_so_hold_rows() -> None:
     for operator in (WaitOperator, SignalWaitOperator, Parking):
         assert hasattr(operator, "release")
         assert hasattr(operator, "wake")
+
+
+def test_an_order_is_no_newer_than_its_record_nor_than_the_step() -> None:
+    """By its record a task that begins decides from where it reads."""
+    times = {"as told": (5, 7), "ahead": (9, 7), "ahead of the clock as well": (30, 40)}
+    dtypes = frame_schema(CONTROL)
+    told = {name: pl.Series([None] * len(times), dtype=dtype) for name, dtype in dtypes.items()} | {
+        "execution": pl.Series(list(times)),
+        "action": pl.Series([CANCEL] * len(times)),
+        "time": pl.Series([time for time, _ in times.values()]).cast(dtypes["time"]),
+        TS: pl.Series([ts for _, ts in times.values()]),
+    }
+    found = [(execution, given.at_ms) for execution, _, _, given in _orders(pl.DataFrame(told), 20)]
+    assert found == [("as told", 5), ("ahead", 7), ("ahead of the clock as well", 20)]
