@@ -75,16 +75,17 @@ class Allowance:
         self.blocked = False
         size = executions = 0
         left, first = self._budget.executions_left + self._first, self._first
+        unserved = sum(at in self._counted for at, _, _ in came)
         for at, start, batches in came:
             held = sum(len(batch.body) for batch in batches)
             self._ends.pop(at, None)
             count = 0
             if at in self._counted:
-                wanted = batches[-1].last_offset + 1 - start
-                count = max(0, min(wanted, left))
-                left -= count
-                if count < wanted:
-                    self._ends[at] = start + count
+                # One at least of each: where inputs are merged, one without rows would keep all others waiting.
+                count, end = _portion(batches, start, max(1, left // unserved))
+                left, unserved = left - count, unserved - 1
+                if end is not None:
+                    self._ends[at] = end
             self._hand[at] = (held, count)
             size, executions = size + held, executions + count
         reserved, self._reserved, self._first = self._reserved, 0, 0
@@ -169,3 +170,18 @@ class Allowance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_ms / 1_000):
                     await self._turn.wait()
+
+
+def _portion(batches: Sequence[RecordBatch], start: int, count_max: int) -> tuple[int, int | None]:
+    """How many records of those from an offset on may be taken, and up to where; None: all of them.
+
+    Between two offsets may be far fewer records, as in a topic that was compacted.
+    """
+    count = 0
+    for batch in batches:
+        first = max(start, batch.base_offset)
+        here, left = min(batch.count, batch.last_offset + 1 - first), count_max - count
+        if here > left:
+            return count_max, first + left
+        count += here
+    return count, None

@@ -1,0 +1,51 @@
+"""What a task may take of what it read, and what it has of the budget meanwhile."""
+
+from __future__ import annotations
+
+from streamflow.model.positions import TopicPartition
+from streamflow.runtime.allowance import Allowance
+from streamflow.sdk.log import RecordBatch
+from streamflow.workers.budget import SharedBudget
+
+ONE, OTHER = TopicPartition("one", 0), TopicPartition("other", 0)
+
+
+def budget(bytes_max: int = 1_000, executions_max: int = 10) -> SharedBudget:
+    return SharedBudget(bytes_max=bytes_max, executions_max=executions_max, clock_s=lambda: 0.0)
+
+
+def batch(first: int, last: int, count: int, size_bytes: int = 10) -> RecordBatch:
+    return RecordBatch(
+        base_offset=first, last_offset=last, count=count, base_timestamp_ms=0, max_timestamp_ms=0,
+        body=b"x" * size_bytes,
+    )  # fmt: skip
+
+
+def test_each_input_that_came_gets_of_the_executions_left() -> None:
+    shared = budget(executions_max=10)
+    task = Allowance(shared.part("a"), [ONE, OTHER])
+    assert task.may_read(100)
+    task.read([(ONE, 0, [batch(0, 99, 100)]), (OTHER, 7, [batch(0, 99, 100)])])
+    assert (task.until(ONE), task.until(OTHER)) == (5, 12)
+    assert shared.executions_used == 10
+
+
+def test_what_one_input_does_not_need_is_left_to_the_other() -> None:
+    task = Allowance(budget(executions_max=10).part("a"), [ONE, OTHER])
+    assert task.may_read(100)
+    task.read([(ONE, 0, [batch(0, 1, 2)]), (OTHER, 0, [batch(0, 99, 100)])])
+    assert (task.until(ONE), task.until(OTHER)) == (None, 8)
+
+
+def test_records_count_and_not_the_offsets_between_them() -> None:
+    shared = budget(executions_max=10)
+    task = Allowance(shared.part("a"), [ONE])
+    assert task.may_read(100)
+    task.read([(ONE, 5, [batch(1_000, 900_000, 3), batch(900_001, 5_000_000, 4)])])
+    assert task.until(ONE) is None
+    assert shared.executions_used == 7
+    task.clear()
+    assert task.may_read(100)
+    task.read([(ONE, 5, [batch(1_000, 900_000, 3), batch(900_001, 5_000_000, 40)])])
+    assert task.until(ONE) == 900_001 + 7
+    assert shared.executions_used == 10
