@@ -18,6 +18,7 @@ from streamflow.cli.main import app
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
+from streamflow.sdk.errors import LogBusy
 from streamflow.workers.embedded import EmbeddedWorker
 from streamflow.workers.scheduler import Limits, Scheduler
 from streamflow.workers.together import Standing, Together
@@ -193,3 +194,47 @@ def test_a_signal_drains_all(tmp_path: Path) -> None:
     assert process.returncode == 0, err.decode()
     assert [line.split(":")[0] for line in out.decode().splitlines()] == ["one", "two"]
     assert json.loads((tmp_path / "m.json").read_text())["state"] == "ended"
+
+
+def test_one_that_stopped_is_told_of_and_may_be_run_elsewhere_while_the_other_runs_on(tmp_path: Path) -> None:
+    """Method: a row that does not decode stops one; its lock is free, its error printed, its metrics say so."""
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.yaml").write_text(flow(name, f"in.{name}", f"out.{name}"))
+
+    async def fill(log: EmbeddedLog) -> None:
+        await send(log, "in.bad", [{"n": "x"}])
+
+    asyncio.run(with_log(tmp_path / "log", fill))
+    command = [sys.executable, "-m", "streamflow.cli.main", "run", "good.yaml", "bad.yaml", "--log", "log"]
+    process = subprocess.Popen(
+        [*command, "--metrics", "m.json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        line = next(line for line in process.stderr if line.startswith("error:"))
+        assert line.startswith("error: bad: SF"), line
+
+        async def lock(log: EmbeddedLog) -> None:
+            with log.lock("bad"):
+                pass
+            with pytest.raises(LogBusy), log.lock("good"):
+                pass
+
+        asyncio.run(with_log(tmp_path / "log", lock))
+        facts: dict[str, Any] = {}
+        while not facts.get("workflows"):
+            assert process.poll() is None
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                facts = json.loads((tmp_path / "m.json").read_text() or "{}")
+        assert (facts["state"], facts["workflows"]["bad"]["state"]) == ("running", "halted")
+        assert facts["workflows"]["good"]["state"] == "running"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1, err
+    assert "error:" not in err, "told once"
+    assert [line.split(":")[0] for line in out.splitlines()] == ["good", "bad"]
+    assert json.loads((tmp_path / "m.json").read_text())["state"] == "halted"
