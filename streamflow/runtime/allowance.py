@@ -22,7 +22,7 @@ class Allowance:
         """`counted`: inputs whose records begin executions."""
         self._budget, self._counted = budget, frozenset(counted)
         self._reserved = 0  # bytes for what is read now
-        self._first = 0  # executions for that: one, so that something of what comes can be taken
+        self._first = 0  # executions for that: at least one, so that something of what comes can be taken
         self._ahead: dict[TopicPartition, int] = {}
         self._hand: dict[TopicPartition, tuple[int, int]] = {}  # read, not stepped yet: bytes, executions
         self._pending = (0, 0)  # of steps since the last commit
@@ -51,7 +51,7 @@ class Allowance:
         """Whether that much may be read now."""
         if self._budget is None:
             return True
-        asked = max(0, size_bytes - self._reserved), (1 if self._counted else 0) - self._first
+        asked = max(0, size_bytes - self._reserved), max(0, (1 if self._counted else 0) - self._first)
         if asked == (0, 0):
             self.blocked = False
             return True
@@ -74,7 +74,7 @@ class Allowance:
         self._leave()
         self.blocked = False
         size = executions = 0
-        left, first = self._budget.executions_left + self._first, self._first
+        left, first = self._budget.executions_for(self._first), self._first
         unserved = sum(at in self._counted for at, _, _ in came)
         for at, start, batches in came:
             held = sum(len(batch.body) for batch in batches)
@@ -157,8 +157,8 @@ class Allowance:
             self.lined_up = False
             self._budget.leave(self)
 
-    def granted(self) -> None:
-        self._reserved, self._first = self._asked
+    def granted(self, executions: int) -> None:
+        self._reserved, self._first = self._asked[0], executions
         self.lined_up = False
         self._turn.set()
 

@@ -49,3 +49,37 @@ def test_records_count_and_not_the_offsets_between_them() -> None:
     task.read([(ONE, 5, [batch(1_000, 900_000, 3), batch(900_001, 5_000_000, 40)])])
     assert task.until(ONE) == 900_001 + 7
     assert shared.executions_used == 10
+
+
+def test_executions_are_shared_by_weight_among_those_who_wait() -> None:
+    """Method: one holds them all; three more wait, one record each is all they ask for. It commits."""
+    shared = budget(executions_max=50)
+    tasks = [Allowance(shared.part(*part), [ONE]) for part in (("a", 1), ("b", 1), ("c", 3), ("b", 1))]
+
+    def read(task: Allowance) -> int | None:
+        task.read([(ONE, 0, [batch(0, 99, 100)])])
+        return task.until(ONE)
+
+    assert [task.may_read(10) for task in tasks] == [True] * 4
+    for task in tasks[1:]:
+        task.read([])
+    assert read(tasks[0]) == 50
+    assert [task.may_read(10) for task in tasks[1:]] == [False] * 3
+    tasks[0].stepped([])
+    tasks[0].committed()
+    assert [read(task) for task in tasks[1:]] == [6, 33, 11]
+    assert shared.executions_used == 50
+
+
+def test_who_was_given_all_gives_back_the_share_of_who_came_behind() -> None:
+    shared = budget(executions_max=40)
+    one, other = Allowance(shared.part("a", 1), [ONE]), Allowance(shared.part("b", 3), [ONE])
+    shared.change(0, 40)  # somebody else has them all
+    assert not other.may_read(10)
+    shared.change(0, -40)
+    assert other.may_read(10)
+    assert not one.may_read(10)
+    other.read([(ONE, 0, [batch(0, 99, 100)])])
+    assert other.until(ONE) == 30
+    one.read([(ONE, 0, [batch(0, 99, 100)])])
+    assert one.until(ONE) == 10
