@@ -48,7 +48,7 @@ class Allowance:
         return self._reserved + sum(self._ahead.values()) + read + self._pending[0]
 
     def may_read(self, size_bytes: int) -> bool:
-        """Whether that much may be read now."""
+        """Whether that much may be read now, with what was read ahead and taken to hand."""
         if self._budget is None:
             return True
         asked = max(0, size_bytes - self._reserved), max(0, (1 if self._counted else 0) - self._first)
@@ -103,6 +103,12 @@ class Allowance:
             return False
         self._ahead[at] = size_bytes
         return True
+
+    def came_ahead(self, at: TopicPartition, size_bytes: int) -> None:
+        """What was read ahead is there: it counts from now on as what it is, and no more as what it might be."""
+        if self._budget is not None and at in self._ahead:
+            reserved, self._ahead[at] = self._ahead[at], size_bytes
+            self._budget.change(size_bytes - reserved)
 
     def use_ahead(self, at: TopicPartition) -> None:
         """What was read ahead is taken to hand; `read` is told of it."""

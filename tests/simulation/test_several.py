@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ from streamflow.cli.main import app
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
+from streamflow.runtime.program import TaskProgram
+from streamflow.runtime.task import Task
+from streamflow.runtime.topics import ensure_topics
 from streamflow.sdk.errors import LogBusy
+from streamflow.workers.budget import SharedBudget
 from streamflow.workers.embedded import EmbeddedWorker
 from streamflow.workers.scheduler import Limits, Scheduler
 from streamflow.workers.together import Standing, Together
@@ -124,6 +129,36 @@ def test_tasks_that_merge_their_inputs_give_way_and_get_through(tmp_path: Path, 
         assert wide
 
     asyncio.run(asyncio.wait_for(both(), 240))
+
+
+def test_a_task_holds_what_it_read_and_not_what_it_might_have_read(tmp_path: Path) -> None:
+    """Method: far less lies on the topic than a step may take; what is read ahead is asked for in full, until it came."""
+    text, step_bytes = flow("one", "a", "b").replace("500", "1000000"), 1_000_000
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "a", [{"n": n} for n in range(100)])
+        topology, budget = compiled(text), SharedBudget(bytes_max=1 << 30, executions_max=1_000)
+        topics = await ensure_topics(topology, log)
+        with ThreadPoolExecutor(1) as executor:
+            program = TaskProgram(topology, topology.stages[0], partition=0, tasks=1, topics=topics, nodes=registry())
+            task = Task(topology, program, log, executor, budget=budget.part("one"))
+            await task.start()
+            fetched = await task.fetch()
+            for _ in range(1_000):  # until what it reads ahead is there
+                await asyncio.sleep(0.001)
+                if budget.bytes_used < step_bytes:
+                    break
+            assert 0 < budget.bytes_used < 10_000
+            assert budget.bytes_peak >= 2 * step_bytes
+            await task.take(fetched)
+            while await task.advance():
+                pass
+            await task.settle()
+            await task.close()
+        assert (budget.bytes_used, budget.executions_used) == (0, 0)
+        assert len(await values(log, "b")) == 100
+
+    asyncio.run(asyncio.wait_for(with_log(tmp_path / "log", work), 60))
 
 
 def test_a_process_that_runs_two_is_killed_again_and_again(tmp_path: Path) -> None:

@@ -83,3 +83,19 @@ def test_who_was_given_all_gives_back_the_share_of_who_came_behind() -> None:
     assert other.until(ONE) == 30
     one.read([(ONE, 0, [batch(0, 99, 100)])])
     assert one.until(ONE) == 10
+
+
+def test_what_was_read_ahead_counts_as_what_it_is() -> None:
+    shared = budget()
+    task = Allowance(shared.part("a"))
+    assert task.may_read(400)
+    assert task.read_ahead(ONE, 400)
+    task.read([(ONE, 0, [batch(0, 0, 1)])])
+    task.came_ahead(ONE, 30)
+    task.came_ahead(OTHER, 30)  # dropped in the meantime
+    assert shared.bytes_used == 40
+    task.use_ahead(ONE)
+    assert task.may_read(30)
+    assert shared.bytes_used == 40, "nothing more is needed to take it"
+    task.clear()
+    assert shared.bytes_used == 0
