@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from streamflow.cli.common import run_async, schema_registry, writable_log
 from streamflow.cli.output import counted, fail, print_json
 from streamflow.cli.run import Figures, facts, stopped_by_signals
 
 if TYPE_CHECKING:
-    from streamflow.sdk.errors import StreamflowError
     from streamflow.sdk.log import Log
     from streamflow.topology.plan import Topology
     from streamflow.workers.scheduler import Limits, Scheduler
@@ -52,12 +53,8 @@ def run_several(
     else:
         for name, outcome in ended.workflows.items():
             print(_told(name, outcome))
-    errors = [(name, error) for name, outcome in ended.workflows.items() if (error := _error(outcome)) is not None]
-    for name, error in errors[:-1]:
-        print(f"error: {name}: {error.code}: {error.message} {error.mend or ''}".rstrip(), file=sys.stderr)
-    if errors:
-        name, error = errors[-1]
-        fail(f"{name}: {error.message}", error=error.code, mend=error.mend)
+    if any(_error(outcome) is not None for outcome in ended.workflows.values()):
+        raise typer.Exit(1)  # each was told of when it happened
 
 
 def check_names(loaded: Loaded) -> None:
@@ -92,24 +89,36 @@ async def _run(
     try:
         async with writable_log(address) as log:
             with contextlib.ExitStack() as held:
-                for _, _, topology in loaded:
+                locks = {topology.workflow: held.enter_context(contextlib.ExitStack()) for _, _, topology in loaded}
+                for name, lock in locks.items():
                     if isinstance(log, EmbeddedLog):
-                        held.enter_context(log.lock(topology.workflow))
+                        lock.enter_context(log.lock(name))
                 scheduler = held.enter_context(Scheduler(limits))
                 workers = {
                     topology.workflow: _worker(document, topology, log, address, scheduler, until_end, state_dir)
                     for _, document, topology in loaded
                 }
+
+                def one_ended(name: str, outcome: Outcome) -> None:
+                    locks[name].close()  # it may be run or reset elsewhere, while others run on here
+                    if (error := _error(outcome)) is not None:
+                        show.end()
+                        print(f"error: {name}: {_text(error)}", file=sys.stderr, flush=True)
+                        show.write(facts_of(together.standing(), over=False))
+
                 together = Together(
-                    workers, scheduler, until_end=until_end, on_progress=lambda standing: _show(show, standing)
-                )
+                    workers, scheduler, until_end=until_end, on_progress=lambda standing: _show(show, standing),
+                    on_ended=one_ended,
+                )  # fmt: skip
                 held.enter_context(stopped_by_signals(together.stop, duration))
-                ended = await together.run()
+                try:
+                    ended = await together.run()
+                finally:
+                    show.write(facts_of(together.standing(), over=True))
     except StreamflowError as error:  # such as a workflow that runs elsewhere, or a broker that does not answer
         fail(error.message, error=error.code, mend=error.mend)
     finally:
         show.end()
-    show.write(facts_of(ended, over=True))
     return ended
 
 
@@ -161,12 +170,18 @@ def facts_of(standing: Standing, *, over: bool) -> dict[str, object]:
 def _facts(outcome: Outcome) -> dict[str, object]:
     told = {k: v for k, v in facts(outcome.progress, outcome.report).items() if k not in _OF_THE_PROCESS}
     if outcome.error is not None:
-        told |= {"state": "halted", "halted": str(outcome.error)}
+        told |= {"state": "halted", "halted": _text(outcome.error)}
     return told
 
 
-def _error(outcome: Outcome) -> StreamflowError | None:
+def _error(outcome: Outcome) -> Exception | None:
     return outcome.error or (outcome.report.halted if outcome.report is not None else None)
+
+
+def _text(error: Exception) -> str:
+    from streamflow.sdk.errors import StreamflowError
+
+    return str(error) if isinstance(error, StreamflowError) else f"{type(error).__name__}: {error}"
 
 
 def _told(name: str, outcome: Outcome) -> str:

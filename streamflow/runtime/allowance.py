@@ -22,7 +22,7 @@ class Allowance:
         """`counted`: inputs whose records begin executions."""
         self._budget, self._counted = budget, frozenset(counted)
         self._reserved = 0  # bytes for what is read now
-        self._first = 0  # executions for that: one, so that something of what comes can be taken
+        self._first = 0  # executions for that: at least one, so that something of what comes can be taken
         self._ahead: dict[TopicPartition, int] = {}
         self._hand: dict[TopicPartition, tuple[int, int]] = {}  # read, not stepped yet: bytes, executions
         self._pending = (0, 0)  # of steps since the last commit
@@ -48,10 +48,10 @@ class Allowance:
         return self._reserved + sum(self._ahead.values()) + read + self._pending[0]
 
     def may_read(self, size_bytes: int) -> bool:
-        """Whether that much may be read now."""
+        """Whether that much may be read now, with what was read ahead and taken to hand."""
         if self._budget is None:
             return True
-        asked = max(0, size_bytes - self._reserved), (1 if self._counted else 0) - self._first
+        asked = max(0, size_bytes - self._reserved), max(0, (1 if self._counted else 0) - self._first)
         if asked == (0, 0):
             self.blocked = False
             return True
@@ -74,17 +74,18 @@ class Allowance:
         self._leave()
         self.blocked = False
         size = executions = 0
-        left, first = self._budget.executions_left + self._first, self._first
+        left, first = self._budget.executions_for(self._first), self._first
+        unserved = sum(at in self._counted for at, _, _ in came)
         for at, start, batches in came:
             held = sum(len(batch.body) for batch in batches)
             self._ends.pop(at, None)
             count = 0
             if at in self._counted:
-                wanted = batches[-1].last_offset + 1 - start
-                count = max(0, min(wanted, left))
-                left -= count
-                if count < wanted:
-                    self._ends[at] = start + count
+                # One at least of each: where inputs are merged, one without rows would keep all others waiting.
+                count, end = _portion(batches, start, max(1, left // unserved))
+                left, unserved = left - count, unserved - 1
+                if end is not None:
+                    self._ends[at] = end
             self._hand[at] = (held, count)
             size, executions = size + held, executions + count
         reserved, self._reserved, self._first = self._reserved, 0, 0
@@ -102,6 +103,12 @@ class Allowance:
             return False
         self._ahead[at] = size_bytes
         return True
+
+    def came_ahead(self, at: TopicPartition, size_bytes: int) -> None:
+        """What was read ahead is there: it counts from now on as what it is, and no more as what it might be."""
+        if self._budget is not None and at in self._ahead:
+            reserved, self._ahead[at] = self._ahead[at], size_bytes
+            self._budget.change(size_bytes - reserved)
 
     def use_ahead(self, at: TopicPartition) -> None:
         """What was read ahead is taken to hand; `read` is told of it."""
@@ -156,8 +163,8 @@ class Allowance:
             self.lined_up = False
             self._budget.leave(self)
 
-    def granted(self) -> None:
-        self._reserved, self._first = self._asked
+    def granted(self, executions: int) -> None:
+        self._reserved, self._first = self._asked[0], executions
         self.lined_up = False
         self._turn.set()
 
@@ -169,3 +176,18 @@ class Allowance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_ms / 1_000):
                     await self._turn.wait()
+
+
+def _portion(batches: Sequence[RecordBatch], start: int, count_max: int) -> tuple[int, int | None]:
+    """How many records of those from an offset on may be taken, and up to where; None: all of them.
+
+    Between two offsets may be far fewer records, as in a topic that was compacted.
+    """
+    count = 0
+    for batch in batches:
+        first = max(start, batch.base_offset)
+        here, left = min(batch.count, batch.last_offset + 1 - first), count_max - count
+        if here > left:
+            return count_max, first + left
+        count += here
+    return count, None

@@ -56,6 +56,13 @@ def _at_once(seconds: float) -> None:
     """Does not wait."""
 
 
+def _size_of(reading: asyncio.Task[list[RecordBatch]]) -> int:
+    """Bytes of what was read; 0 where it is not over, or brought nothing."""
+    if not reading.done() or reading.cancelled() or reading.exception() is not None:
+        return 0
+    return sum(len(batch.body) for batch in reading.result())
+
+
 Fetched = Mapping[TopicPartition, Sequence[RecordBatch]]  # what came, by input
 
 
@@ -346,7 +353,14 @@ class Task:
         together = wanted if self._merges else wanted[:1]
         for at in together:
             self._allowance.use_ahead(at)
-        return self._allowance.may_read(len(together) * self._policy.step_bytes_max)
+        return self._allowance.may_read(sum(map(self._size_max, together)))
+
+    def _size_max(self, at: TopicPartition) -> int:
+        """Bytes that the next read of an input may bring: those read ahead, where they are there already."""
+        begun = self._prefetched.get(at)
+        here = begun is not None and begun[0] == self._buffers.end_offset(at, self.positions[at])
+        size = _size_of(begun[1]) if begun is not None and here else 0
+        return size or self._policy.step_bytes_max
 
     @property
     def _merges(self) -> bool:
@@ -361,10 +375,16 @@ class Task:
             if self._allowance.read_ahead(at, self._policy.step_bytes_max):
                 after = batches[-1].last_offset + 1
                 reading = self._inputs.read(at, after, size_bytes_max=self._policy.step_bytes_max)
-                self._prefetched[at] = (after, asyncio.ensure_future(reading))
+                job = asyncio.ensure_future(reading)
+                self._prefetched[at] = (after, job)
+                job.add_done_callback(lambda job: self._came_ahead(at, job))
         else:
             self._caught_up.setdefault(at, self._clock_ms())
         return batches
+
+    def _came_ahead(self, at: TopicPartition, job: asyncio.Task[list[RecordBatch]]) -> None:
+        if self._prefetched.get(at, (0, None))[1] is job:
+            self._allowance.came_ahead(at, _size_of(job))
 
     async def take(self, fetched: Fetched | None) -> bool:
         """Process what was fetched last, and commit when it is time. False: there was nothing."""

@@ -8,8 +8,8 @@ from typing import Protocol
 class Holder(Protocol):
     """A task that may have to wait for its part."""
 
-    def granted(self) -> None:
-        """Its turn has come: it has what it asked for."""
+    def granted(self, executions: int) -> None:
+        """Its turn has come: it has the bytes it asked for, and so many executions, at least those it asked for."""
         ...
 
 
@@ -37,7 +37,8 @@ class Budget(Protocol):
         """Whether somebody waits in the line."""
         ...
 
-    @property
-    def executions_left(self) -> int:
-        """How many more executions may be taken; at least 0."""
+    def executions_for(self, has: int) -> int:
+        """How many executions a task of the workflow may take that was given `has` of them and used none: of those and
+        what is left its share by weight beside who waits in the line. At least one, where it was given some.
+        """
         ...

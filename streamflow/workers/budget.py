@@ -81,6 +81,11 @@ class SharedBudget:
         """Tasks in the line."""
         return len(self._line)
 
+    def executions_for(self, flow: Flow[_Claim], has: int) -> int:
+        """See `sdk.budget.Budget`."""
+        left = max(0, self.executions_max - self.executions_used)
+        return max(min(has, 1), int((left + has) * self._line.share(flow)))
+
     def _fits(self, size_bytes: int, executions: int) -> bool:
         # Who needs more than there is gets it when nobody else holds anything.
         room = self.bytes_used == 0 or self.bytes_used + size_bytes <= self.bytes_max
@@ -95,8 +100,10 @@ class SharedBudget:
             waits = self._waits[claim.flow.name]
             waits.count += 1
             waits.seconds += self._clock_s() - claim.since_s
-            self.change(claim.size_bytes, claim.executions)
-            claim.holder.granted()
+            # More than it asked for: whoever came first would take the rest, and the others go record by record.
+            executions = max(claim.executions, self.executions_for(claim.flow, 0)) if claim.executions else 0
+            self.change(claim.size_bytes, executions)
+            claim.holder.granted(executions)
 
 
 class Part:
@@ -118,6 +125,5 @@ class Part:
     def waited_for(self) -> bool:
         return self._shared.waiting > 0
 
-    @property
-    def executions_left(self) -> int:
-        return max(0, self._shared.executions_max - self._shared.executions_used)
+    def executions_for(self, has: int) -> int:
+        return self._shared.executions_for(self._flow, has)

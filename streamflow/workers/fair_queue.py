@@ -90,6 +90,11 @@ class FairQueue(Generic[T]):
         flow.tag += (cost - taken.charged) / flow.weight
         flow.expected += _SHARE_OF_LAST * (cost - flow.expected) if flow.expected else cost
 
+    def share(self, flow: Flow[T]) -> float:
+        """What part of something one more job of a flow has beside all that wait: by weights, then by their number."""
+        others = sum(other.weight for other in self._flows.values() if other.waiting and other is not flow)
+        return flow.weight / (flow.weight + others) / (len(flow.waiting) + 1)
+
     def remove(self, flow: Flow[T], job: T) -> None:
         """A job does not wait any more. Raises ValueError where it did not."""
         flow.waiting.remove(job)

@@ -26,6 +26,7 @@ from streamflow.runtime.topics import ensure_topics
 from streamflow.sdk.log import TopicSpec
 from streamflow.testing.faulty_log import FaultyLog, seeded_faults
 from streamflow.topology.plan import Topology
+from streamflow.workers.scheduler import Limits
 from tests.simulation.auditing import audited
 from tests.simulation.running import compiled, contents, run, values, with_log
 from tests.simulation.test_faults import persist
@@ -195,6 +196,23 @@ def test_the_journal_gives_steps_of_several_inputs_again(tmp_path: Path) -> None
         assert await follow(topology, log, target, nodes=registry()) > 0
         assert await contents(target, "out") == await contents(log, "out")
         await target.close()
+
+    asyncio.run(with_log(tmp_path / "log", once))
+
+
+@pytest.mark.parametrize("executions", [1, 2, 40])
+def test_so_many_executions_as_one_input_would_use_up_are_shared_by_both(executions: int, tmp_path: Path) -> None:
+    """Method: each read brings more of either input than may be under way; none of them may keep the other waiting."""
+    rows, topology = rows_of(3, 200), topology_of(tmp_path / "w", WHERE_THEY_LIE, 1 << 20)
+
+    async def once(log: EmbeddedLog) -> None:
+        await topics(log)
+        await write(log, rows, batch=100)
+        async with asyncio.timeout(60):
+            await run(topology, log, limits=Limits(threads=2, held_executions_max=executions))
+        assert read(await values(log, "out")) == expected(rows)
+        report = await audited(log, topology)
+        assert report.ok, report.text()
 
     asyncio.run(with_log(tmp_path / "log", once))
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from streamflow.cli.main import app
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
+from streamflow.runtime.program import TaskProgram
+from streamflow.runtime.task import Task
+from streamflow.runtime.topics import ensure_topics
+from streamflow.sdk.errors import LogBusy
+from streamflow.workers.budget import SharedBudget
 from streamflow.workers.embedded import EmbeddedWorker
 from streamflow.workers.scheduler import Limits, Scheduler
 from streamflow.workers.together import Standing, Together
@@ -125,6 +131,36 @@ def test_tasks_that_merge_their_inputs_give_way_and_get_through(tmp_path: Path, 
     asyncio.run(asyncio.wait_for(both(), 240))
 
 
+def test_a_task_holds_what_it_read_and_not_what_it_might_have_read(tmp_path: Path) -> None:
+    """Method: far less lies on the topic than a step may take; what is read ahead is asked for in full, until it came."""
+    text, step_bytes = flow("one", "a", "b").replace("500", "1000000"), 1_000_000
+
+    async def work(log: EmbeddedLog) -> None:
+        await send(log, "a", [{"n": n} for n in range(100)])
+        topology, budget = compiled(text), SharedBudget(bytes_max=1 << 30, executions_max=1_000)
+        topics = await ensure_topics(topology, log)
+        with ThreadPoolExecutor(1) as executor:
+            program = TaskProgram(topology, topology.stages[0], partition=0, tasks=1, topics=topics, nodes=registry())
+            task = Task(topology, program, log, executor, budget=budget.part("one"))
+            await task.start()
+            fetched = await task.fetch()
+            for _ in range(1_000):  # until what it reads ahead is there
+                await asyncio.sleep(0.001)
+                if budget.bytes_used < step_bytes:
+                    break
+            assert 0 < budget.bytes_used < 10_000
+            assert budget.bytes_peak >= 2 * step_bytes
+            await task.take(fetched)
+            while await task.advance():
+                pass
+            await task.settle()
+            await task.close()
+        assert (budget.bytes_used, budget.executions_used) == (0, 0)
+        assert len(await values(log, "b")) == 100
+
+    asyncio.run(asyncio.wait_for(with_log(tmp_path / "log", work), 60))
+
+
 def test_a_process_that_runs_two_is_killed_again_and_again(tmp_path: Path) -> None:
     """Method: SIGKILL as soon as more was committed, three times; then to the end. Nothing lost, nothing doubled."""
     count = 20_000
@@ -193,3 +229,47 @@ def test_a_signal_drains_all(tmp_path: Path) -> None:
     assert process.returncode == 0, err.decode()
     assert [line.split(":")[0] for line in out.decode().splitlines()] == ["one", "two"]
     assert json.loads((tmp_path / "m.json").read_text())["state"] == "ended"
+
+
+def test_one_that_stopped_is_told_of_and_may_be_run_elsewhere_while_the_other_runs_on(tmp_path: Path) -> None:
+    """Method: a row that does not decode stops one; its lock is free, its error printed, its metrics say so."""
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.yaml").write_text(flow(name, f"in.{name}", f"out.{name}"))
+
+    async def fill(log: EmbeddedLog) -> None:
+        await send(log, "in.bad", [{"n": "x"}])
+
+    asyncio.run(with_log(tmp_path / "log", fill))
+    command = [sys.executable, "-m", "streamflow.cli.main", "run", "good.yaml", "bad.yaml", "--log", "log"]
+    process = subprocess.Popen(
+        [*command, "--metrics", "m.json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        line = next(line for line in process.stderr if line.startswith("error:"))
+        assert line.startswith("error: bad: SF"), line
+
+        async def lock(log: EmbeddedLog) -> None:
+            with log.lock("bad"):
+                pass
+            with pytest.raises(LogBusy), log.lock("good"):
+                pass
+
+        asyncio.run(with_log(tmp_path / "log", lock))
+        facts: dict[str, Any] = {}
+        while not facts.get("workflows"):
+            assert process.poll() is None
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                facts = json.loads((tmp_path / "m.json").read_text() or "{}")
+        assert (facts["state"], facts["workflows"]["bad"]["state"]) == ("running", "halted")
+        assert facts["workflows"]["good"]["state"] == "running"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1, err
+    assert "error:" not in err, "told once"
+    assert [line.split(":")[0] for line in out.splitlines()] == ["good", "bad"]
+    assert json.loads((tmp_path / "m.json").read_text())["state"] == "halted"
