@@ -87,7 +87,7 @@ class LostBranches:
         if merge in own:
             self._give(own[merge])
         self.by_execution.pop(execution, None)
-        self._put(execution, own | {held.merge: held})
+        self._put(execution, {**own, held.merge: held})
         self.fresh[execution] = None
         if len(self.by_execution) > OPEN_MAX:
             self._forget(next(iter(self.by_execution)))
@@ -116,7 +116,7 @@ class LostBranches:
         fresh, self.fresh = self.fresh, {}
         return MappingProxyType({execution: self.by_execution[execution] for execution in fresh})
 
-    def _own(self, execution: str) -> Mapping[str, Lost]:
+    def _own(self, execution: str) -> dict[str, Lost]:
         """What an execution has lost, by merge."""
         if execution in self._several:
             return self._several[execution]
