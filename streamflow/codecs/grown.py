@@ -5,33 +5,24 @@ without it are the same bytes but for the last one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
 from streamflow.codecs.avronodes import Node
 from streamflow.codecs.decoding import Errors, ValueReader
-from streamflow.model.types import Schema
 
 _NULL: Final = b"\0"  # the index of null in its union, with nothing behind it
 
 
-@dataclass(frozen=True, slots=True)
 class GrownReader:
     """A `ValueReader` that takes values of both schemas. Those of the new one are read as ever; each other one is tried
     again with null as its last field before it is bad.
     """
 
-    reader: ValueReader
-
-    @property
-    def schema(self) -> Schema:
-        return self.reader.schema
-
-    @property
-    def prefix_size(self) -> int:
-        return self.reader.prefix_size
+    def __init__(self, reader: ValueReader) -> None:
+        self.reader = reader
+        self.schema, self.prefix_size = reader.schema, reader.prefix_size
 
     def native(self, prefix: bytes) -> Node | None:
         return self.reader.native(prefix)

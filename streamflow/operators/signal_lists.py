@@ -7,7 +7,7 @@ a key is read and written when something of that key happens, and nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -112,13 +112,13 @@ def times_of(kept: Iterable[Kept]) -> set[int]:
     return {one.due_ms for one in kept if one.due_ms < NEVER}
 
 
-def without(kept: Sequence[Kept], over: Callable[[Kept], bool]) -> list[Kept]:
+def without(kept: Sequence[Kept], over: Collection[Kept]) -> list[Kept]:
     """What is left when some are over. The id of an early signal goes with it: as it answered nothing, another signal
     of that id is no repeat.
     """
     left: list[Kept] = []
     for one in kept:
-        if not over(one):
+        if one not in over:
             left.append(one)
         elif one.id:
             # What is known of this id before it, it made known; what comes behind it, another one did, later.

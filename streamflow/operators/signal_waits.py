@@ -96,10 +96,10 @@ class SignalWaitOperator:
         store = ctx.store(STORE)
         ringing = self._lists.ringing(store, ctx.now_ms)
         lists = self._lists.load(store, list(dict.fromkeys(key for _, key in ringing)))
-        rung = set(ringing)
         over = [one for at_ms, key in ringing for one in lists[key] if one.due_ms == at_ms]
-        alarms = {k: {at_ms for at_ms in times_of(kept) if (at_ms, k) not in rung} for k, kept in lists.items()}
-        left = {k: without(kept, lambda one, k=k: (one.due_ms, k) in rung) for k, kept in lists.items()}
+        gone = frozenset(over)
+        alarms = {k: times_of(one for one in kept if one not in gone) for k, kept in lists.items()}
+        left = {k: without(kept, gone) for k, kept in lists.items()}
         self._lists.keep(store, alarms, {k: [(one, one.data) for one in kept] for k, kept in left.items()})
         late = [one for one in over if one.kind == ITEM]
         vain = [one.data for one in over if one.kind == SIGNAL]

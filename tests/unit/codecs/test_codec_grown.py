@@ -40,7 +40,7 @@ TEXT = st.text(max_size=5)
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(TEXT, st.none() | TEXT, st.none() | TEXT, st.booleans()), min_size=1, max_size=12))
 def test_records_of_both_stand_beside_each_other(rows: list[tuple[str, str | None, str | None, bool]]) -> None:
-    found = [values(BEFORE, [row[:2]])[0] if old else values(NOW, [row[:3]])[0] for *row, old in map(list, rows)]
+    found = [values(BEFORE, [(a, b)])[0] if old else values(NOW, [(a, b, c)])[0] for a, b, c, old in rows]
     decoded = read(found)
     assert not decoded.bad
     assert decoded.frame.select("name", "payload", "id").rows() == [(a, b, None if old else c) for a, b, c, old in rows]
