@@ -46,6 +46,10 @@ class _Call:
         self._over.acquire()
 
     def run(self) -> None:
+        with self._lock:
+            if self.given_up:  # before this thread got to it: nobody hears what it would do
+                self._held.add(-1)
+                return
         try:
             returned, raised = self._function(*self._args), None
         except BaseException as error:  # handed to who waits, where it is raised
