@@ -132,7 +132,7 @@ def test_tasks_that_merge_their_inputs_give_way_and_get_through(tmp_path: Path, 
 
 
 def test_a_task_holds_what_it_read_and_not_what_it_might_have_read(tmp_path: Path) -> None:
-    """Method: far less lies on the topic than a step may take; what is read ahead is asked for in full, until it came."""
+    """Method: far less lies on the topic than a step may take; what is read ahead counts in full until it is there."""
     text, step_bytes = flow("one", "a", "b").replace("500", "1000000"), 1_000_000
 
     async def work(log: EmbeddedLog) -> None:
