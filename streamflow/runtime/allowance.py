@@ -31,6 +31,7 @@ class Allowance:
         self._turn = asyncio.Event()
         self.blocked = False  # when last asked, there was no room
         self.lined_up = False
+        self._granted = False  # since it was last asked what may be read
 
     @property
     def short(self) -> bool:
@@ -51,6 +52,7 @@ class Allowance:
         """Whether that much may be read now, with what was read ahead and taken to hand."""
         if self._budget is None:
             return True
+        self._granted = False
         asked = max(0, size_bytes - self._reserved), max(0, (1 if self._counted else 0) - self._first)
         if asked == (0, 0):
             self.blocked = False
@@ -139,8 +141,11 @@ class Allowance:
             self._budget.change(-size, -executions)
 
     def give_way(self) -> None:
-        """Nothing is held but what is pending: the task has dropped what it read ahead and held."""
-        if self._budget is None:
+        """Nothing is held but what is pending: the task has dropped what it read ahead and held.
+
+        Who stands in the line has done so, and keeps what it may have been granted since.
+        """
+        if self._budget is None or self.lined_up or self._granted:
             return
         size = self.held_bytes - self._pending[0]
         executions = self._first + sum(count for _, count in self._hand.values())
@@ -154,6 +159,7 @@ class Allowance:
         if self._budget is None:
             return
         self._leave()
+        self._granted = False
         self.give_way()
         self.committed()
         self.blocked = False
@@ -165,6 +171,7 @@ class Allowance:
 
     def granted(self, executions: int) -> None:
         self._reserved, self._first = self._asked[0], executions
+        self._granted = True
         self.lined_up = False
         self._turn.set()
 

@@ -394,7 +394,8 @@ class Task:
         if not moved and self.stage.control:
             self._heard = self._tables.positions[TopicPartition(self.stage.control, 0)]
         self._allowance.over(self._held)
-        if not moved and self._allowance.short:
+        # Without room nothing was read: what moved was a table, or a timer, and may do so each turn.
+        if self._allowance.blocked or (not moved and self._allowance.short):
             await self._give_way()
         self._look_within()
         return moved
@@ -754,8 +755,8 @@ class Task:
         await self.close()
 
     async def close(self) -> None:
+        self._allowance.clear()  # first: what follows may be cancelled
         await self._drop_prefetched()
-        self._allowance.clear()
         if self._producer is not None:
             await self._producer.close()
             self._producer = None

@@ -46,16 +46,24 @@ class _Call:
         self._over.acquire()
 
     def run(self) -> None:
+        with self._lock:
+            if self._dropped():  # before this thread got to it: nobody would hear of what it does
+                return
         try:
             returned, raised = self._function(*self._args), None
         except BaseException as error:  # handed to who waits, where it is raised
             returned, raised = None, error
         with self._lock:
-            if self.given_up:
-                self._held.add(-1)
+            if self._dropped():
                 return
             self._returned, self._raised, self._done = returned, raised, True
         self._over.release()
+
+    def _dropped(self) -> bool:
+        """Whether it was given up: then it holds its thread no longer."""
+        if self.given_up:
+            self._held.add(-1)
+        return self.given_up
 
     def wait(self, timeout_s: float) -> bool:
         """Until it is done. False: it is given up, and nothing of it comes back any more."""

@@ -64,7 +64,7 @@ class OneTask:
         if self.pending and (commits or self.allowance.short):
             self.pending.clear()
             self.allowance.committed()
-        if not moved and self.allowance.short:
+        if self.allowance.blocked or (not moved and self.allowance.short):
             self.hand, self.ahead = None, False
             self.allowance.give_way()
         if self.done >= len(self.reads):

@@ -132,7 +132,7 @@ def test_tasks_that_merge_their_inputs_give_way_and_get_through(tmp_path: Path, 
 
 
 def test_a_task_holds_what_it_read_and_not_what_it_might_have_read(tmp_path: Path) -> None:
-    """Method: far less lies on the topic than a step may take; what is read ahead is asked for in full, until it came."""
+    """Method: far less lies on the topic than a step may take; what is read ahead counts in full until it is there."""
     text, step_bytes = flow("one", "a", "b").replace("500", "1000000"), 1_000_000
 
     async def work(log: EmbeddedLog) -> None:
@@ -157,6 +157,46 @@ def test_a_task_holds_what_it_read_and_not_what_it_might_have_read(tmp_path: Pat
             await task.close()
         assert (budget.bytes_used, budget.executions_used) == (0, 0)
         assert len(await values(log, "b")) == 100
+
+    asyncio.run(asyncio.wait_for(with_log(tmp_path / "log", work), 60))
+
+
+def test_a_task_without_room_gives_way_though_something_else_moves_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: a table brings something each turn, while others have all the room; then its end is cut short."""
+    text, everything = flow("one", "a", "b"), 1 << 30
+
+    async def moves(*, idle: bool) -> bool:
+        return True
+
+    async def cut_short() -> None:
+        raise asyncio.CancelledError
+
+    async def work(log: EmbeddedLog) -> None:
+        for _ in range(5):  # what one transaction wrote may come in one read
+            await send(log, "a", [{"n": n} for n in range(100)])
+        topology, budget = compiled(text), SharedBudget(bytes_max=everything, executions_max=1_000)
+        topics = await ensure_topics(topology, log)
+        with ThreadPoolExecutor(1) as executor:
+            program = TaskProgram(topology, topology.stages[0], partition=0, tasks=1, topics=topics, nodes=registry())
+            task = Task(topology, program, log, executor, clock_s=lambda: 0.0, budget=budget.part("one"))
+            await task.start()
+            assert await task.advance()
+            assert budget.bytes_used > 0
+            budget.change(everything)
+            monkeypatch.setattr(task._reader, "look", moves)
+            assert await task.advance()
+            assert (budget.bytes_used, budget.executions_used) == (everything, 0)
+            budget.change(-everything)
+            assert await task.advance()
+            assert budget.bytes_used > 0
+            monkeypatch.setattr(task, "_drop_prefetched", cut_short)
+            with pytest.raises(asyncio.CancelledError):
+                await task.close()
+            assert (budget.bytes_used, budget.executions_used) == (0, 0)
+            monkeypatch.undo()
+            await task.close()
 
     asyncio.run(asyncio.wait_for(with_log(tmp_path / "log", work), 60))
 

@@ -99,3 +99,18 @@ def test_what_was_read_ahead_counts_as_what_it_is() -> None:
     assert shared.bytes_used == 40, "nothing more is needed to take it"
     task.clear()
     assert shared.bytes_used == 0
+
+
+def test_what_was_granted_since_it_asked_is_kept() -> None:
+    """Method: the turn in which it lined up is still under way when its turn comes; it gives way at the end of it."""
+    shared = budget(bytes_max=100)
+    task = Allowance(shared.part("a"), [ONE])
+    shared.change(100)
+    assert not task.may_read(50)
+    shared.change(-100)
+    assert task.blocked, "nobody has looked yet at what is there"
+    task.give_way()
+    assert shared.bytes_used == 50
+    assert task.may_read(50)
+    task.give_way()
+    assert shared.bytes_used == 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streamflow.runtime.late_calls import CallLog, LateCalls
-from streamflow.runtime.timed_calls import HELD_MAX, TimedCalls
+from streamflow.runtime.timed_calls import HELD_MAX, TimedCalls, _Call, _Held
 from streamflow.sdk.errors import CallLate
 
 
@@ -133,3 +133,13 @@ def test_a_node_that_is_dropped_ends_its_thread() -> None:
     del timed
     gc.collect()
     assert settles(lambda: not any(t.name == "streamflow-call-dropped" for t in threading.enumerate()))
+
+
+def test_a_call_that_was_given_up_before_its_thread_got_to_it_is_not_made() -> None:
+    called: list[int] = []
+    held = _Held()
+    call = _Call(called.append, (1,), held)
+    assert not call.wait(0.001)
+    assert held.count == 1
+    call.run()
+    assert (called, held.count) == ([], 0)
