@@ -36,7 +36,8 @@ def test_a_task_that_was_cancelled_from_within_begins_again(tmp_path: Path) -> N
 
     async def work(log: EmbeddedLog) -> list[object]:
         await send(log, "in", [{"n": n} for n in range(50)])
-        await run(compiled(TEXT), log, turn=turn)
+        # However slow the machine: rows are pending in a second turn.
+        await run(compiled(f"{TEXT}policies: {{commit_interval: 1m}}"), log, turn=turn)
         return await values(log, "out")
 
     assert asyncio.run(with_log(tmp_path, work)) == [{"n": n} for n in range(50)]
