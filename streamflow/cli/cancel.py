@@ -63,7 +63,7 @@ async def _cancel(
     reason: str | None, by: str | None, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from streamflow.cli.executions import tracked
-    from streamflow.runtime.cancels import Cancel, write_cancels
+    from streamflow.runtime.cancels import ControlRecord, write_cancels
 
     topology = tracked(file)
     _check_nodes(topology, at)
@@ -79,7 +79,8 @@ async def _cancel(
         wanted = [one for one in found if one not in refused]
         if wanted and not dry_run:
             cancels = [
-                Cancel(execution=one, nodes=None if at is None else tuple(at), reason=reason, by=by) for one in wanted
+                ControlRecord(execution=one, nodes=None if at is None else tuple(at), reason=reason, by=by)
+                for one in wanted
             ]
             producer = await log.producer(f"streamflow.cancel.{os.getpid()}")
             try:

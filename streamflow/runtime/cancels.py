@@ -21,10 +21,11 @@ _CODEC: Final = CodecSpec(format="avro", framing="raw", schema=CONTROL, name=CON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class ControlRecord:
     """A record of `schemas/control.avsc`. `nodes`: only rows at these; None: all."""
 
     execution: str
+    action: str = CANCEL
     nodes: tuple[str, ...] | None = None
     reason: str | None = None
     by: str | None = None
@@ -35,18 +36,7 @@ def control_topic(topology: Topology) -> str:
     return next((t.name for t in topology.topics if t.kind == "control"), "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """Any record of `schemas/control.avsc`."""
-
-    execution: str
-    action: str = CANCEL
-    nodes: tuple[str, ...] | None = None
-    reason: str | None = None
-    by: str | None = None
-
-
-def encode_orders(orders: Sequence[Said], now_ms: int) -> Sequence[NewBatch]:
+def encode_orders(orders: Sequence[ControlRecord], now_ms: int) -> Sequence[NewBatch]:
     """Records for the control topic, in this order."""
     dtypes = frame_schema(CONTROL)
     told = {name: [getattr(o, name) for o in orders] for name in ("execution", "action", "reason", "by")}
@@ -63,7 +53,7 @@ def encode_orders(orders: Sequence[Said], now_ms: int) -> Sequence[NewBatch]:
 
 
 async def write_cancels(
-    log: Log, producer: Producer, topology: Topology, cancels: Sequence[Cancel], *, now_ms: int
+    log: Log, producer: Producer, topology: Topology, cancels: Sequence[ControlRecord], *, now_ms: int
 ) -> None:
     """Write cancels in one transaction, in this order; the topic is made if it is not there."""
     topic = control_topic(topology)
@@ -71,9 +61,7 @@ async def write_cancels(
         raise UsageError(f"executions of {topology.workflow!r} leave no records, so none can be cancelled.")
     if topic not in await log.topics():
         await log.create_topic(TopicSpec(name=topic, partitions=1, config=dict(topology.topic(topic).config)))
-    batches = encode_orders(
-        [Said(execution=c.execution, nodes=c.nodes, reason=c.reason, by=c.by) for c in cancels], now_ms
-    )
+    batches = encode_orders(cancels, now_ms)
     await producer.begin()
     await producer.append(TopicPartition(topic, 0), batches)
     await producer.commit()

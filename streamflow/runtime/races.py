@@ -10,7 +10,7 @@ from typing import Final
 
 from streamflow.model.positions import TopicPartition
 from streamflow.operators.lost_branches import BRANCH_LOST, BRANCH_OVER
-from streamflow.runtime.cancels import Said, encode_orders
+from streamflow.runtime.cancels import ControlRecord, encode_orders
 from streamflow.runtime.emit import Writes
 from streamflow.runtime.graph import Graph
 from streamflow.sdk.operator import Races
@@ -19,12 +19,12 @@ from streamflow.topology.plan import RacePlan, StagePlan
 _ORDERS_MAX: Final = 500  # of one record batch
 
 
-def decided(stage: StagePlan, graph: Graph) -> list[Said]:
+def decided(stage: StagePlan, graph: Graph) -> list[ControlRecord]:
     """What the gathers of a stage decided since the last call."""
     return [one for race in stage.races for one in _of(race, graph)]
 
 
-def writes(stage: StagePlan, said: list[Said], now_ms: int) -> Writes:
+def writes(stage: StagePlan, said: list[ControlRecord], now_ms: int) -> Writes:
     """Records of the control topic. `now_ms`: of the step."""
     at = TopicPartition(stage.control, 0)
     found: Writes = {}
@@ -33,7 +33,7 @@ def writes(stage: StagePlan, said: list[Said], now_ms: int) -> Writes:
     return found
 
 
-def _of(race: RacePlan, graph: Graph) -> Iterator[Said]:
+def _of(race: RacePlan, graph: Graph) -> Iterator[ControlRecord]:
     operator = graph.operator(race.node)
     assert isinstance(operator, Races), race.node
     merge = race.node.rpartition(".")[0]
@@ -42,4 +42,6 @@ def _of(race: RacePlan, graph: Graph) -> Iterator[Said]:
         nodes = tuple(dict.fromkeys(n for s in losers for n in race.branches[s]))
         if nodes:
             action, reason = (BRANCH_OVER, None) if over else (BRANCH_LOST, f"{side!r} was first at {merge!r}")
-            yield Said(execution=execution, action=action, nodes=() if over else nodes, reason=reason, by=merge)
+            yield ControlRecord(
+                execution=execution, action=action, nodes=() if over else nodes, reason=reason, by=merge
+            )

@@ -517,14 +517,15 @@ class Task:
         """Process what came, or what is next of all that is held. False: it has to wait."""
         if not self._merges:
             ((at, batches),) = fetched.items()
-            limit = self._stop_at[1] if self._stop_at is not None and self._stop_at[0] == at else None
+            limits = [self._stop_at[1]] if self._stop_at is not None and self._stop_at[0] == at else []
             if (end := self._allowance.until(at)) is not None:
-                limit = min(end, limit or end)
+                limits.append(end)
             room = self._program.room(at) if self._stop_at is None else None
             if room is not None:
                 if room == 0:
                     return False  # what woke before took it
-                limit = min(self.positions[at] + room, limit or self.positions[at] + room)
+                limits.append(self.positions[at] + room)
+            limit = min(limits, default=None)
             await self.process({at: batches}, until={at: limit}, now_ms=now_ms)
             return True
         more = {at: self._may_bring(at, now_ms) for at in self._program.inputs}

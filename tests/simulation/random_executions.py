@@ -40,7 +40,7 @@ from streamflow.recovery.resuming import resumptions
 from streamflow.recovery.retrying import retries
 from streamflow.recovery.rolling_back import rollbacks
 from streamflow.recovery.undoing import compensations
-from streamflow.runtime.cancels import Cancel, write_cancels
+from streamflow.runtime.cancels import ControlRecord, write_cancels
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.runtime.topics import ensure_topics, stage_width
 from streamflow.sdk.errors import Fenced, LogFull
@@ -415,7 +415,7 @@ class Cancels:
         ids = [f"in#{of}/{n % PARTITIONS}:{n // PARTITIONS}" for n in numbers]
         self.ordered.update(ids)
         producer = await self.log.producer("cancel")
-        cancels = [Cancel(execution=one, reason="by chance") for one in ids]
+        cancels = [ControlRecord(execution=one, reason="by chance") for one in ids]
         await write_cancels(self.log, producer, self.topology, cancels, now_ms=now_ms)
         await producer.close()
 

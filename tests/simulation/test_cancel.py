@@ -11,7 +11,7 @@ import pytest
 
 from streamflow.model.positions import TopicPartition
 from streamflow.replay.follow import journal
-from streamflow.runtime.cancels import Cancel, write_cancels
+from streamflow.runtime.cancels import ControlRecord, write_cancels
 from streamflow.runtime.signals import Signal, signals_topic, write_signals
 from streamflow.sdk.log import Log, TopicSpec
 from tests.simulation.auditing import audited
@@ -53,7 +53,7 @@ class Ground:
     async def cancel(self, *numbers: int, **more: object) -> None:
         ids = await self.ids()
         producer = await self.log.producer("cancel")
-        cancels = [Cancel(execution=ids[n], **more) for n in numbers]  # type: ignore[arg-type]
+        cancels = [ControlRecord(execution=ids[n], **more) for n in numbers]  # type: ignore[arg-type]
         await write_cancels(self.log, producer, self.bench.topology, cancels, now_ms=self.bench.now_ms)
         await producer.close()
 
@@ -309,7 +309,7 @@ def test_items_that_are_put_aside(restart: bool, tmp_path: Path) -> None:
 
         async def cancel(*numbers: int) -> None:
             producer = await ground.log.producer("cancel")
-            cancels = [Cancel(execution=ids[n]) for n in numbers]
+            cancels = [ControlRecord(execution=ids[n]) for n in numbers]
             await write_cancels(ground.log, producer, topology, cancels, now_ms=bench.now_ms)
             await producer.close()
 
@@ -399,7 +399,7 @@ def test_what_may_have_been_tried_goes_on(crash: bool, tmp_path: Path) -> None:
 
         async def cancel(*offsets: int) -> None:
             producer = await ground.log.producer("cancel")
-            cancels = [Cancel(execution=ids[offset]) for offset in offsets]
+            cancels = [ControlRecord(execution=ids[offset]) for offset in offsets]
             await write_cancels(ground.log, producer, topology, cancels, now_ms=bench.now_ms)
             await producer.close()
 

@@ -13,7 +13,7 @@ from streamflow.compiler import compile_document
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
 from streamflow.nodes import registry
-from streamflow.runtime.cancels import Cancel, write_cancels
+from streamflow.runtime.cancels import ControlRecord, write_cancels
 from streamflow.runtime.deadletter import decode_dead_letters
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.log import Log, TopicSpec
@@ -188,7 +188,7 @@ def test_executions_that_are_cancelled_or_have_had_their_time_are_told(tmp_path:
         await bench.work("start", 0)
         of = (await log.topics())["in"].incarnation
         producer = await log.producer("cancel")
-        await write_cancels(log, producer, topology, [Cancel(execution=f"in#{of}/0:2")], now_ms=bench.now_ms)
+        await write_cancels(log, producer, topology, [ControlRecord(execution=f"in#{of}/0:2")], now_ms=bench.now_ms)
         await producer.close()
         bench.now_ms += 1_000
         await bench.work("start", 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from streamflow.runtime.cancels import Cancel, write_cancels
+from streamflow.runtime.cancels import ControlRecord, write_cancels
 from streamflow.sdk.log import Log
 from streamflow.topology.plan import Topology
 from tests.golden.test_topologies import call
@@ -102,7 +102,7 @@ def test_a_cancelled_order_is_undone_or_was_shipped(tmp_path: Path, monkeypatch:
 async def _cancel(log: Log, topology: Topology, numbers: list[int]) -> None:
     of = (await log.topics())["orders"].incarnation
     producer = await log.producer("cancel")
-    cancels = [Cancel(execution=f"orders#{of}/{n % 2}:{n // 2}") for n in numbers]
+    cancels = [ControlRecord(execution=f"orders#{of}/{n % 2}:{n // 2}") for n in numbers]
     await write_cancels(log, producer, topology, cancels, now_ms=time.time_ns() // 1_000_000)
     await producer.close()
 
