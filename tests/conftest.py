@@ -9,6 +9,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, Phase, settings
 
+from streamflow.sdk import events
+
 # On CI nothing is skipped because a tool is missing: that would be a green run that proved less.
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
@@ -47,6 +49,7 @@ def logs_of_its_own() -> Iterator[None]:
     """A test that sets logs up does so for a stream that is closed behind it."""
     yield
     structlog.reset_defaults()
+    events.prepare(0, lambda: None)
 
 
 @pytest.fixture

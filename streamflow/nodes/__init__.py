@@ -1,131 +1,99 @@
-"""The built-in node kinds, one file each. An explicit tuple: importing a file registers nothing."""
+"""The built-in node kinds, one file each. Explicit tables: importing a file registers nothing, and the file of a kind
+is imported when a workflow has a node of it.
+"""
 
 from __future__ import annotations
 
-from streamflow.nodes.aggregate import AggregateNode
-from streamflow.nodes.batch import BatchNode
-from streamflow.nodes.checkpointing import Checkpoint
-from streamflow.nodes.compensating import FailAgain
-from streamflow.nodes.control import Control
-from streamflow.nodes.debounce import Debounce
-from streamflow.nodes.dedupe import Dedupe
-from streamflow.nodes.error_trigger import ErrorTrigger
-from streamflow.nodes.event import Event
-from streamflow.nodes.file import File
-from streamflow.nodes.filter import Filter
-from streamflow.nodes.foreign_join import ForeignMatches, ForeignResult, ForeignRows
-from streamflow.nodes.function import Code, Function
-from streamflow.nodes.gather import Gather, GatherSend
-from streamflow.nodes.global_lookup import GlobalLookup
-from streamflow.nodes.if_ import If
-from streamflow.nodes.join import Join
-from streamflow.nodes.limit import Limit
-from streamflow.nodes.lookup import Lookup
-from streamflow.nodes.loop import Loop
-from streamflow.nodes.loop_back import LoopBack
-from streamflow.nodes.manual import Manual
-from streamflow.nodes.merge import Merge
-from streamflow.nodes.no_op import NoOp
-from streamflow.nodes.notification import Notification
-from streamflow.nodes.pass_ import Pass
-from streamflow.nodes.pattern import Pattern
-from streamflow.nodes.publish import Publish
-from streamflow.nodes.reduce import Reduce
-from streamflow.nodes.rename import Rename
-from streamflow.nodes.repartition import Repartition
-from streamflow.nodes.resume_token import ResumeToken
-from streamflow.nodes.set import Set
-from streamflow.nodes.signal_wait import HearSignals, LostSignals, ReadSignals, SignalWait
-from streamflow.nodes.slots import HoldSlots, ReadEnds, Slots
-from streamflow.nodes.sort import Sort
-from streamflow.nodes.split import Split
-from streamflow.nodes.stop_and_error import StopAndError
-from streamflow.nodes.stub import Stub
-from streamflow.nodes.sub_flow import Return, SubFlow, SubFlowEntry, SubFlowErrors, SubFlowTrigger
-from streamflow.nodes.switch import Switch
-from streamflow.nodes.table import Table
-from streamflow.nodes.table_join import TableJoin
-from streamflow.nodes.template import TemplateNode
-from streamflow.nodes.throttle import Throttle
-from streamflow.nodes.wait import Wait
-from streamflow.nodes.window import Window
-from streamflow.nodes.write_file import WriteFile
 from streamflow.sdk.node import Node
-from streamflow.sdk.registry import NodeRegistry, plugin_kinds
+from streamflow.sdk.registry import NodeRegistry, load, plugin_kinds
 
-BUILTIN: tuple[type[Node], ...] = (
-    AggregateNode,
-    BatchNode,
-    Code,
-    Debounce,
-    Dedupe,
-    ErrorTrigger,
-    Event,
-    File,
-    Filter,
-    Function,
-    If,
-    Join,
-    Limit,
-    Lookup,
-    Loop,
-    Manual,
-    Merge,
-    NoOp,
-    Notification,
-    Pass,
-    Pattern,
-    Publish,
-    Reduce,
-    Rename,
-    Repartition,
-    ResumeToken,
-    Return,
-    Set,
-    Slots,
-    Sort,
-    Split,
-    StopAndError,
-    Stub,
-    SubFlow,
-    SubFlowTrigger,
-    Switch,
-    Table,
-    TableJoin,
-    TemplateNode,
-    Throttle,
-    Wait,
-    Window,
-    WriteFile,
-)
-
+# kind -> module of this package:class
+KINDS = {
+    "aggregate": "aggregate:AggregateNode",
+    "batch": "batch:BatchNode",
+    "code": "function:Code",
+    "debounce": "debounce:Debounce",
+    "dedupe": "dedupe:Dedupe",
+    "error-trigger": "error_trigger:ErrorTrigger",
+    "event": "event:Event",
+    "file": "file:File",
+    "filter": "filter:Filter",
+    "function": "function:Function",
+    "if": "if_:If",
+    "join": "join:Join",
+    "limit": "limit:Limit",
+    "lookup": "lookup:Lookup",
+    "loop": "loop:Loop",
+    "manual": "manual:Manual",
+    "merge": "merge:Merge",
+    "no-op": "no_op:NoOp",
+    "notification": "notification:Notification",
+    "pass": "pass_:Pass",
+    "pattern": "pattern:Pattern",
+    "publish": "publish:Publish",
+    "reduce": "reduce:Reduce",
+    "rename": "rename:Rename",
+    "repartition": "repartition:Repartition",
+    "resume-token": "resume_token:ResumeToken",
+    "return": "sub_flow:Return",
+    "set": "set:Set",
+    "slots": "slots:Slots",
+    "sort": "sort:Sort",
+    "split": "split:Split",
+    "stop-and-error": "stop_and_error:StopAndError",
+    "stub": "stub:Stub",
+    "sub-flow": "sub_flow:SubFlow",
+    "sub-flow-trigger": "sub_flow:SubFlowTrigger",
+    "switch": "switch:Switch",
+    "table": "table:Table",
+    "table_join": "table_join:TableJoin",
+    "template": "template:TemplateNode",
+    "throttle": "throttle:Throttle",
+    "wait": "wait:Wait",
+    "window": "window:Window",
+    "write-file": "write_file:WriteFile",
+}
 
 # What the compiler makes of others.
-PARTS: tuple[type[Node], ...] = (
-    Checkpoint,
-    Control,
-    FailAgain,
-    Gather,
-    GatherSend,
-    ForeignRows,
-    ForeignMatches,
-    ForeignResult,
-    GlobalLookup,
-    LoopBack,
-    ReadSignals,
-    HearSignals,
-    SignalWait,
-    LostSignals,
-    ReadEnds,
-    HoldSlots,
-    SubFlowEntry,
-    SubFlowErrors,
-)
+PARTS = {
+    "checkpoint": "checkpointing:Checkpoint",
+    "compensated": "compensating:FailAgain",
+    "control": "control:Control",
+    "gather": "gather:Gather",
+    "gather.send": "gather:GatherSend",
+    "lookup.global": "global_lookup:GlobalLookup",
+    "loop.back": "loop_back:LoopBack",
+    "slots.hold": "slots:HoldSlots",
+    "slots.read": "slots:ReadEnds",
+    "sub-flow.errors": "sub_flow:SubFlowErrors",
+    "sub-flow.in": "sub_flow:SubFlowEntry",
+    "table_join.matches": "foreign_join:ForeignMatches",
+    "table_join.result": "foreign_join:ForeignResult",
+    "table_join.rows": "foreign_join:ForeignRows",
+    "wait.check": "signal_wait:HearSignals",
+    "wait.lost": "signal_wait:LostSignals",
+    "wait.read": "signal_wait:ReadSignals",
+    "wait.signal": "signal_wait:SignalWait",
+}
 
 
 def registry() -> NodeRegistry:
     """The built-in kinds and those of installed plug-ins."""
-    return NodeRegistry((*BUILTIN, *plugin_kinds()), PARTS)
+    return NodeRegistry(plugin_kinds(), named=_whole(KINDS), named_parts=_whole(PARTS))
 
 
-__all__ = ["BUILTIN", "registry"]
+def builtin() -> tuple[type[Node], ...]:
+    """The classes of all built-in kinds, which imports them all."""
+    return tuple(load(name) for name in _whole(KINDS).values())
+
+
+def parts() -> tuple[type[Node], ...]:
+    """The classes of what only the compiler places."""
+    return tuple(load(name) for name in _whole(PARTS).values())
+
+
+def _whole(table: dict[str, str]) -> dict[str, str]:
+    return {kind: f"{__name__}.{name}" for kind, name in table.items()}
+
+
+__all__ = ["KINDS", "PARTS", "builtin", "parts", "registry"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from streamflow.nodes import BUILTIN
+from streamflow.nodes import builtin
 from streamflow.sdk.expression import Expression
 from streamflow.sdk.node import FunctionRef, Json, Node, ParamSpec, SchemaRef, Template, parameters
 
@@ -53,7 +53,7 @@ def render(kind: type[Node]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def index(kinds: tuple[type[Node], ...] = BUILTIN) -> str:
+def index(kinds: tuple[type[Node], ...]) -> str:
     """The page that lists all kinds by category."""
     lines = [_NOTE.format("the node classes"), "", "# Nodes", ""]
     lines += [
@@ -71,7 +71,7 @@ def index(kinds: tuple[type[Node], ...] = BUILTIN) -> str:
 
 def pages() -> dict[str, str]:
     """All pages by file name."""
-    return {"README.md": index(), **{f"{kind.spec.kind}.md": render(kind) for kind in BUILTIN}}
+    return {"README.md": index(builtin()), **{f"{kind.spec.kind}.md": render(kind) for kind in builtin()}}
 
 
 def _behaviour(kind: type[Node]) -> list[str]:

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from streamflow.compiler.checkpoints import checkpoint_id
 from streamflow.model.batch import PATH
 from streamflow.operators.entered import travelling
@@ -24,6 +22,7 @@ from streamflow.recovery.undoing import compensations
 from streamflow.runtime.again_records import Again
 from streamflow.runtime.dead_letter_log import pages
 from streamflow.sdk.errors import Fenced, LogUnavailable
+from streamflow.sdk.events import Logger
 
 if TYPE_CHECKING:
     from streamflow.model.policies import RecoverPolicy
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from streamflow.topology.plan import Topology
 
 _AT_ONCE_MAX: Final = 1_000  # dead letters of one round
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class ByPolicy:

@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import orjson
-import structlog
 
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import TopicPartition
+from streamflow.sdk.events import Logger
 from streamflow.sdk.log import Log, TopicInfo
 from streamflow.state.restore import restore
 from streamflow.state.task_state import MemoryState, RocksState, StoreName, TaskState, folder_of
 from streamflow.topology.digest import digest
 from streamflow.topology.plan import StagePlan, Topology
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 _FORMAT = 1  # of what is on disk
 _DAY_MS = 86_400_000
 _TELL_AFTER_S = 5.0

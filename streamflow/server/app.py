@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from streamflow.sdk.events import Logger
 from streamflow.server.health import health_routes
 from streamflow.server.pages import refused
 from streamflow.server.problems import Problem
@@ -13,7 +13,7 @@ from streamflow.server.resume import resume_routes
 from streamflow.server.services import Services
 from streamflow.server.signals import signal_routes
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 def make_app(services: Services) -> FastAPI:

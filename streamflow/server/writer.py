@@ -17,11 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
 from streamflow.runtime.signals import Signal, Written, signals_topic, write_signals
 from streamflow.sdk.crash import crash_point
 from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, StreamflowError
+from streamflow.sdk.events import Logger
 from streamflow.sdk.log import Log, Producer
 from streamflow.server.problems import Problem, unavailable
 from streamflow.topology.plan import Topology
@@ -29,7 +28,7 @@ from streamflow.topology.plan import Topology
 WAITING_MAX: Final = 1_000  # of a workflow
 TOGETHER_MAX: Final = 200
 ANSWER_S_MAX: Final = 15.0
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class SignalWriter:

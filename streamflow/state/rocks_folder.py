@@ -16,12 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
-import structlog
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBufferManager
 
 from streamflow.sdk.errors import StateBroken, StateBusy, StateError
+from streamflow.sdk.events import Logger
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 _BINDING: Final = b"\xffbinding"  # behind the keys of all stores
 CACHE_BYTES: Final = 64 << 20  # blocks, indexes and filters of all databases of this process
 WRITE_BYTES: Final = 64 << 20  # what they hold of late writes, all together

@@ -14,17 +14,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-import structlog
-
 from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Task
 from streamflow.sdk.errors import Fenced
+from streamflow.sdk.events import Logger
 
 AnyTask = Task | SourceTask
 Turn = Callable[[AnyTask], Awaitable[bool]]
 State = Literal["starting", "running", "draining", "lost", "gone"]
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 _WAIT_MS_MAX = 100  # a task that waits for input does not see that it shall stop
 _TURN_S_MAX = 2.0  # a task that is dropped may finish the turn it is in
 

@@ -11,8 +11,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 
-import structlog
-
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.model.policies import RunPolicy
 from streamflow.model.positions import TopicPartition
@@ -23,6 +21,7 @@ from streamflow.runtime.source_task import SourceTask
 from streamflow.runtime.task import Span, Task
 from streamflow.runtime.topics import stage_width
 from streamflow.sdk.errors import LogUnavailable, StateBusy, Stopped
+from streamflow.sdk.events import Logger
 from streamflow.sdk.log import Log, TopicInfo
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.state.task_state import TaskState
@@ -34,7 +33,7 @@ from streamflow.workers.standbys import Standby, Standbys
 from streamflow.workers.standing import tell
 from streamflow.workers.tasks import TaskId
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 STATE_FOLDER = ".streamflow/state"
 _RESTART_AFTER_S, _RESTART_AFTER_S_MAX = 0.5, 30.0
 _LOOK_S, _STUCK_S = 10.0, 60.0

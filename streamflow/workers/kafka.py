@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from streamflow.logs.kafka import KafkaLog
 from streamflow.logs.kafka.membership import Dealt, Membership
 from streamflow.model.positions import TopicPartition
 from streamflow.runtime.control import copies
 from streamflow.sdk.errors import UsageError
+from streamflow.sdk.events import Logger
 from streamflow.sdk.log import Log
 from streamflow.state.task_state import folder_of
 from streamflow.topology.plan import Topology
@@ -31,7 +30,7 @@ from streamflow.workers.state_lock import StateLock
 from streamflow.workers.tasks import TaskId
 from streamflow.workers.worker import Worker
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 _SETTLE_S_MAX = 20.0  # a task that cannot commit for so long must not hold the whole group up
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import orjson
-import structlog
 
 from streamflow.sdk.errors import StreamflowError
+from streamflow.sdk.events import Logger
 from streamflow.workers.progress import Progress, summed
 
 REPORT_FD = "STREAMFLOW_REPORT_FD"  # environment of a worker process: the pipe's number
@@ -24,7 +24,7 @@ _LINE_BYTES_MAX = 1 << 20
 _STDERR_SHOWN_MAX = 4_000
 _LAST_WORDS_S = 5.0
 _KILLS_MAX, _KILLS_WITHIN_S = 20, 60.0  # replaced so often, a worker is not killed by chance
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class WorkerFailed(StreamflowError):

@@ -16,11 +16,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.runtime.checkpoint import why_useless
 from streamflow.sdk.errors import StreamflowError
+from streamflow.sdk.events import Logger
 from streamflow.sdk.log import Log, TopicInfo
 from streamflow.state.restore import take_in
 from streamflow.state.task_state import StoreName, TaskState
@@ -31,7 +30,7 @@ _REST_S_MIN = 0.02
 _WAIT_MS = 1_000  # at the end of a changelog
 _TELL_S = 2.0
 _RETRY_S, _RETRY_S_MAX = 1.0, 30.0
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 @dataclass(slots=True)

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-import structlog
-
 from streamflow.runtime.task import Task
+from streamflow.sdk.events import Logger
 from streamflow.workers.driver import Driver
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 _FRAMES_MAX, _CALLS_MAX = 40, 8
 _listening: list[Callable[[], list[Driver]]] = []  # of the workflows that run in this process
 

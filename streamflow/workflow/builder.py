@@ -306,10 +306,10 @@ def _kinds_by_method() -> dict[str, str]:
     """Method name -> node kind, of built-in and plug-in nodes."""
     import keyword
 
-    from streamflow.nodes import BUILTIN
+    from streamflow.nodes import KINDS
     from streamflow.sdk.registry import plugin_kinds
 
-    kinds = [kind.spec.kind for kind in (*BUILTIN, *plugin_kinds())]
+    kinds = [*KINDS, *(kind.spec.kind for kind in plugin_kinds())]
     names = {kind.replace("-", "_"): kind for kind in kinds}
     return {f"{name}_" if keyword.iskeyword(name) else name: kind for name, kind in names.items()}
 

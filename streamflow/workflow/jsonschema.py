@@ -187,9 +187,9 @@ def _test() -> dict[str, object]:
 
 def text() -> str:
     """The schema of the built-in kinds, as the file has it."""
-    from streamflow.nodes import BUILTIN
+    from streamflow.nodes import builtin
 
-    return json.dumps(generate(NodeRegistry(BUILTIN)), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(generate(NodeRegistry(builtin())), indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str]) -> int:

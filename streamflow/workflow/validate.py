@@ -69,7 +69,7 @@ def _build(entry: NodeEntry, registry: NodeRegistry, findings: Findings) -> Node
     kind = registry.get(entry.type)
     if kind is None:
         findings.report(
-            entry.type_place, "SF120", f"unknown node kind {spell(entry.type)}.", suggestion(entry.type, registry.kinds)
+            entry.type_place, "SF120", f"unknown node kind {spell(entry.type)}.", suggestion(entry.type, registry.names)
         )
         return None
     raw = _without_misspelt_keys(entry.params, kind, findings)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from streamflow.logs.embedded import EmbeddedLog
 from streamflow.model.positions import TopicPartition
-from streamflow.nodes import BUILTIN, registry
+from streamflow.nodes import builtin, registry
 from streamflow.runtime import source_task
 from streamflow.runtime.deadletter import DeadLetter, decode_dead_letters
 from streamflow.testing.driver import TopologyDriver
@@ -268,7 +268,7 @@ ELSEWHERE = {
 
 
 def test_every_kind_has_a_case() -> None:
-    kinds = {kind.spec.kind for kind in BUILTIN}
+    kinds = {kind.spec.kind for kind in builtin()}
     assert kinds == CASES.keys() | ELSEWHERE, "a new node kind needs a case here"
 
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -22,8 +21,9 @@ from aiokafka.errors import KafkaError
 from streamflow.logs.kafka.wire import Client
 from streamflow.model.positions import TopicPartition
 from streamflow.sdk.errors import LogUnavailable
+from streamflow.sdk.events import Logger
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 _CHECK_S = 0.5
 _PROTOCOL_VERSION = 0
 

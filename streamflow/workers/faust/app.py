@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import faust
-import structlog
 
 from streamflow.codecs.registry import SchemaRegistry
 from streamflow.logs import open_log
@@ -15,6 +14,7 @@ from streamflow.logs.kafka import KafkaLog
 from streamflow.model.policies import RunPolicy
 from streamflow.runtime.build import Functions
 from streamflow.sdk.errors import UsageError
+from streamflow.sdk.events import Logger
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.topology.plan import Topology
 from streamflow.workers.faust.committed import read_committed
@@ -25,7 +25,7 @@ from streamflow.workers.progress import Progress, RunReport
 from streamflow.workers.scheduler import Limits
 
 _STOP_S_MAX = 30.0
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class WorkflowApp(faust.App):

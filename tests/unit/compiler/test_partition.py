@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from streamflow.compiler import compile_document
-from streamflow.nodes import BUILTIN
+from streamflow.nodes import builtin
 from streamflow.nodes.repartition import Repartition
 from streamflow.runtime.topics import resolve_partitions
 from streamflow.sdk.expression import Expression
@@ -49,7 +49,7 @@ class Pair(Node):
         return {"out": ctx.inputs["left"]}
 
 
-REGISTRY = NodeRegistry((*BUILTIN, Seen, Pair))
+REGISTRY = NodeRegistry((*builtin(), Seen, Pair))
 
 
 def compiled(nodes: str, wires: str) -> tuple[Topology | None, list[Diagnostic]]:

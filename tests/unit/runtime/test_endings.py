@@ -7,7 +7,7 @@ import pytest
 
 from streamflow.model.batch import EXECUTION, ROW, TS, Batch
 from streamflow.model.types import PAYLOAD, frame_schema
-from streamflow.nodes import BUILTIN, PARTS, registry
+from streamflow.nodes import builtin, parts, registry
 from streamflow.operators.control import CANCEL, CONTROL, KEPT_MS, ORDERS_MAX, Order, Orders, _orders, apart, said
 from streamflow.operators.signal_waits import SignalWaitOperator
 from streamflow.operators.waiting import WaitOperator
@@ -121,7 +121,7 @@ def test_a_cancel_in_words(by: str | None, reason: str | None, text: str) -> Non
 
 def test_kinds_that_say_so_hold_rows() -> None:
     """What the compiler is told of a kind is what its operator can do."""
-    assert {kind.spec.kind for kind in (*BUILTIN, *PARTS) if kind.spec.holds} == {"wait", "wait.signal"}
+    assert {kind.spec.kind for kind in (*builtin(), *parts()) if kind.spec.holds} == {"wait", "wait.signal"}
     for operator in (WaitOperator, SignalWaitOperator, Parking):
         assert hasattr(operator, "release")
         assert hasattr(operator, "wake")

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from streamflow.nodes import BUILTIN
+from streamflow.nodes import builtin
 from streamflow.sdk.registry import NodeRegistry
 from streamflow.workflow import load_text
 from streamflow.workflow.dump import to_plain
@@ -30,7 +30,7 @@ def validator(registry: NodeRegistry) -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
-BUILTINS = validator(NodeRegistry(BUILTIN))
+BUILTINS = validator(NodeRegistry(builtin()))
 SMALL = validator(REGISTRY)
 
 
@@ -73,7 +73,7 @@ def test_what_loads_is_valid(text: str) -> None:
     SMALL.validate(data(text))
 
 
-@pytest.mark.parametrize("kind", BUILTIN, ids=lambda k: k.spec.kind)
+@pytest.mark.parametrize("kind", builtin(), ids=lambda k: k.spec.kind)
 def test_parameters_do_not_hide_what_every_node_may_say(kind: Any) -> None:
     """A kind whose parameter is called `name` or `retry` could not be given it beside `type`."""
     from streamflow.sdk.params import param_types
@@ -82,7 +82,7 @@ def test_parameters_do_not_hide_what_every_node_may_say(kind: Any) -> None:
     assert not set(param_types(kind)) & set(NODE_KEYS)
 
 
-@pytest.mark.parametrize("kind", [k for k in BUILTIN if k.spec.example], ids=lambda k: k.spec.kind)
+@pytest.mark.parametrize("kind", [k for k in builtin() if k.spec.example], ids=lambda k: k.spec.kind)
 def test_the_examples_of_node_kinds_load(kind: Any) -> None:
     tree, found = parse(kind.spec.example, "example")
     assert found == []
