@@ -139,7 +139,8 @@ def over_among(kept: KeptRows, values: Sequence[bytes], schema: Schema, executio
     _, over = executions.apart(Batch(frame.with_row_index(_NUMBER), schema))
     if over is None:
         return None
-    return Over(over.with_frame(over.frame.drop(_NUMBER)), frozenset(over.frame[_NUMBER].to_list()))
+    ended = over.frame.sort(_NUMBER)
+    return Over(over.with_frame(ended.drop(_NUMBER)), frozenset(ended[_NUMBER].to_list()))
 
 
 def ended_together(ended: Sequence[Batch], watermark_ms: int) -> Batch | None:

@@ -70,7 +70,11 @@ class AtNode:
     def apart(self, rows: Batch) -> tuple[Batch, Batch | None]:
         rows, over = apart(rows, rows.frame[EXECUTION], self.orders.cancels, self.node)
         rows, behind = outrun(rows, rows.frame[EXECUTION], self.orders.lost, self.node)
-        return rows, join_failed([over, behind])
+        ended = [part for part in (over, behind) if part is not None]
+        if not ended:
+            return rows, None
+        # Rows that an operator keeps are of no step: they have no `@row` to be sorted by.
+        return rows, ended[0].with_frame(pl.concat([part.frame for part in ended], how="diagonal"))
 
 
 class Endings:

@@ -177,7 +177,7 @@ class EndedExecutions(Protocol):
     """Executions that are to end now."""
 
     def apart(self, rows: Batch) -> tuple[Batch, Batch | None]:
-        """(rows that go on, rows that end, as `Result.ended` has them). `rows` have column `@execution`."""
+        """(rows that go on, rows that end, as `Result.ended` has them, in any order). `rows` have `@execution`."""
         ...
 
 

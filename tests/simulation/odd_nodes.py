@@ -10,7 +10,7 @@ import polars as pl
 
 from streamflow.model.batch import EXECUTION, PATH, TS, WM, Batch
 from streamflow.model.types import DOUBLE, LONG, Field, Type
-from streamflow.nodes import BUILTIN, PARTS
+from streamflow.nodes import builtin, parts
 from streamflow.sdk.node import BuildContext, Node, NodeSpec, SchemaContext, Schemas, param
 from streamflow.sdk.operator import Context, Operator, Result
 from streamflow.sdk.registry import NodeRegistry
@@ -110,4 +110,4 @@ class TellTime(Node):
 
 
 def registry() -> NodeRegistry:
-    return NodeRegistry((*BUILTIN, Cheat, Stamp, TellTime), PARTS)
+    return NodeRegistry((*builtin(), Cheat, Stamp, TellTime), parts())

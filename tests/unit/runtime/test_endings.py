@@ -6,14 +6,15 @@ import polars as pl
 import pytest
 
 from streamflow.model.batch import EXECUTION, ROW, TS, Batch
-from streamflow.model.types import PAYLOAD, frame_schema
+from streamflow.model.types import LONG, PAYLOAD, frame_schema, record_of
 from streamflow.nodes import builtin, parts, registry
 from streamflow.operators.control import CANCEL, CONTROL, KEPT_MS, ORDERS_MAX, Order, Orders, _orders, apart, said
+from streamflow.operators.lost_branches import Lost
 from streamflow.operators.signal_waits import SignalWaitOperator
 from streamflow.operators.waiting import WaitOperator
 from streamflow.runtime.build import build_graph
 from streamflow.runtime.context import StepClock
-from streamflow.runtime.control import Endings
+from streamflow.runtime.control import AtNode, Endings, Fresh
 from streamflow.runtime.graph import Graph
 from streamflow.runtime.parking import Parking
 from streamflow.state.memory import MemoryStore
@@ -139,3 +140,17 @@ def test_an_order_is_no_newer_than_its_record_nor_than_the_step() -> None:
     }
     found = [(execution, given.at_ms) for execution, _, _, given in _orders(pl.DataFrame(told), 20)]
     assert found == [("as told", 5), ("ahead", 7), ("ahead of the clock as well", 20)]
+
+
+def test_rows_that_a_node_keeps_may_end_for_two_reasons_at_once() -> None:
+    """They are of no step, so they have no `@row` by which they could be put in order."""
+    schema = record_of({"n": LONG})
+    frame = pl.DataFrame({EXECUTION: ["a", "b", "c", "d"], "n": [1, 2, 3, 4]})
+    orders = Fresh(
+        cancels={"c": Order("told to", 0)},
+        lost={"a": Lost("another was first", 0, frozenset({"w"})), "d": Lost("", 0, frozenset({"elsewhere"}))},
+    )
+    on, over = AtNode(orders, "w").apart(Batch(frame, schema))
+    assert on.frame["n"].to_list() == [2, 4]
+    assert over is not None
+    assert dict(zip(over.frame["n"], over.frame["@error_code"])) == {1: "outrun", 3: "cancelled"}
