@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +81,55 @@ def payments(n: int, *, seed: int = 7, chunk: int = 100_000) -> Iterator[pl.Data
         yield made.filter(now).sort("ts", maintain_order=True).with_columns(pl.col("ts").alias("@ts"))
 
 
+def readings(n: int, *, seed: int = 7, chunk: int = 100_000, payload: int = 0) -> Iterator[pl.DataFrame]:
+    """Frames of readings: sensor (1,000), at, value, unit and, where asked for, a payload of so many characters of
+    which half are random; and `@key`, `@ts`. Without it a record is some 50 bytes with its key.
+    """
+    rng = np.random.default_rng(seed)
+    for at in range(0, n, chunk):
+        m = min(chunk, n - at)
+        sensor = pl.format("s-{}", pl.Series("s", rng.integers(0, 1_000, m)))
+        frame = pl.select(
+            sensor.alias("sensor"),
+            (pl.int_range(at, at + m) + START_MS).alias("at"),
+            pl.Series("value", rng.random(m) * 100),
+            pl.lit("degC").alias("unit"),
+        )
+        if payload:
+            drawn = [bytes(b).hex() for b in rng.integers(0, 256, (m, payload // 4), dtype=np.uint8)]
+            frame = frame.with_columns(
+                (pl.Series("payload", drawn) + pl.lit("." * (payload - payload // 4 * 2))).alias("payload")
+            )
+        yield frame.with_columns(pl.col("sensor").cast(pl.Binary).alias("@key"), pl.col("at").alias("@ts"))
+
+
+def customers(n: int) -> Iterator[pl.DataFrame]:
+    """One frame of n customers, all there before the first order: customer, name, level; and `@key`, `@ts`."""
+    index = pl.int_range(0, n, eager=True)
+    yield pl.select(
+        pl.format("c-{}", index).alias("customer"),
+        pl.format("Customer number {}", index).alias("name"),
+        (index % 5).cast(pl.Int32).alias("level"),
+        pl.format("c-{}", index).cast(pl.Binary).alias("@key"),
+        pl.lit(START_MS - 1).alias("@ts"),
+    )
+
+
+LARGE = 10_000  # characters of the payload of a large reading
+# What topics are filled with: frames of n records, and their schema.
+KINDS: dict[str, tuple[Callable[[int], Iterator[pl.DataFrame]], str]] = {
+    "order": (orders, "w3/order.avsc"),
+    "payment": (payments, "w3/payment.avsc"),
+    "customer": (customers, "w4/customer.avsc"),
+    "small": (readings, "w1_small/reading.avsc"),
+    "large": (partial(readings, payload=LARGE, chunk=5_000), "w1_large/reading.avsc"),
+}
+
+
 async def write(
     address: str, n: int, *, kind: str = "order", topic: str = "", partitions: int = 4, json: bool = False
 ) -> str:
-    """Fill a topic with n orders as Avro or JSON, or with their payments; `bench.orders`, `bench.json-orders` or
-    `bench.payments` if none is named.
-    """
+    """Fill a topic with n records of a kind as Avro, or orders as JSON. Unnamed: `bench.orders`, …"""
     topic = topic or f"bench.{'json-' if json else ''}{kind}s"
     log = open_log(address)
     await log.open()
@@ -95,9 +139,9 @@ async def write(
     if json:
         encode = encoder(CodecSpec(format="json", schema=ANY, name="Order"))
     else:
-        schema = schema_from_avro((HERE / "w3" / f"{kind}.avsc").read_text())
+        schema = schema_from_avro((HERE / KINDS[kind][1]).read_text())
         encode = encoder(CodecSpec(format="avro", schema=schema, name=kind.capitalize()))
-    for frame in orders(n) if kind == "order" else payments(n):
+    for frame in KINDS[kind][0](n):
         target = partition_for(frame["@key"], partitions)
         await producer.begin()
         for p in range(partitions):
@@ -120,7 +164,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log")
     parser.add_argument("orders", type=int)
-    parser.add_argument("--kind", choices=["order", "payment"], default="order")
+    parser.add_argument("--kind", choices=list(KINDS), default="order")
     parser.add_argument("--topic", default="")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--json", action="store_true")

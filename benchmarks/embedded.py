@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -21,13 +19,10 @@ import tempfile
 from pathlib import Path
 
 import orjson
-import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
 import expected
-
-HERE = Path(__file__).parent
-STREAMFLOW = Path(sys.executable).with_name("streamflow")
+from harness import HERE, STREAMFLOW, header, write
 
 
 def once(n: int, *, as_json: bool, bytecode: Path) -> dict[str, float]:
@@ -68,10 +63,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["avro", "json"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "embedded.json")
     args = parser.parse_args()
-    report: dict[str, object] = {
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "polars": pl.__version__},
-        "guarantee": "exactly_once",
-    }
+    report = header("exactly once")
     for kind in ("avro", "json"):
         if args.only not in (None, kind):
             continue
@@ -80,7 +72,7 @@ def main() -> None:
             once(1_000, as_json=as_json, bytecode=Path(folder))
             runs = [once(n, as_json=as_json, bytecode=Path(folder)) for _ in range(args.runs)]
         medians = {k: statistics.median(r[k] for r in runs) for k in runs[0]}
-        report[kind] = {"records": n, "runs": runs, "median": medians}
+        report[kind] = {"records": n, "runs": {"streamflow": runs}, "median": {"streamflow": medians}}
         print(
             f"W1 {kind}: {n:,} records: {medians['records_per_s']:,.0f} records/s, "
             f"{medians['cpu_us_per_record_run']:.2f} CPU µs/record "
@@ -88,8 +80,7 @@ def main() -> None:
             f"{medians['memory_peak_mb']:.0f} MB peak; {len(runs)} runs, "
             f"{min(r['records_per_s'] for r in runs):,.0f}–{max(r['records_per_s'] for r in runs):,.0f} records/s"
         )
-    args.out.parent.mkdir(exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=2) + "\n")
+    write(args.out, report)
 
 
 if __name__ == "__main__":

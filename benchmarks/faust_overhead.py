@@ -28,7 +28,7 @@ import orjson
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kafka import HERE, STREAMFLOW, Bench, processor
+from harness import HERE, STREAMFLOW, Bench, processor
 
 from streamflow.testing.kafka_server import KafkaServer
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import data
 import orjson
 import polars as pl
-from kafka import HERE, STREAMFLOW, Bench, processor
+from harness import HERE, STREAMFLOW, Bench, processor
 
 from streamflow.codecs import CodecSpec, Encoder, encoder
 from streamflow.codecs.avrotypes import schema_from_avro

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import nexmark_page
 from confluent_kafka.admin import AdminClient
-from kafka import HERE, STREAMFLOW, Figures, processor
+from harness import HERE, STREAMFLOW, Figures, processor
 from nexmark_events import TOPIC
 
 from streamflow.cli.common import compile_file
