@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import bars
+import nexmark_page
 from goals import Goal, Judged, Report, Reports, judged
 
 HERE = Path(__file__).parent
@@ -63,7 +64,7 @@ def page(reports: Reports, notes: str) -> str:
         "# Benchmarks",
         "",
         "`./dev bench` measures all of this anew, every program on the same input, in turn; how is told in",
-        "[benchmarks/README.md](../benchmarks/README.md). Outputs are compared record by record in each run.",
+        "[benchmarks/README.md](../benchmarks/README.md), as is what of the outputs is compared in each run.",
         "",
         "## Goals",
         "",
@@ -157,9 +158,7 @@ def main() -> int:
         for file in stale:
             print(f"{file.relative_to(HERE.parent)} is not what the results say. Mend: python benchmarks/page.py")
         return 1 if stale else 0
-    for file in stale:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(files[file])
+    nexmark_page.write({file: files[file] for file in stale})
     return 0
 
 

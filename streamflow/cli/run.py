@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 _CHILD_INTERVAL_S = 0.2  # how often a worker process tells the one that started it
 
 
+_GUARANTEE_HELP = "Default: what the workflow says. at_least_once commits as exactly_once does."
+
+
 class _Guarantee(enum.StrEnum):
     exactly_once = "exactly_once"
     at_least_once = "at_least_once"
@@ -78,7 +81,7 @@ def run(
     state: StateOption = None,
     state_dir: StateDirOption = None,
     standbys: StandbysOption = None,
-    guarantee: Annotated[_Guarantee | None, typer.Option(help="Default: what the workflow says.")] = None,
+    guarantee: Annotated[_Guarantee | None, typer.Option(help=_GUARANTEE_HELP)] = None,
     metrics: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write figures to this JSON file each second and at the end.")
     ] = None,
