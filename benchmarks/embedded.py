@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import statistics
 import subprocess
@@ -22,12 +21,11 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))
 import expected
-from harness import HERE, STREAMFLOW, header, write
+from harness import HERE, STREAMFLOW, header, with_bytecode, write
 
 
 def once(n: int, *, as_json: bool, bytecode: Path) -> dict[str, float]:
     """One run over n orders. Modules are compiled into, and loaded from, the folder `bytecode`."""
-    cached = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     folder = Path(tempfile.mkdtemp(prefix="streamflow-bench-"))
     try:
         # A process of its own: the generator's memory and warm caches of code must not count.
@@ -38,7 +36,7 @@ def once(n: int, *, as_json: bool, bytecode: Path) -> dict[str, float]:
         subprocess.run(
             [STREAMFLOW, "run", workflow, "--log", folder / "log", "--until-end", "--metrics", metrics],
             check=True,
-            env={**cached, "PYTHONPYCACHEPREFIX": str(bytecode)},
+            env=with_bytecode(bytecode),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

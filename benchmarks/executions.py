@@ -22,7 +22,9 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).parent))
+from harness import HERE, with_bytecode
+
 MODES = ("none", "errors", "all", "none, 1 % fail", "errors, 1 % fail")
 FAILS = ("total: amount * qty", "total: amount * qty + 0 * (1 // (qty - 5) if amount > 88 and qty < 6 else 0)")
 
@@ -30,7 +32,6 @@ FAILS = ("total: amount * qty", "total: amount * qty + 0 * (1 // (qty - 5) if am
 def once(n: int, mode: str, bytecode: Path) -> dict[str, float]:
     """One run over n orders; modules are compiled into, and loaded from, the folder `bytecode`."""
     folder = Path(tempfile.mkdtemp(prefix="streamflow-bench-"))
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     try:
         flow = shutil.copytree(HERE / "executions_flow", folder / "flow") / "workflow.yaml"
         text = flow.read_text().replace("executions: none", f"executions: {mode.split(',', maxsplit=1)[0]}")
@@ -40,7 +41,7 @@ def once(n: int, mode: str, bytecode: Path) -> dict[str, float]:
         subprocess.run(
             [*command, "--metrics", folder / "metrics.json"],
             check=True,
-            env={**environment, "PYTHONPYCACHEPREFIX": str(bytecode)},
+            env=with_bytecode(bytecode),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

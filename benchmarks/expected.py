@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from streamflow.codecs.avrotypes import schema_from_avro
 from streamflow.logs import open_log
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import Schema
+from streamflow.sdk.log import RecordBatch
 
 HERE = Path(__file__).parent
 
@@ -40,17 +42,7 @@ def priced_count(n: int) -> int:
 
 async def counted(address: str, topic: str) -> int:
     """How many committed records a topic holds."""
-    log, count = open_log(address), 0
-    await log.open()
-    try:
-        for p in range((await log.topics())[topic].partitions):
-            at, place = 0, TopicPartition(topic, p)
-            while batches := await log.read(place, at, size_bytes_max=4 << 20):
-                count += sum(batch.count for batch in batches)
-                at = batches[-1].last_offset + 1
-    finally:
-        await log.close()
-    return count
+    return sum([batch.count async for _, _, batches in _read(address, topic) for batch in batches])
 
 
 async def check(address: str, topic: str, n: int, *, as_json: bool) -> None:
@@ -67,17 +59,24 @@ async def check(address: str, topic: str, n: int, *, as_json: bool) -> None:
 async def read(address: str, topic: str, schema: Schema, *, as_json: bool = False) -> pl.DataFrame:
     """All records of a topic, partition by partition in order. Raises for one that does not decode."""
     reader = decoder(CodecSpec(format="json" if as_json else "avro", schema=schema, name="P"), reserved=())
-    log, frames = open_log(address), []
+    frames = []
+    async for place, at, batches in _read(address, topic):
+        decoded = reader.decode(batches, first_offset=at)
+        if decoded.bad:
+            raise AssertionError(f"{place}: {decoded.bad[0]}")
+        frames.append(decoded.frame.drop("@position"))
+    return pl.concat(frames)
+
+
+async def _read(address: str, topic: str) -> AsyncIterator[tuple[TopicPartition, int, list[RecordBatch]]]:
+    """(place, offset from which was read, committed batches) to the ends of all partitions."""
+    log = open_log(address)
     await log.open()
     try:
         for p in range((await log.topics())[topic].partitions):
             at, place = 0, TopicPartition(topic, p)
             while batches := await log.read(place, at, size_bytes_max=4 << 20):
-                decoded = reader.decode(batches, first_offset=at)
-                if decoded.bad:
-                    raise AssertionError(f"{place}: {decoded.bad[0]}")
-                frames.append(decoded.frame.drop("@position"))
-                at = decoded.end_offset
+                yield place, at, batches
+                at = batches[-1].last_offset + 1
     finally:
         await log.close()
-    return pl.concat(frames)

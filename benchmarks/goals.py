@@ -131,7 +131,7 @@ GOALS: Sequence[Goal] = (
     at_least("functions", "W1's rate, a function of frames", 0.8, beside("functions", "functions", "W1", RATE)),
     *_latencies(),
     at_most("scale", "dearest / cheapest of 1, 10 and 50 million records, CPU", 1.1, flat("scale", "records", RUN)),
-    at_most("scale", "dearest / cheapest of 1, 4 and 16 partitions, CPU", 1.1, flat("scale", "partitions", RUN)),
+    at_most("scale", "dearest / cheapest of 1, 4 and 16 partitions, CPU", 1.1, flat("kafka", "partitions", RUN)),
     at_most("scale", "most / least memory, 1 to 50 million records", 1.1, flat("scale", "records", "memory_peak_mb")),
     at_most("start", "`streamflow run` of a small file", 1.2, median("start", "start", "run", "seconds"), "s"),
     at_most("start", "`streamflow --help`", 0.25, median("start", "start", "--help", "seconds"), "s"),

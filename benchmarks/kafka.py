@@ -67,12 +67,11 @@ def untyped(bench: Bench, args: argparse.Namespace) -> dict[str, object]:
 
 
 def _beside(bench: Bench, args: argparse.Namespace, n: int, peers: list[Peer]) -> dict[str, object]:
-    sources = {which: bench.fill(n // SLOWER.get(which, 1), 4) for which in peers}
+    records = {which: n // SLOWER.get(which, 1) for which in peers}
     ours = bench.fill(n, 4)
     cells = {"streamflow": lambda out: bench.streamflow(ours, out, n)}
-    for which, source in sources.items():
-        cells[which.name] = bench.priced_by(which, source, n // SLOWER.get(which, 1))
-    said = {"records": {which.name: n // SLOWER.get(which, 1) for which in peers} | {"streamflow": n}}
+    cells |= {which.name: bench.priced_by(which, bench.fill(m, 4), m) for which, m in records.items()}
+    said = {"records": {which.name: m for which, m in records.items()} | {"streamflow": n}}
     return said | {"settings": {which.name: which.settings for which in peers}} | alternate(bench, args.runs, 4, cells)
 
 

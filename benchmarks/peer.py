@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import venv
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +21,13 @@ PEERS: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = Path(__file__).parents[1] / ".bench"
 RUN_S_MAX: Final = 600
 _QUIET: Final = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
-_OPENS: Final = [
-    f"--add-opens=java.base/java.{m}=ALL-UNNAMED" for m in ("util", "lang", "util.concurrent", "nio", "time")
-]
+_JAVA: Final = {
+    "kafka-streams": ["-Xmx3g"],
+    "flink": [
+        "-Xmx4g",
+        *(f"--add-opens=java.base/java.{m}=ALL-UNNAMED" for m in ("util", "lang", "util.concurrent", "nio", "time")),
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class Peer:
     threads: int = 1
     mode: str = "-"
     settings: str = ""
-    flags: tuple[str, ...] = field(default=())
+    flags: tuple[str, ...] = ()
 
 
 def kafka_streams(guarantee: str, threads: int, *, mode: str = "updates", flags: tuple[str, ...] = ()) -> Peer:
@@ -87,11 +91,8 @@ def command(peer: Peer, workload: str, bootstrap: str, source: str, target: str,
     """The command of a run over n records. Sets the peer up when that was not done yet. Raises NotHere."""
     run = [bootstrap, source, target, str(n)]
     match peer.program:
-        case "kafka-streams":
-            java = ["java", "-Xmx3g", *peer.flags, _QUIET, "-cp", _classes("kafka-streams"), "peers.Main"]
-            return [*java, *run, workload, peer.guarantee, str(peer.threads), peer.mode]
-        case "flink":
-            java = ["java", "-Xmx4g", *_OPENS, *peer.flags, _QUIET, "-cp", _classes("flink"), "peers.Main"]
+        case "kafka-streams" | "flink":
+            java = ["java", *_JAVA[peer.program], *peer.flags, _QUIET, "-cp", _classes(peer.program), "peers.Main"]
             return [*java, *run, workload, peer.guarantee, str(peer.threads), peer.mode]
         case "quix":
             return [_python("quix"), str(PEERS / "quix" / "quix_peer.py"), *run, workload, peer.guarantee, peer.mode]

@@ -1,7 +1,8 @@
-"""Does a record cost the same when there are more of them, more partitions or more processes?
+"""Does a record cost the same when there are more of them, or more processes?
 
-W1 on Apache Kafka with 1, 10 and 50 million orders on 4 partitions; with 1, 4 and 16 partitions; with 1 and 2 worker
-processes. Outputs are compared by count where they would not fit beside the broker, else record by record.
+W1 on Apache Kafka with 1, 10 and 50 million orders on 4 partitions, and with 1 and 2 worker processes; 1, 4 and 16
+partitions are a question of `kafka.py`. Outputs are compared by count where they would not fit beside the broker, else
+record by record.
 """
 
 from __future__ import annotations
@@ -31,15 +32,6 @@ def records(bench: Bench, args: argparse.Namespace) -> dict[str, object]:
     return found
 
 
-def partitions(bench: Bench, args: argparse.Namespace) -> dict[str, object]:
-    n = 4 * args.records
-    found: dict[str, object] = {"records": n}
-    for count in (1, 4, 16):
-        source = bench.fill(n, count)
-        found[str(count)] = alternate(bench, args.runs, count, {"streamflow": partial(_w1, bench, source, n)})
-    return found
-
-
 def processes(bench: Bench, args: argparse.Namespace) -> dict[str, object]:
     n = 4 * args.records
     source = bench.fill(n, 4)
@@ -60,7 +52,7 @@ def _w1(bench: Bench, source: str, n: int, target: str, *, processes: int = 1) -
     return figures
 
 
-QUESTIONS = {"records": records, "partitions": partitions, "processes": processes}
+QUESTIONS = {"records": records, "processes": processes}
 
 if __name__ == "__main__":
     ask(QUESTIONS, options(__doc__, "scale", records=MILLION, runs=3).parse_args())

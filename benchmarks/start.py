@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import data
-from harness import HERE, STREAMFLOW, header, write
+from harness import HERE, STREAMFLOW, header, with_bytecode, write
 
 RECORDS = 1_000
 
@@ -45,8 +44,7 @@ def measured(folder: Path, runs: int) -> dict[str, list[float]]:
     """Seconds of each run of each command."""
     run = [STREAMFLOW, "run", HERE / "w1" / "workflow.yaml", "--log", folder / "log", "--until-end"]
     found: dict[str, list[float]] = {"run": [], "--help": []}
-    cached = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    cached["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    cached = with_bytecode(folder / "bytecode")
     for turn in range(runs + 1):
         shutil.rmtree(folder / "log", ignore_errors=True)
         shutil.copytree(folder / "filled", folder / "log")

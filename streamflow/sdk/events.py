@@ -16,14 +16,8 @@ class _Output:
     """What the process has said about its events. One for all loggers, as structlog's configuration is."""
 
     def __init__(self) -> None:
-        self.least, self._prepare = 0, _nothing
-
-    def set(self, least: int, prepare: Callable[[], None]) -> None:
-        self.least, self._prepare = least, prepare
-
-    def ready(self) -> None:
-        prepare, self._prepare = self._prepare, _nothing
-        prepare()
+        self.least = 0
+        self.first: Callable[[], None] | None = None
 
 
 class Logger:
@@ -49,17 +43,15 @@ class Logger:
             return
         import structlog
 
-        _output.ready()
+        first, _output.first = _output.first, None
+        if first is not None:
+            first()
         getattr(structlog.get_logger(self._name), level)(event, **values)
 
 
 def prepare(least: int, first: Callable[[], None]) -> None:
     """Events below level `least` are not written; `first` is called before the first one that is."""
-    _output.set(least, first)
-
-
-def _nothing() -> None:
-    pass
+    _output.least, _output.first = least, first
 
 
 _output = _Output()

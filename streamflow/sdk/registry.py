@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Final
 
@@ -60,8 +60,7 @@ class NodeRegistry:
 
 def load(name: str) -> type[Node]:
     """The node class of `module:class`."""
-    module, _, attribute = name.partition(":")
-    found: type[Node] = getattr(import_module(module), attribute)
+    found: type[Node] = resolve_name(name)
     return found
 
 
