@@ -16,6 +16,7 @@ from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.errors import join_failed, without
 from streamflow.operators.execution_rows import new_rows
 from streamflow.operators.explode import take
+from streamflow.operators.plain_rows import PlainRows
 from streamflow.operators.typed_json import typed_items
 from streamflow.operators.values import json_bytes, to_items
 from streamflow.operators.whole_set import WholeSet
@@ -46,7 +47,8 @@ class ItemFunction:
 
     def process(self, inputs: Mapping[str, Batch], ctx: Context) -> Result:
         batch = inputs["in"]
-        children: list[list[bytes]] = []
+        plain, all_plain = PlainRows(self.schema), True
+        children: list[list[Any]] = []  # of each item that did not fail: rows, or JSON texts
         wrong: dict[int, tuple[str, str]] = {}
         single: list[bool] = []
         for at, item in enumerate(to_items(batch)):
@@ -54,17 +56,44 @@ class ItemFunction:
                 returned = self.function(item)
                 many = isinstance(returned, list)
                 found = [] if returned is None else returned if many else [returned]
-                texts = [json_bytes(_object(one)) for one in found]
+                made: list[Any] = [plain.row(one) for one in found]
+                if None in made:
+                    made, all_plain = [json_bytes(_object(one)) for one in found], False
             except CallLate as error:
                 wrong[at] = code_of(error)
                 continue
             except Exception as error:  # becomes the item's error
                 wrong[at] = (EXCEPTION, f"function: {_said(error)}")
                 continue
-            children.append(texts)
+            children.append(made)
             single.append(not many)
-        fine, failed = without(batch, wrong)
-        return self._result(fine, children, single, failed)
+        if all_plain:
+            payload = plain.columns([row for rows in children for row in rows])
+            if payload is not None:
+                fine, failed = without(batch, wrong)
+                return self._made(fine, payload, children, single, failed)
+        return self._long(batch, plain, children, single, wrong)
+
+    def _long(
+        self,
+        batch: Batch,
+        plain: PlainRows,
+        children: list[list[Any]],
+        single: list[bool],
+        wrong: dict[int, tuple[str, str]],
+    ) -> Result:
+        """By way of JSON; rows that were taken out of their dicts become what those would have."""
+        called = [at for at in range(len(batch)) if at not in wrong]
+        kept: list[int] = []
+        for number, (at, made) in enumerate(zip(called, children, strict=True)):
+            try:
+                made[:] = [plain.text(one) if type(one) is tuple else one for one in made]
+            except TypeError as error:
+                wrong[at] = (EXCEPTION, f"function: {_said(error)}")
+                continue
+            kept.append(number)
+        fine, failed = without(batch, dict(sorted(wrong.items())))
+        return self._result(fine, [children[i] for i in kept], [single[i] for i in kept], failed)
 
     def _result(self, fine: Batch, children: list[list[bytes]], single: list[bool], failed: Batch | None) -> Result:
         texts = pl.Series(PAYLOAD, [t for c in children for t in c], dtype=pl.Binary)
@@ -74,12 +103,18 @@ class ItemFunction:
             payload, misfits = typed_items(texts, self.schema)
             if misfits:
                 return self._without_misfits(fine, children, single, failed, misfits)
+        return self._made(fine, payload, children, single, failed)
+
+    def _made(
+        self, fine: Batch, payload: pl.DataFrame, children: list[list[Any]], single: list[bool], failed: Batch | None
+    ) -> Result:
         reserved = fine.frame.select(fine.reserved_columns())
+        counts = [len(c) for c in children]
         # What became one item keeps its lineage; members of a list get an index of their own.
-        frame = take(reserved, [len(c) for c in children], extend=[not s for s in single])
-        filtered = sum(not c for c in children)
+        each_one = counts.count(1) == len(counts) and all(single)
+        frame = reserved if each_one else take(reserved, counts, extend=[not s for s in single])
         made = Batch(frame.with_columns(payload.get_columns()), self.schema)
-        return Result(outputs={"out": made} if len(made) else {}, failed=failed, filtered=filtered)
+        return Result(outputs={"out": made} if len(made) else {}, failed=failed, filtered=counts.count(0))
 
     def _without_misfits(
         self,
