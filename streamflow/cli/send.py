@@ -81,6 +81,8 @@ def send(
 
     JSON lines from a pipe are sent as they come. Rows that do not fit are named and left out; then the exit code is 1.
     """
+    if topic.endswith((".yaml", ".yml")) and Path(topic).exists():
+        fail(f"{topic!r} is a workflow file; the first argument is the topic to send to: one that it reads.", code=2)
     sending = _Sending(
         topic,
         log,

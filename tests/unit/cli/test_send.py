@@ -198,3 +198,9 @@ def test_a_terminal_is_not_waited_for_in_silence(cli: Any) -> None:
     assert "name a FILE, or - to type records here" in err
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_workflow_file_is_no_topic(cli: Any) -> None:
+    Path("orders.yaml").write_text("workflow: orders")
+    result = cli("send", "orders.yaml", "rows.jsonl", code=2)
+    assert "'orders.yaml' is a workflow file; the first argument is the topic" in result.stderr
