@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from streamflow.codecs.avro_bounds import check
-from streamflow.codecs.avro_measure import Ints, MismatchError, measure
+from streamflow.codecs.avro_measure import Ints, MismatchError, measure_all
 from streamflow.codecs.avro_shape import column_name, raise_frame, raw_columns, raw_dtype
 from streamflow.codecs.avronodes import Node
 from streamflow.codecs.containers import container, header_of
@@ -116,7 +116,7 @@ def _read(body: bytes, count: int, node: Node) -> tuple[pl.DataFrame, Ints]:
     raw = pl.read_avro(io.BytesIO(container(_header(node), count, body)))
     if raw.height != count:
         raise MismatchError("fewer values than there are")
-    parts = [measure(raw[column_name(i)], n) for i, (_, n) in enumerate(node.fields) if not n.is_empty]
+    parts = measure_all(raw, ((column_name(i), n) for i, (_, n) in enumerate(node.fields) if not n.is_empty))
     sizes = per_row(sum((p.size for p in parts), start=0), count)
     if int(sizes.sum()) != len(body):
         raise MismatchError("values shorter or longer than their bytes")

@@ -9,6 +9,7 @@ their type and union tags out of range do not add up, or are refused here: then 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,13 +50,16 @@ def byte_lengths(frame: pl.DataFrame) -> dict[str, Ints]:
 def measure(column: pl.Series, node: Node, lengths: Ints | None = None) -> Measured:
     """The sizes of a raw column. `lengths`: of its strings, if they are known. Raises MismatchError for numbers outside
     their type."""
-    if column.null_count() and not node.union_size:
+    nulls = column.null_count()
+    if nulls and not node.union_size:
         raise MismatchError("null where none may be")
+    if nulls and nulls == len(column):
+        return Measured(node, np.ones(nulls, np.int64), np.zeros(nulls, np.bool_))
     if node.kind in ("string", "bytes"):
         return _measure_strings(column, node, lengths)
     if not node.union_size:
         return _measure_values(column, node)
-    if not column.null_count():
+    if not nulls:
         m = _measure_values(column, node)
         return Measured(node, m.size + 1, None, m.lengths, m.inner)
     present = column.is_not_null()
@@ -64,6 +68,12 @@ def measure(column: pl.Series, node: Node, lengths: Ints | None = None) -> Measu
     size = np.ones(len(column), np.int64)
     size[valid] += m.size
     return Measured(node, size, valid, m.lengths, m.inner)
+
+
+def measure_all(frame: pl.DataFrame, nodes: Iterable[tuple[str, Node]]) -> tuple[Measured, ...]:
+    """The sizes of these columns of a frame."""
+    lengths = byte_lengths(frame)
+    return tuple(measure(frame[name], node, lengths.get(name)) for name, node in nodes)
 
 
 def _measure_strings(column: pl.Series, node: Node, lengths: Ints | None) -> Measured:
@@ -89,7 +99,7 @@ def _measure_values(column: pl.Series, node: Node) -> Measured:
     if kind in ("float", "double", "fixed"):
         return Measured(node, node.type.size_bytes if kind == "fixed" else 4 if kind == "float" else 8)
     if kind == "record":
-        parts = tuple(measure(column.struct.field(name), n) for name, n in node.fields if not n.is_empty)
+        parts = measure_all(column.struct.unnest(), [(name, n) for name, n in node.fields if not n.is_empty])
         return Measured(node, sum((p.size for p in parts), start=0), inner=parts)
     return _measure_list(column, node)
 

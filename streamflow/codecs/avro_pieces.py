@@ -13,7 +13,7 @@ import polars as pl
 from streamflow.codecs.avro_measure import segment_sums
 from streamflow.codecs.avronodes import MAP_KEY, Node
 from streamflow.codecs.decimals import WIDTH, decimal_to_table
-from streamflow.codecs.pieces import Piece, Tag, assemble, joined, nullable, total_size
+from streamflow.codecs.pieces import Piece, Tag, assemble, joined, nullable, total_size, zero_byte
 from streamflow.codecs.varints import Bytes, Sizes, encode_column, size_of, sizes_of
 from streamflow.model.types import branch_names
 
@@ -27,6 +27,8 @@ def pieces_of(column: pl.Series, node: Node) -> list[Piece]:
         return [tag, *pieces_of(column, replace(node, union_size=0))]
     if node.kind == "null":
         return []
+    if node.union_size == 2 and node.null_at == 0 and column.null_count() == len(column):
+        return [zero_byte(len(column))]
     if node.kind == "union":
         return [_union(column, node)]
     if node.kind not in _COMPOSITE and node.type.kind != "decimal":
@@ -37,7 +39,8 @@ def pieces_of(column: pl.Series, node: Node) -> list[Piece]:
         inner, size = stream_of(column.filter(present), plain)
         return [nullable(present.to_numpy(), inner, size, node.value_tag, node.null_tag)]
     if node.kind == "record":
-        return [p for name, n in node.fields for p in pieces_of(column.struct.field(name), n)]
+        fields = column.struct.unnest()
+        return [p for name, n in node.fields for p in pieces_of(fields[name], n)]
     if node.kind in ("array", "map"):
         return [_list(column, node)]
     return [_decimal(column, node)]
