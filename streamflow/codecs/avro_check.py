@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -29,27 +30,31 @@ def conform(frame: pl.DataFrame, node: Node) -> tuple[pl.DataFrame, list[BadRow]
     A column of another dtype is cast; rows whose value is lost by that are bad (`does_not_fit`). A column that is
     missing is null in every row.
     """
-    bad: dict[int, BadRow] = {}
-    columns: list[pl.Series] = []
+    columns: dict[str, pl.Series] = {}
+    lost: dict[str, pl.Series] = {}
+    schema = frame.schema
     for name, n in node.fields:
         dtype = polars_dtype(n.type)
-        if name not in frame.columns:
-            column = pl.Series(name, [None], dtype=dtype).new_from_index(0, frame.height)
-        elif frame.schema[name] == dtype:
-            column = frame[name]
+        if name not in schema:
+            columns[name] = pl.Series(name, [None], dtype=dtype).new_from_index(0, frame.height)
+        elif schema[name] == dtype:
+            columns[name] = frame[name]
         else:
-            column = _cast(frame[name], dtype)
-            _note(bad, frame[name].is_not_null() & column.is_null(), "does_not_fit", f"field {name!r} is no {n.type}")
-        if n.type.nullable or n.kind == "null":
-            _check_inside(bad, column, name, n)
-        elif column.null_count():
-            _note(bad, column.is_null(), "null_value", f"field {name!r} is null, its type {n.type} has no null")
-            _check_inside(bad, column, name, n)
-        else:
-            _check_inside(bad, column, name, n)
-        columns.append(column.alias(name))
-    kept = [frame[c] for c in frame.columns if c.startswith("@") and c not in {name for name, _ in node.fields}]
-    return pl.DataFrame([*columns, *kept]), [bad[row] for row in sorted(bad)]
+            columns[name] = _cast(frame[name], dtype).alias(name)
+            lost[name] = frame[name].is_not_null() & columns[name].is_null()
+    checks = _checks(node)
+    wrong = pl.DataFrame(list(columns.values())).select_seq(checks.values()) if checks else pl.DataFrame()
+    bad: dict[int, BadRow] = {}
+    for name, n in node.fields:
+        if name in lost:
+            _note(bad, lost[name], "does_not_fit", f"field {name!r} is no {n.type}")
+        if columns[name].null_count() and not (n.type.nullable or n.kind == "null"):
+            what = f"field {name!r} is null, its type {n.type} has no null"
+            _note(bad, columns[name].is_null(), "null_value", what)
+        if name in checks and wrong[name].any():
+            _note(bad, wrong[name], *_rule(name, n))
+    kept = [frame[c] for c in schema if c.startswith("@") and c not in columns]
+    return pl.DataFrame([*columns.values(), *kept]), [bad[row] for row in sorted(bad)]
 
 
 def _cast(column: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -67,16 +72,12 @@ def _note(bad: dict[int, BadRow], mask: pl.Series, code: str, message: str) -> N
         bad.setdefault(row, BadRow(row, code, f"{message}."))
 
 
-def _check_inside(bad: dict[int, BadRow], column: pl.Series, name: str, node: Node) -> None:
-    wrong = _wrong(node, pl.col("v"), inner=False)
-    if wrong is None:
-        return
-    mask = pl.DataFrame({"v": column}).select(wrong.alias("v")).to_series()
-    if mask.any():
-        code, rule = _RULES.get(node.kind, ("does_not_fit", "holds a value that its type does not"))
-        if node.type.kind == "uuid":
-            code, rule = "does_not_fit", "is no UUID of 36 characters"
-        _note(bad, mask, code, f"field {name!r} {rule}: {node.type}")
+def _rule(name: str, node: Node) -> tuple[str, str]:
+    """Code and message of a column that holds what `_wrong` is true of."""
+    code, rule = _RULES.get(node.kind, ("does_not_fit", "holds a value that its type does not"))
+    if node.type.kind == "uuid":
+        code, rule = "does_not_fit", "is no UUID of 36 characters"
+    return code, f"field {name!r} {rule}: {node.type}"
 
 
 _RULES = {
@@ -84,6 +85,13 @@ _RULES = {
     "fixed": ("does_not_fit", "has another size"),
     "union": ("wrong_branch", "must hold exactly one branch"),
 }
+
+
+@lru_cache(maxsize=256)
+def _checks(node: Node) -> dict[str, pl.Expr]:
+    """What is wrong in the fields of a record, where anything can be."""
+    found = {name: _wrong(n, pl.col(name), inner=False) for name, n in node.fields}
+    return {name: wrong.alias(name) for name, wrong in found.items() if wrong is not None}
 
 
 def _wrong(node: Node, value: pl.Expr, *, inner: bool) -> pl.Expr | None:
