@@ -10,11 +10,11 @@ import numpy as np
 import orjson
 import polars as pl
 
-from streamflow.codecs import evolution, framing
+from streamflow.codecs import evolution, few_records, framing
 from streamflow.codecs.api import BadCode, CodecSpec
 from streamflow.codecs.avro_check import BadRow, conform
 from streamflow.codecs.avro_fallback import decode_values
-from streamflow.codecs.avro_pieces import pieces_of
+from streamflow.codecs.avro_pieces import lowered, pieces_of
 from streamflow.codecs.avro_shape import raise_frame
 from streamflow.codecs.avronodes import Node, parse
 from streamflow.codecs.avrotypes import rabin, schema_to_avro
@@ -198,6 +198,12 @@ class AvroWriter:
     def pieces(self, frame: pl.DataFrame) -> list[Piece]:
         values = [p for name, n in self._node.fields for p in pieces_of(frame[name], n)]
         return [*prefix_pieces(self._framing_prefix(), frame.height), *values]
+
+    def few(self, frame: pl.DataFrame) -> Sequence[bytes | None] | None:
+        if not few_records.writable(self._node):
+            return None
+        columns = [lowered(frame[name], n) for name, n in self._node.fields]
+        return few_records.values(columns, self._node, self._framing_prefix())
 
     def _framing_prefix(self) -> bytes:
         if self._spec.framing == "confluent" and not self._prefix:  # registered when first written, not when planned

@@ -58,6 +58,9 @@ class BytesWriter:
     def pieces(self, frame: pl.DataFrame) -> list[Piece]:
         return nullable_bytes(frame[PAYLOAD])
 
+    def few(self, frame: pl.DataFrame) -> list[bytes | None]:
+        return frame[PAYLOAD].to_list()
+
 
 def with_payload(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with `@item` as bytes; absent is null."""

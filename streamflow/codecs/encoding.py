@@ -8,13 +8,18 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from streamflow.codecs import few_records
 from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX, Encoded
 from streamflow.codecs.avro_check import BadRow
 from streamflow.codecs.envelope import HEADER_SIZE
 from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, some_null, times
+from streamflow.codecs.few_records import FEW
 from streamflow.codecs.pieces import Piece, per_row
 from streamflow.codecs.varints import Sizes
-from streamflow.model.batch import GONE
+from streamflow.model.batch import GONE, HEADERS, KEY
+from streamflow.sdk.log import NewBatch
+
+_AROUND = 64  # bytes of a record around key and value, at most
 
 
 class ValueWriter(Protocol):
@@ -28,6 +33,10 @@ class ValueWriter(Protocol):
 
     def pieces(self, frame: pl.DataFrame) -> list[Piece]:
         """The values of a frame without bad rows."""
+        ...
+
+    def few(self, frame: pl.DataFrame) -> Sequence[bytes | None] | None:
+        """The same values one by one, of a few rows; None: no way. A value that is None is a record without one."""
         ...
 
 
@@ -56,6 +65,8 @@ class BatchEncoder:
         origin = np.arange(frame.height)
         if bad:
             frame, origin = _without(frame, [b.row for b in bad], origin)
+        if (one := self._few(frame, min(records_max, FEW), min(size_bytes_max, most))) is not None:
+            return Encoded([one], bad)
         rows = self._rows(frame)
         sizes = rows.sizes_max(records_max)
         room = most - HEADER_SIZE
@@ -69,6 +80,19 @@ class BatchEncoder:
             sizes = rows.sizes_max(records_max)
         at = cuts(sizes, rows.count, records_max, size_bytes_max)
         return Encoded(encode(rows, at, opaque=self._writer.opaque or GONE in frame.columns), bad)
+
+    def _few(self, frame: pl.DataFrame, records_max: int, size_bytes_max: int) -> NewBatch | None:
+        """A batch of few rows, where they are sure to be within one."""
+        if not 0 < frame.height <= records_max or GONE in frame.columns or HEADERS in frame.columns:
+            return None
+        values = self._writer.few(frame)
+        if values is None:
+            return None
+        keys = frame[KEY].to_list() if KEY in frame.columns else [None] * frame.height
+        size = sum(len(part) for part in (*keys, *values) if part) + _AROUND * frame.height
+        if size > size_bytes_max - HEADER_SIZE:
+            return None
+        return few_records.batch(keys, times(frame).tolist(), values)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
         return Rows(frame.height, key_pieces(frame), times(frame), self._values(frame), header_pieces(frame))

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from streamflow.codecs import few_records
 from streamflow.codecs.avro_measure import Measured, MismatchError, byte_lengths, check_tags, measure
 from streamflow.codecs.avro_shape import column_name, raw_columns
 from streamflow.codecs.avronodes import Node
@@ -65,6 +66,8 @@ def read(batches: Sequence[RecordBatch], node: Node, looks: Look) -> pl.DataFram
 
     Raises one of NATIVE_ERRORS when they do not look like that in every byte.
     """
+    if sum(b.count for b in batches) <= few_records.FEW and few_records.readable(node):
+        return few_records.read(batches, node, null_keys=looks.null_keys, prefix=looks.prefix, opaque=node is OPAQUE)
     counts = np.array([b.count for b in batches], np.int64)
     count, size = int(counts.sum()), sum(len(b.body) for b in batches)
     header = _header(node, looks.null_keys, len(looks.prefix))

@@ -102,3 +102,6 @@ class RecordWriter:
 
     def pieces(self, frame: pl.DataFrame) -> list[Piece]:
         return nullable_bytes(json_texts(frame, self._schema))
+
+    def few(self, frame: pl.DataFrame) -> list[bytes | None]:
+        return json_texts(frame, self._schema).to_list()
