@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -179,16 +180,30 @@ def raise_frame(node: Node, raw: pl.DataFrame) -> pl.DataFrame:
     """Payload columns of record `node` from raw columns named by `column_name`; columns that start with `@` are
     kept.
     """
-    columns: list[pl.Expr] = []
-    for i, (name, n) in enumerate(node.fields):
-        source = pl.col(column_name(i))
-        if n.is_empty:
-            source = pl.lit(_empty_value(n)).first()
-        elif needs_raising(n):
-            source = raised(n, source).cast(polars_dtype(n.type))
-        columns.append(source.alias(name))
     kept = [c for c in raw.columns if c.startswith("@")]
-    return raw.select_seq(*columns, *kept)
+    changed, as_they_are = _to_raise(node)
+    if any(n.is_empty for _, n in node.fields):
+        return raw.select_seq(*changed.values(), *(pl.col(c).alias(n) for n, c in as_they_are.items()), *kept).select(
+            *(name for name, _ in node.fields), *kept
+        )
+    new = raw.select_seq(changed.values()) if changed else raw
+    fields = [raw[as_they_are[n]].alias(n) if n in as_they_are else new[n] for n, _ in node.fields]
+    return pl.DataFrame([*fields, *(raw[c] for c in kept)])
+
+
+@lru_cache(maxsize=256)
+def _to_raise(node: Node) -> tuple[dict[str, pl.Expr], dict[str, str]]:
+    """How the columns of a record's fields are made that are not what was read, and which columns the others are."""
+    changed: dict[str, pl.Expr] = {}
+    as_they_are: dict[str, str] = {}
+    for i, (name, n) in enumerate(node.fields):
+        if n.is_empty:
+            changed[name] = pl.lit(_empty_value(n)).first().alias(name)
+        elif needs_raising(n):
+            changed[name] = raised(n, pl.col(column_name(i))).cast(polars_dtype(n.type)).alias(name)
+        else:
+            as_they_are[name] = column_name(i)
+    return changed, as_they_are
 
 
 def _empty_value(node: Node) -> pl.Series:

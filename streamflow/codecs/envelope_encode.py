@@ -116,7 +116,8 @@ def times(frame: pl.DataFrame) -> Ints:
     """Record times, of column `@ts`; 0 where there is none."""
     if TS not in frame.columns:
         return np.zeros(frame.height, np.int64)
-    ts: Ints = frame[TS].fill_null(0).to_numpy().astype(np.int64, copy=False)
+    column = frame[TS]
+    ts: Ints = (column.fill_null(0) if column.null_count() else column).to_numpy().astype(np.int64, copy=False)
     return ts
 
 

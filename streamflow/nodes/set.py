@@ -9,7 +9,7 @@ from typing import ClassVar
 import orjson
 
 from streamflow.expressions import typecheck
-from streamflow.model.batch import Batch
+from streamflow.model.batch import Batch, with_series, without_columns
 from streamflow.model.types import ANY, PAYLOAD, Field, Schema, Type
 from streamflow.nodes.checks import CONTRADICTION, check_fields, check_keys, check_names
 from streamflow.nodes.sequence import in_sequence, unwrapped
@@ -34,9 +34,9 @@ class SetOperator:
         batch, failed, new = inputs["in"], None, None
         if self.fields is not None:
             batch, new, failed = evaluate(batch, self.fields, self.labels)
-        frame = batch.frame.drop(self.dropped) if self.dropped else batch.frame
+        frame = without_columns(batch.frame, self.dropped) if self.dropped else batch.frame
         if new is not None:
-            frame = frame.with_columns(new.get_columns())
+            frame = with_series(frame, new.get_columns())
         return Result(outputs={"out": Batch(frame, self.schema)}, failed=failed)
 
 

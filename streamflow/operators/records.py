@@ -18,6 +18,7 @@ from streamflow.model.batch import (
     PATH,
     ROW,
     Batch,
+    without_columns,
 )
 from streamflow.model.types import PAYLOAD, Schema, frame_schema
 from streamflow.operators.errors import evaluate, fail, without
@@ -108,7 +109,7 @@ class Shaping:
         if way.columns:
             frame = frame.with_columns(way.columns)
         if way.dropped:
-            frame = frame.drop(way.dropped)
+            frame = without_columns(frame, way.dropped)
         return Batch(frame, self.schema), failed
 
 

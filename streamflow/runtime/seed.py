@@ -32,6 +32,7 @@ from streamflow.model.batch import (
     WM,
     Batch,
     kept_columns,
+    without_columns,
 )
 from streamflow.model.types import TIMESTAMP_MS, Schema, Type
 from streamflow.operators.keys import key_bytes
@@ -146,9 +147,10 @@ class Seeder:
                 add.append(pl.lit(self._plan.topic).alias(TOPIC))
             elif column == PARTITION:
                 add.append(pl.lit(self._partition, dtype=pl.Int32).alias(PARTITION))
-        frame = frame.with_columns(add)
+        if add:
+            frame = frame.with_columns(add)
         if POSITION not in self._needs:
-            frame = frame.drop(POSITION)
+            frame = without_columns(frame, (POSITION,))
         if self._keep:
             frame = frame.with_columns(**self._keep)
         return Batch(frame, self._plan.schema)
