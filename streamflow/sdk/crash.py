@@ -5,7 +5,7 @@ point costs one comparison. The names are those of docs/semantics: before-begin,
 after-offsets, before-frame, after-frame, before-store, after-store. On Kafka before-end-txn and after-end-txn stand
 where the embedded log has its frame. restored-part is passed while a store is restored, table-part while
 a global table is read before a task begins. signals-committed stands between a signal that `serve` has written and its
-answer.
+answer. after-append: outputs of at_least_once are in the log, and nothing of their step is committed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ POINTS = (
 )
 RESTORE_POINTS = ("restored-part",)
 TABLE_POINTS = ("table-part",)
+APPEND_POINTS = ("after-append",)
 SERVE_POINTS = ("signals-committed",)
 KAFKA_POINTS = ("before-end-txn", "after-end-txn")
 _at, _, _nth = os.environ.get("STREAMFLOW_CRASH_AT", "").partition(":")

@@ -109,6 +109,20 @@ class Producer(Protocol):
     async def close(self) -> None: ...
 
 
+class Appender(Protocol):
+    """Writes record batches outside of transactions: each is seen as soon as it is there. Not for concurrent use."""
+
+    async def append(self, writes: Mapping[TopicPartition, Sequence[NewBatch]]) -> None:
+        """Return when all of it is in the log, of each partition in this order.
+
+        Raises Fenced, UnknownTopic, LogFull, CommitUnknown and other LogErrors: some of it may be there, or come yet.
+        What is appended again is there twice.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
 @runtime_checkable
 class Log(Protocol):
     """A log. Open before use; safe for concurrent use by tasks of one event loop."""
@@ -167,6 +181,10 @@ class Log(Protocol):
 
     async def producer(self, transactional_id: str) -> Producer:
         """Initialise a producer: fences older ones of this id and settles what they left undecided."""
+        ...
+
+    async def appender(self, name: str) -> Appender:
+        """What writes without transactions. `name`: of who writes, for messages; one at a time has it."""
         ...
 
     async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Committed]:

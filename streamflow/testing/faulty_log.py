@@ -17,12 +17,13 @@ from typing import Literal, TypeVar, get_args
 
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.sdk.errors import CommitUnknown, Fenced, LogFull, UsageError
-from streamflow.sdk.log import Log, NewBatch, Producer, RecordBatch, TopicInfo, TopicSpec
+from streamflow.sdk.log import Appender, Log, NewBatch, Producer, RecordBatch, TopicInfo, TopicSpec
 
 Kind = Literal["fenced", "unknown_before", "unknown_after", "log_full", "slow"]
 Call = Literal[
     "begin", "append", "send_offsets", "commit", "abort", "producer", "read", "wait", "offsets", "committed",
-    "topics", "create_topic", "delete_topic", "offset_for_time", "delete_records", "groups", "set_offsets",
+    "appender", "append_at_once", "topics", "create_topic",
+    "delete_topic", "offset_for_time", "delete_records", "groups", "set_offsets",
 ]  # fmt: skip
 PRODUCER_CALLS: tuple[Call, ...] = ("begin", "append", "send_offsets", "commit")
 _T = TypeVar("_T")
@@ -128,6 +129,9 @@ class FaultyLog:
         inner = await self._passed("producer", lambda: self.inner.producer(transactional_id))
         return _FaultyProducer(self, inner)
 
+    async def appender(self, name: str) -> Appender:
+        return _FaultyAppender(self, await self._passed("appender", lambda: self.inner.appender(name)))
+
     async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Committed]:
         return await self._passed("committed", lambda: self.inner.committed(group, partitions))
 
@@ -187,6 +191,19 @@ class _FaultyProducer:
         if fault is not None and fault.kind == "log_full":
             raise _full(call)
         return fault
+
+
+class _FaultyAppender:
+    """The appender of a FaultyLog."""
+
+    def __init__(self, log: FaultyLog, inner: Appender) -> None:
+        self._log, self._inner = log, inner
+
+    async def append(self, writes: Mapping[TopicPartition, Sequence[NewBatch]]) -> None:
+        await self._log._passed("append_at_once", lambda: self._inner.append(writes))
+
+    async def close(self) -> None:
+        await self._inner.close()
 
 
 def _full(call: str) -> LogFull:

@@ -8,7 +8,7 @@ import pytest
 
 from streamflow.codecs.records import Record, from_records
 from streamflow.model.positions import Committed, TopicPartition
-from streamflow.sdk.errors import Fenced
+from streamflow.sdk.errors import Fenced, UnknownTopic
 from streamflow.sdk.log import Log
 from streamflow.testing.log_steps import (
     WAIT_MS,
@@ -65,6 +65,38 @@ class TransactionConformance:
             await put(producer, at, batch("always"))
             assert await values(log, at) == ["always"]
             assert await log.committed(group, [at]) == {}
+
+        run(make_log, scenario)
+
+    def test_what_is_appended_outside_of_transactions_is_seen_at_once_and_in_order(self, make_log: MakeLog) -> None:
+        async def scenario(log: Log) -> None:
+            at = await new_topic(log, partitions=2)
+            other = TopicPartition(at.topic, 1)
+            appender = await log.appender(unique("a"))
+            await appender.append({at: [batch("a", "b"), batch("c")], other: [batch("x")]})
+            await log.wait({at: 2, other: 0}, timeout_ms=WAIT_MS)
+            assert await values(log, at) == ["a", "b", "c"]
+            assert await values(log, other) == ["x"]
+            for n in range(20):
+                await appender.append({at: [batch(str(n))]})
+            await appender.append({})
+            await log.wait({at: 22}, timeout_ms=WAIT_MS)
+            assert await values(log, at) == ["a", "b", "c", *map(str, range(20))]
+            await put(await log.producer(unique("p")), at, batch("of a transaction"))
+            assert (await values(log, at))[-1] == "of a transaction"
+            await appender.close()
+
+        run(make_log, scenario)
+
+    def test_an_appender_tells_of_a_topic_that_is_not_there(self, make_log: MakeLog) -> None:
+        async def scenario(log: Log) -> None:
+            appender = await log.appender(unique("a"))
+            with pytest.raises(UnknownTopic):
+                await appender.append({TopicPartition(unique("none"), 0): [batch("x")]})
+            at = await new_topic(log)
+            await appender.append({at: [batch("y")]})
+            await log.wait({at: 0}, timeout_ms=WAIT_MS)
+            assert await values(log, at) == ["y"]
 
         run(make_log, scenario)
 

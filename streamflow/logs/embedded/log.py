@@ -17,14 +17,14 @@ from streamflow.logs.embedded.core import Core
 from streamflow.logs.embedded.frame import Change
 from streamflow.logs.embedded.layout import PARTITIONS_MAX, TRANSACTIONAL_ID_BYTES_MAX, Layout
 from streamflow.logs.embedded.locks import named_lock
-from streamflow.logs.embedded.producer import EmbeddedProducer, check_offsets
+from streamflow.logs.embedded.producer import EmbeddedAppender, EmbeddedProducer, check_offsets
 from streamflow.logs.embedded.reading import Reads, out_of_range
 from streamflow.logs.embedded.topics import check_spec
 from streamflow.logs.embedded.waiters import Waiters
 from streamflow.logs.embedded.writer import Ends, Job, Prepared, Writer
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.sdk.errors import LogBusy, LogError, TopicExists, UsageError
-from streamflow.sdk.log import Compression, Producer, RecordBatch, TopicInfo, TopicSpec
+from streamflow.sdk.log import Appender, Compression, Producer, RecordBatch, TopicInfo, TopicSpec
 
 _POLL_S_MIN, _POLL_S_MAX = 0.002, 0.020  # how often to look for what other processes commit
 _INLINE_BYTES_MAX = 128 << 10  # reading less than this is quicker than handing it to a thread
@@ -206,6 +206,9 @@ class EmbeddedLog:
             compression=self._compression,
             bytes_max=self._transaction_bytes_max,
         )
+
+    async def appender(self, name: str) -> Appender:
+        return EmbeddedAppender(await self.producer(name))
 
     async def delete_records(self, at: TopicPartition, before: int) -> None:
         def prepare(catalog: Catalog, _: Ends) -> Prepared | None:

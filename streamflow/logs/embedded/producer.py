@@ -13,8 +13,8 @@ from streamflow.logs.embedded.frame import BatchRef, Change, place
 from streamflow.logs.embedded.layout import GROUP_NAME_BYTES_MAX, METADATA_BYTES_MAX, RECORD_BATCH_BYTES_MAX
 from streamflow.logs.embedded.writer import Ends, Job, Prepared, Writer
 from streamflow.model.positions import Committed, TopicPartition
-from streamflow.sdk.errors import Fenced, LogFull, StreamflowError, UnknownTopic, UsageError
-from streamflow.sdk.log import Compression, NewBatch
+from streamflow.sdk.errors import Fenced, LogError, LogFull, StreamflowError, UnknownTopic, UsageError
+from streamflow.sdk.log import Compression, NewBatch, Producer
 
 _INLINE_BYTES_MAX = 128 << 10  # compressing less than this is quicker than handing it to a thread
 _RATIO_MAX = 512  # readers refuse what blows up beyond all measure, so such batches are stored as they are
@@ -200,3 +200,23 @@ def _store(batches: Sequence[NewBatch], compression: Compression) -> list[_Store
             data = build(batch, base_offset=0, compression="none")
         out.append(_Stored(data, batch.count, batch.max_timestamp_ms))
     return out
+
+
+class EmbeddedAppender:
+    """The Appender of the embedded log (contract: `sdk.log.Appender`): each call is a transaction of its own."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def append(self, writes: Mapping[TopicPartition, Sequence[NewBatch]]) -> None:
+        await self._producer.begin()
+        try:
+            for at, batches in writes.items():
+                await self._producer.append(at, batches)
+            await self._producer.commit()
+        except LogError:
+            await self._producer.abort()
+            raise
+
+    async def close(self) -> None:
+        await self._producer.close()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from streamflow.logs.kafka.appender import KafkaAppender
 from streamflow.logs.kafka.cluster import Cluster
 from streamflow.logs.kafka.fetcher import Fetcher
 from streamflow.logs.kafka.groups import Groups
@@ -30,7 +31,7 @@ from streamflow.logs.kafka.topics import Topics
 from streamflow.logs.kafka.wire import Wire
 from streamflow.model.positions import Committed, TopicPartition
 from streamflow.sdk.errors import LogError, OffsetOutOfRange, UsageError
-from streamflow.sdk.log import Producer, RecordBatch, TopicInfo, TopicSpec
+from streamflow.sdk.log import Appender, Producer, RecordBatch, TopicInfo, TopicSpec
 
 _PRODUCER_CONNECTIONS: Final = 16  # more producers share them
 
@@ -187,6 +188,15 @@ class KafkaLog:
             compression=options.compression,
             bytes_max=options.transaction_bytes_max,
         )
+
+    async def appender(self, name: str) -> Appender:
+        opened, options = self._need(), self._options
+        session = Session(
+            opened.cluster, name, transactional=False, timeout_ms=options.transaction_timeout_ms,
+            request_timeout_ms=options.request_timeout_ms,
+            slot=f"producer-{next(self._producers) % _PRODUCER_CONNECTIONS}",
+        )  # fmt: skip
+        return KafkaAppender(opened.cluster, session, compression=options.compression)
 
     async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Committed]:
         return await self._need().groups.committed(group, partitions)

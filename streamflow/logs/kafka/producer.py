@@ -22,7 +22,7 @@ from streamflow.sdk.crash import crash_point
 from streamflow.sdk.errors import CommitUnknown, Fenced, LogError, UsageError
 from streamflow.sdk.log import Compression, NewBatch
 
-_INLINE_BYTES_MAX: Final = 128 << 10  # compressing less than this is quicker than handing it to a thread
+INLINE_BYTES_MAX: Final = 128 << 10  # compressing less than this is quicker than handing it to a thread
 _RATIO_MAX: Final = 512  # readers refuse what blows up beyond all measure, so such batches are stored as they are
 _BATCH_BYTES_MAX: Final = 64 << 20
 _T = TypeVar("_T")
@@ -88,7 +88,7 @@ class KafkaProducer:
             return out
 
         total = sum(len(b.body) for b in batches)
-        new = encoded() if total <= _INLINE_BYTES_MAX else await asyncio.to_thread(encoded)
+        new = encoded() if total <= INLINE_BYTES_MAX else await asyncio.to_thread(encoded)
         if self._open is not transaction:
             raise UsageError(f"producer {session.name!r}: the transaction ended meanwhile.", mend="Append before.")
         queue.extend(new)
@@ -226,12 +226,16 @@ def _encode(batch: NewBatch, session: Session, compression: Compression, sequenc
         "producer_epoch": session.epoch,
         "base_sequence": sequence,
         "transactional": True,
-        "base_offset": 0,
     }
-    data = build(batch, compression=compression, **stamp)
+    return Outgoing(stored(batch, compression, **stamp), batch.count, (sequence + batch.count) % _SEQUENCES)
+
+
+def stored(batch: NewBatch, compression: Compression, **stamp: Any) -> bytes:
+    """A batch as it is sent: compressed, where that is of use and no reader would take it for a bomb."""
+    data = build(batch, base_offset=0, compression=compression, **stamp)
     if len(batch.body) > _RATIO_MAX * len(data) or len(data) > len(batch.body) + HEADER_SIZE:
-        data = build(batch, compression="none", **stamp)
-    return Outgoing(data, batch.count, (sequence + batch.count) % _SEQUENCES)
+        data = build(batch, base_offset=0, compression="none", **stamp)
+    return data
 
 
 def _check_batch(at: TopicPartition, batch: NewBatch) -> None:

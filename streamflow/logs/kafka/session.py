@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from streamflow.codecs.envelope import NO_PRODUCER
 from streamflow.logs.kafka.cluster import GROUP, TRANSACTION, Again, Cluster, by_topic, by_topic_with, refused
 from streamflow.logs.kafka.codes import COORDINATOR_MOVED, FENCED, LATER, Code, name_of
 from streamflow.logs.kafka.retry import Patience, Unanswered
@@ -46,8 +47,13 @@ LOST: Final = frozenset(
 class Session:
     """A transactional id with the producer id and epoch that it has for now. Not for concurrent use, but where said."""
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout_ms: int, request_timeout_ms: int, slot: Slot) -> None:
-        self.name, self.producer_id, self.epoch = name, -1, -1
+    def __init__(
+        self, cluster: Cluster, name: str, *, timeout_ms: int, request_timeout_ms: int, slot: Slot,
+        transactional: bool = True,
+    ) -> None:  # fmt: skip
+        """Not `transactional`: it only produces, without an id."""
+        self.name, self.producer_id, self.epoch = name, NO_PRODUCER, NO_PRODUCER
+        self._transactional_id = name if transactional else None
         self._cluster, self._slot = cluster, slot
         self._timeout_ms, self._request_timeout_ms = timeout_ms, request_timeout_ms
         # Past its own time-out the coordinator aborts the transaction: no use in trying for longer.
@@ -95,7 +101,7 @@ class Session:
         others to other partitions. Raises Unanswered.
         """
         topics = by_topic_with({at: (data,) for at, data in stored.items()})
-        request = ProduceRequest(self.name, _ALL_REPLICAS, self._request_timeout_ms, topics)
+        request = ProduceRequest(self._transactional_id, _ALL_REPLICAS, self._request_timeout_ms, topics)
         answer = await self._cluster.wire.call(node, request, self._slot)
         return {
             TopicPartition(topic, number): (code, offset)
