@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _CHILD_INTERVAL_S = 0.2  # how often a worker process tells the one that started it
 
 
-_GUARANTEE_HELP = "Default: what the workflow says. at_least_once commits as exactly_once does."
+_GUARANTEE_HELP = "Default: what the workflow says. at_least_once: outputs do not wait for commits, and may come twice."
 
 
 class _Guarantee(enum.StrEnum):
