@@ -147,8 +147,8 @@ class PoliciesForm:
     retry: RetryForm | None = param(default=None, help="How often an item that failed is tried again.")
     guarantee: Guarantee = param(
         default="exactly_once",
-        help="What holds for outputs when a task is restarted. at_least_once: they are seen at once, before their commit, "
-        "and may come twice.",
+        help="What holds for outputs when a task is restarted. at_least_once: they are seen at once, before "
+        "their commit, and may come twice.",
     )
     commit_interval_ms: int = param(default=100, ge=1, le=RETRY_TOTAL_MS_MAX, help="Time between commits of a task.")
     pending_bytes_max: int = param(default=32 << 20, ge=1, help="Commit earlier when this much output waits.")
