@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from streamflow.model.types import PAYLOAD, Schema
@@ -59,6 +60,9 @@ Parsed = dict[str, Any]
 PASSED = "@"  # among the fields that are kept of a node: true for each item that has passed it
 
 
+_FEW = 64  # rows
+
+
 def without_columns(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
     """The frame without these columns, if it has them. `DataFrame.drop` makes a lazy query of it: some 0.1 ms."""
     return frame[[c for c in frame.columns if c not in names]]
@@ -70,6 +74,13 @@ def with_series(frame: pl.DataFrame, columns: list[pl.Series]) -> pl.DataFrame:
     if not have or any(c.name in have for c in columns):
         return frame.with_columns(columns)
     return frame.hstack(columns)
+
+
+def rows_where(frame: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
+    """The rows where `mask` is true; a null is false. Of few rows they are taken by their numbers, which is sooner."""
+    if frame.height > _FEW or mask.null_count():
+        return frame.filter(mask)
+    return frame[np.flatnonzero(mask.to_numpy())]
 
 
 def kept_column(node: str, field: str) -> str:
@@ -121,7 +132,7 @@ class Batch:
 
     def where(self, mask: pl.Series) -> Batch:
         """The rows where `mask` is true; a null is false."""
-        rows = self.with_frame(self.frame.filter(mask))
+        rows = self.with_frame(rows_where(self.frame, mask))
         if self.parsed:
             return replace(rows, parsed={name: _where(values, mask) for name, values in self.parsed.items()})
         return rows

@@ -136,6 +136,7 @@ class Graph:
         """
         self.careful = careful
         self._stage, self._operators, self._contexts = stage, operators, contexts
+        self._holders = {node: operator for node, operator in operators.items() if isinstance(operator, Timed)}
         self._behind, self._kept = behind or {}, kept or {}
         self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
         self._waits: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
@@ -237,8 +238,8 @@ class Graph:
 
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
-        operator = self._operators.get(node)
-        return self._behind.get(node, 0) + (operator.holds_ms if isinstance(operator, Timed) else 0)
+        timed = self._holders.get(node)
+        return self._behind.get(node, 0) + (timed.holds_ms if timed is not None else 0)
 
     def _push(
         self,
