@@ -13,7 +13,6 @@ from streamflow.codecs.api import RECORDS_MAX, SIZE_BYTES_MAX, Encoded
 from streamflow.codecs.avro_check import BadRow
 from streamflow.codecs.envelope import HEADER_SIZE
 from streamflow.codecs.envelope_encode import Rows, cuts, encode, header_pieces, key_pieces, some_null, times
-from streamflow.codecs.few_records import FEW
 from streamflow.codecs.pieces import Piece, per_row
 from streamflow.codecs.varints import Sizes
 from streamflow.model.batch import GONE, HEADERS, KEY
@@ -65,7 +64,7 @@ class BatchEncoder:
         origin = np.arange(frame.height)
         if bad:
             frame, origin = _without(frame, [b.row for b in bad], origin)
-        if (one := self._few(frame, min(records_max, FEW), min(size_bytes_max, most))) is not None:
+        if (one := self._few(frame, min(records_max, few_records.FEW), min(size_bytes_max, most))) is not None:
             return Encoded([one], bad)
         rows = self._rows(frame)
         sizes = rows.sizes_max(records_max)

@@ -36,6 +36,7 @@ WAITS = "tests/simulation/test_waits.py"
 LOOPS = "tests/simulation/test_loops_across.py"
 EXPRESSIONS = "tests/property/test_expressions.py"
 CODECS = "tests/property/test_codecs.py"
+FEW = "tests/property/test_few_records.py"
 ENVELOPE = "tests/property/test_semantics_codec.py::test_a_lie_in_the_envelope_is_seen"
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -516,6 +517,33 @@ MUTATIONS: tuple[Mutation, ...] = (
         'if raw["eheaders"].to_numpy().any() or raw["eattr"].to_numpy().any():',
         'if raw["eattr"].to_numpy().any():',
         (f"{ENVELOPE}[header count]", f"{CODECS}::test_damaged_records_end_in_one_place_and_by_themselves"),
+    ),
+    Mutation(
+        "12.13",
+        "of few records, a value's length is not checked",
+        "streamflow/codecs/few_records.py",
+        "if at != end - 1:",
+        "if False:",
+        (f"{FEW}::test_both_ways_refuse_the_same",),
+    ),
+    Mutation(
+        "12.13",
+        "of few records, numbers outside their type are taken",
+        "streamflow/codecs/few_records.py",
+        "if not low <= number <= high:",
+        "if False:",
+        (f"{FEW}::test_both_ways_refuse_the_same",),
+    ),
+    Mutation(
+        "12.7",
+        "at least once: the positions are committed before the outputs are there",
+        "streamflow/runtime/task.py",
+        """        await self._give()
+        pending, program = self._pending, self._program
+""",
+        """        pending, program = self._pending, self._program
+""",
+        ("tests/simulation/test_at_least_once.py::test_outputs_that_wait_are_there_before_their_commit",),
     ),
     # Loops across topics (docs/decisions/0036).
     Mutation(

@@ -29,7 +29,9 @@ from streamflow.model.types import ANY, polars_dtype
 from streamflow.sdk.errors import SchemaError
 from streamflow.sdk.log import RecordBatch
 from tests.property.avro_cases import Cases, encoded, without_logical
+from tests.property.columns import in_columns
 
+__all__ = ["in_columns"]
 seeds = st.integers(0, 2**32)
 
 

@@ -53,7 +53,6 @@ def both(monkeypatch: pytest.MonkeyPatch, work: Any) -> tuple[Any, Any]:
     one = work()
     with monkeypatch.context() as patch:
         patch.setattr(few_records, "FEW", 0)
-        patch.setattr("streamflow.codecs.encoding.FEW", 0)
         return one, work()
 
 

@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.codecs import CodecSpec, Decoded, decoder
+from streamflow.codecs import CodecSpec, Decoded, decoder, few_records
 from streamflow.codecs.decoding import BatchDecoder
 from streamflow.codecs.recordbatch import Record, as_read, from_records
 from streamflow.model.types import LONG, STRING, record_of
 from streamflow.sdk.log import NewBatch, RecordBatch
+from tests.property.columns import in_columns
+
+__all__ = ["in_columns"]
 
 SPEC = CodecSpec(format="avro", schema=record_of({"n": LONG, "s": STRING}), name="Pair")
 # Of a record without key whose numbers all fit one byte: where its fields stand.
@@ -78,6 +81,9 @@ def test_a_lie_in_the_envelope_is_seen(lie: str) -> None:
             expected = decoder(SPEC).decode([batch], first_offset=0)
         found = decoder(SPEC).decode([batch], first_offset=0)
         assert seen(found) == seen(expected)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(few_records, "FEW", len(numbers))
+            assert seen(decoder(SPEC).decode([batch], first_offset=0)) == seen(expected)
         if lie in ("length", "value length", "header count"):
             assert found.bad
 

@@ -16,6 +16,9 @@ from streamflow.codecs.registry import FileRegistry
 from streamflow.model.types import ANY, BYTES, INT, LONG, STRING, TIMESTAMP_MS, Type, record_of
 from streamflow.sdk.errors import SchemaError
 from streamflow.sdk.log import RecordBatch
+from tests.property.columns import both_ways
+
+__all__ = ["both_ways"]
 
 ORDER = record_of({"id": STRING, "qty": LONG, "note": STRING.optional()}, name="shop.Order")
 SPEC = CodecSpec(format="avro", schema=ORDER, name="shop.Order")

@@ -11,6 +11,9 @@ from streamflow.codecs import CodecSpec, decoder, encoder
 from streamflow.codecs.recordbatch import build, open_batch, records
 from streamflow.model.batch import GONE, KEY, TS
 from streamflow.model.types import ANY, BYTES, LONG, PAYLOAD, STRING, record_of
+from tests.property.columns import both_ways
+
+__all__ = ["both_ways"]
 
 RECORD = record_of({"k": STRING, "n": LONG})
 ITEMS = {"k": ["a", "b", None, "d"], "n": [1, 2, None, 4]}
