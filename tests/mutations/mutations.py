@@ -524,7 +524,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/codecs/few_records.py",
         "if at != end - 1:",
         "if False:",
-        (f"{FEW}::test_both_ways_refuse_the_same",),
+        (f"{FEW}::test_both_ways_refuse_the_same_values",),
     ),
     Mutation(
         "12.13",
@@ -532,7 +532,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "streamflow/codecs/few_records.py",
         "if not low <= number <= high:",
         "if False:",
-        (f"{FEW}::test_both_ways_refuse_the_same",),
+        (f"{FEW}::test_an_index_that_no_symbol_has_is_refused",),
     ),
     Mutation(
         "12.7",

@@ -19,7 +19,7 @@ from streamflow.codecs.avro_measure import MismatchError
 from streamflow.codecs.avrocodec import spec_avro
 from streamflow.codecs.avronodes import parse
 from streamflow.codecs.avrotypes import rabin, schema_from_avro
-from streamflow.codecs.recordbatch import as_read, from_records
+from streamflow.codecs.recordbatch import Record, as_read, from_records
 from streamflow.codecs.varints import varint
 from streamflow.model.types import BYTES, STRING, record_of
 from streamflow.sdk.log import NewBatch, RecordBatch
@@ -106,6 +106,39 @@ def test_both_ways_refuse_the_same(seed: int, how: int) -> None:
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         same(*both(patch, lambda: decoder(spec, reserved=("@key", "@ts")).decode([damaged], first_offset=0)))
+
+
+@given(seeds, st.integers(0, 2))
+def test_both_ways_refuse_the_same_values(seed: int, how: int) -> None:
+    """Records that are well-formed around a value that is longer, shorter, or not of its schema."""
+    cases, avro, spec = plain_case(seed)
+    draw = cases.random
+    spec = replace(spec, framing="raw")
+    found = some_records(cases, avro, draw.choice([1, 3, 9]))
+    at = draw.randrange(len(found))
+    value = found[at].value or b""
+    match how:
+        case 0:
+            value += draw.randbytes(draw.choice([1, 2]))
+        case 1:
+            value = value[:-1]
+        case 2 if value:
+            value = value[: (byte := draw.randrange(len(value)))] + draw.randbytes(1) + value[byte + 1 :]
+    found[at] = found[at]._replace(value=value)
+    batch = as_read(from_records(found))
+    with pytest.MonkeyPatch.context() as patch:
+        same(*both(patch, lambda: decoder(spec, reserved=("@key", "@ts")).decode([batch], first_offset=0)))
+
+
+@pytest.mark.parametrize("index", [-1, 3, 2**40])
+def test_an_index_that_no_symbol_has_is_refused(index: int) -> None:
+    avro = {"type": "record", "name": "R", "fields": [
+        {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["A", "B", "C"]}}]}  # fmt: skip
+    spec = CodecSpec(format="avro", schema=schema_from_avro(avro), avro=json.dumps(avro))
+    batch = as_read(from_records([Record(i, 0, None, varint(n), []) for i, n in enumerate((0, index, 2))]))
+    found = decoder(spec).decode([batch], first_offset=0)
+    assert found.frame["e"].to_list() == ["A", "C"]
+    assert [bad.offset for bad in found.bad] == [1]
 
 
 TEXTS = ["", "a", "ä€😀", "x" * 200, None]
