@@ -22,6 +22,7 @@ from streamflow.model.positions import Committed, OffsetRange, TopicPartition
 from streamflow.runtime.again_reader import AgainReader
 from streamflow.runtime.allowance import Allowance
 from streamflow.runtime.arrived import Arrived
+from streamflow.runtime.at_once import AtOnce
 from streamflow.runtime.buffers import Buffers
 from streamflow.runtime.checkpoint import restore_all, why_useless
 from streamflow.runtime.committed import agreed, last_record, link, linked, rests
@@ -36,7 +37,6 @@ from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.table_reader import TableReader
 from streamflow.runtime.transaction import Transaction
 from streamflow.sdk.budget import Budget
-from streamflow.sdk.crash import crash_point
 from streamflow.sdk.errors import (
     CommitUnknown,
     EntryTooLarge,
@@ -46,7 +46,7 @@ from streamflow.sdk.errors import (
     Stopped,
     StreamflowError,
 )
-from streamflow.sdk.log import Appender, Log, Producer, RecordBatch
+from streamflow.sdk.log import Log, Producer, RecordBatch
 from streamflow.topology.plan import StorePlan, Topology
 
 _REFRESH_S = 6 * 3600.0  # brokers may be set to forget positions after a day
@@ -167,11 +167,7 @@ class Task:
             program.again, self._inputs, compute=self._in_thread, before=self._commit_pending, done=self._given_again,
             clock_s=clock_s, step_bytes_max=self._policy.step_bytes_max, look_every_ms=self._policy.commit_interval_ms,
         )  # fmt: skip
-        # At least once: outputs that do not wait for the commit, and what writes them.
-        at_once = topology.run.guarantee == "at_least_once"
-        self._at_once = frozenset(t.name for t in topology.topics if t.kind == "sink") if at_once else frozenset()
-        self._outgoing: list[Writes] = []
-        self._appender: Appender | None = None
+        self._at_once = AtOnce(topology, log, self.transactional_id)
         self._prefetched: dict[TopicPartition, tuple[int, asyncio.Task[list[RecordBatch]]]] = {}
         begin = {t.name for t in topology.topics if t.kind in ("source", "trigger")}
         self._allowance = Allowance(budget, [at for at, i in program.inputs.items() if i.topic in begin])
@@ -199,8 +195,7 @@ class Task:
 
     async def _make_producer(self) -> None:
         self._producer = await self._log.producer(self.transactional_id)
-        if self._at_once:
-            self._appender = await self._log.appender(f"{self.transactional_id}.at-once")
+        await self._at_once.open()
 
     async def _rewind(self) -> None:
         """Forget everything since the last commit; positions and stores are those of the log again."""
@@ -208,7 +203,7 @@ class Task:
         self._heard = 0
         await self._drop_prefetched()
         self._pending = _Pending()
-        self._outgoing.clear()
+        await self._at_once.drop()
         self._caught_up.clear()
         self._buffers.clear()
         self._allowance.clear()
@@ -466,7 +461,7 @@ class Task:
             return True  # what was fetched is to be read again
         stepped = fetched is not None and await self._step(fetched, now_ms)
         moved = moved or woke or stepped
-        await self._give()
+        await self._at_once.give(wait=not moved)
         # Without room nobody has looked: that there is nothing more would be a guess.
         if not stepped and self._stop_at is None and not self._allowance.blocked:
             await self._quiet(now_ms)
@@ -637,19 +632,10 @@ class Task:
         pending.steps.extend(read)
         if late:
             pending.steps[first] = replace(pending.steps[first], late=late)
-        if early := {at: done.writes.pop(at) for at in list(done.writes) if at.topic in self._at_once}:
-            self._outgoing.append(early)
+        self._at_once.take(done.writes)
         pending.done.append(done)
         pending.size_bytes += done.size_bytes
         self._allowance.made(done.size_bytes)
-
-    async def _give(self) -> None:
-        """Outputs of what is done are seen now, where they may be seen twice: in the order of steps."""
-        while self._outgoing:
-            assert self._appender is not None, "start() comes first"
-            await self._appender.append(self._outgoing[0])
-            del self._outgoing[0]
-            crash_point("after-append")
 
     async def _quiet(self, now_ms: int, idle: Sequence[TopicPartition] | None = None) -> None:
         """A step without records: event time may go on without an input that has been silent for too long."""
@@ -721,7 +707,7 @@ class Task:
 
         Raises Fenced, LogFull (nothing was committed), CommitUnknown.
         """
-        await self._give()
+        await self._at_once.give(wait=True)
         pending, program = self._pending, self._program
         assert self._producer is not None, "start() comes first"
         for hook, ctx in program.graph.hooks():
@@ -785,9 +771,7 @@ class Task:
         if self._producer is not None:
             await self._producer.close()
             self._producer = None
-        if self._appender is not None:
-            await self._appender.close()
-            self._appender = None
+        await self._at_once.close()
         # Not in our own pool: a step of a dropped task may hold its threads.
         await asyncio.to_thread(self._program.state.close)
         await asyncio.to_thread(self._tables.close)

@@ -538,7 +538,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "12.7",
         "at least once: the positions are committed before the outputs are there",
         "streamflow/runtime/task.py",
-        """        await self._give()
+        """        await self._at_once.give(wait=True)
         pending, program = self._pending, self._program
 """,
         """        pending, program = self._pending, self._program
