@@ -1,9 +1,9 @@
 """What do records of executions cost? Five nodes on the embedded log, exactly once, one worker.
 
 `none`, `errors` and `all` take turns, there and back, so that a machine that becomes busier meanwhile slows all of
-them. Each run: a fresh log folder with the same orders, `streamflow run --until-end` as a user would start it, rate from
-the first record to the last commit. Every item is an execution. `errors` is run twice, as `none` is: nothing fails, and
-one item in a hundred does. Medians, and the median of the ratios to what is run alike in the same turn, but for `none`.
+them. Each run: a fresh log folder with the same orders, `streamflow run --until-end` as a user would start it, rate
+from the first record to the last commit. Every item is an execution. `errors` is run twice, as `none` is: nothing
+fails, and one item in a hundred does. Medians, and the median of the ratios to what is run alike in the same turn.
 """
 
 from __future__ import annotations
