@@ -102,9 +102,15 @@ class Cluster:
 class Group:
     """The members, and who has what. Raises AssertionError for what must never be."""
 
-    def __init__(self, topics: Mapping[str, int], *, standbys: int = 0, on_disk: bool = False, seed: int = 0) -> None:
-        """`topics`: one for each stage, with its number of tasks; all of them keep state where there is any."""
+    def __init__(
+        self, topics: Mapping[str, int], *, standbys: int = 0, on_disk: bool = False, seed: int = 0, fences: bool = True
+    ) -> None:
+        """`topics`: one for each stage, with its number of tasks; all of them keep state where there is any.
+
+        `fences`: whether who may commit is looked at after each that hears of a round, which takes most of the time.
+        """
         self.topics, self._count, self._on_disk = dict(topics), standbys, on_disk
+        self._check = fences
         self.members: dict[str, Member] = {}
         self.generation = 0
         self.believed_max = 0  # members that believed at one moment to run one task
@@ -214,7 +220,8 @@ class Group:
             }
             member.held, member.generation = held, self.generation
             member.disk.update(disk)
-            self._check_fences(given, {at.id for at in waiting[: waiting.index(member) + 1]})
+            if self._check:
+                self._check_fences(given, {at.id for at in waiting[: waiting.index(member) + 1]})
 
     def _check_fences(self, given: Mapping[Task, str], heard: Set[str]) -> None:
         """`heard`: members that know of the round. The others, and frozen ones, believe what they did."""
