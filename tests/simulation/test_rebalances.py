@@ -36,12 +36,12 @@ KINDS: list[dict[str, Any]] = [{}, {"standbys": 1}, {"standbys": 2, "on_disk": T
 @pytest.mark.parametrize("kind", KINDS, ids=["no state", "a standby", "two standbys on disk"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_thousand_tasks_on_fifty_workers_that_come_and_go(count: int, kind: dict[str, Any]) -> None:
-    """Method: 12 rounds of random events, one to five in each; no more moves than balance asks for."""
+    """Method: 8 rounds of random events, one to five in each; no more moves than balance asks for."""
     chance = random.Random(count)
     group = filled(stages(count), 50, seed=count, **kind)
     gone: list[str] = []
     frozen: list[str] = []
-    for number in range(12):
+    for number in range(8):
         for _ in range(chance.choice((1, 1, 1, 2, 5))):
             event = chance.choice(("join", "leave", "leave", "back", "freeze", "thaw"))
             name = chance.choice(sorted(group.members))
@@ -117,7 +117,7 @@ def test_the_work_grows_with_the_tasks_and_not_with_their_square(standbys: int) 
     found = []
     for tasks, workers in ((500, 25), (1_000, 50), (2_000, 100)):
         group = filled(stages(1, tasks), workers, standbys=standbys, on_disk=standbys > 0)
-        counted = []
+        counted: list[int] = []
 
         def count(work: Callable[[], Any], counted: list[int] = counted) -> Any:
             result, taken = steps(work)
