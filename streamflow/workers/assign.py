@@ -6,8 +6,11 @@ All inputs of a task come with it, since they are co-partitioned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -71,23 +74,26 @@ def assign(topics: Mapping[str, int], members: Mapping[str, Claim]) -> dict[str,
     total = dict.fromkeys(members, 0)
     for topic in sorted(topics):
         owner = _claimed(topic, topics[topic], members)
-        held = {member: [p for p, m in owner.items() if m == member] for member in members}
+        held: dict[str, list[int]] = {member: [] for member in members}
+        for p, member in owner.items():
+            held[member].append(p)
         share, rest = divmod(topics[topic], len(members))
-        # The partitions that do not divide evenly go to those who have least; among them to those who hold more.
+        # The partitions that do not divide evenly go to those who have least; among them to those who hold more, then
+        # to those who have the state of what nobody holds.
         copies = {member: members[member].has_state(topic) for member in members}
-        ranked = sorted(members, key=lambda m: (total[m], -len(held[m]), -len(copies[m]), m))
+        heirs = {m: sum(p < topics[topic] and p not in owner for p in copies[m]) for m in members}
+        ranked = sorted(members, key=lambda m: (total[m], -len(held[m]), -heirs[m], -len(copies[m]), m))
         quota = {member: share + (rank < rest) for rank, member in enumerate(ranked)}
-        mine = {member: _kept(held[member], quota[member], member, copies) for member in members}
-        free = sorted(set(range(topics[topic])) - {p for ps in mine.values() for p in ps})
+        mine = _kept(held, quota, copies)
+        free = set(range(topics[topic])).difference(*mine.values())
         near = [(behind, rank, p) for rank, member in enumerate(ranked) for p, behind in copies[member].items()]
         for _, rank, p in sorted(near):
             if p in free and len(mine[ranked[rank]]) < quota[ranked[rank]]:
                 free.remove(p)
                 mine[ranked[rank]].append(p)
+        left = iter(sorted(free))
         for member in ranked:
-            more = free[: quota[member] - len(mine[member])]
-            free = free[len(more) :]
-            mine[member] += more
+            mine[member] += islice(left, quota[member] - len(mine[member]))
         for member, partitions in mine.items():
             total[member] += len(partitions)
             if partitions:
@@ -109,23 +115,57 @@ def place_standbys(
     for topic in sorted(topics):
         share = -(-topics[topic] * min(count, len(members) - 1) // len(members))
         here = dict.fromkeys(members, 0)
+        owner = {p: member for member, partitions in given.items() for p in partitions.get(topic, ())}
         state = {member: members[member].has_state(topic) for member in members}
+        near: dict[int, list[str]] = {}  # partition -> members that have its state
+        for member, lags in state.items():
+            for p in lags:
+                near.setdefault(p, []).append(member)
+        keepers: list[list[str]] = [[] for _ in range(topics[topic])]
+        few = [(0, total[member], member) for member in members]  # a heap; what is not so any more is passed over
+        heapify(few)
         for number in range(count):
             for p in range(topics[topic]):
-                free = [m for m in members if p not in given[m].get(topic, ()) and p not in placed[m].get(topic, {})]
+                barred = {owner[p], *keepers[p]}
+                free = [member for member in near.get(p, ()) if member not in barred]
+                free += _fewest(few, here, barred)
                 if not free:
                     continue
                 best = min(free, key=lambda m: (here[m] >= share, state[m].get(p, UNKNOWN + 1), here[m], total[m], m))
                 placed[best].setdefault(topic, {})[p] = number
+                keepers[p].append(best)
                 here[best] += 1
                 total[best] += 1
+                heappush(few, (here[best], total[best], best))
     return placed
 
 
-def _kept(held: list[int], quota: int, member: str, copies: Mapping[str, Mapping[int, int]]) -> list[int]:
-    """What a member keeps of what it holds; it gives away first what others have copies of."""
-    others = {p for other, partitions in copies.items() if other != member for p in partitions}
-    return sorted(held, key=lambda p: (p in others, p))[:quota]
+def _fewest(few: list[tuple[int, int, str]], here: Mapping[str, int], barred: Set[str]) -> list[str]:
+    """The first member of the heap that is not barred; none if all are."""
+    passed, found = [], list[str]()
+    while few and not found:
+        entry = heappop(few)
+        if entry[0] == here[entry[2]]:
+            passed.append(entry)
+            found = [entry[2]] if entry[2] not in barred else []
+    for entry in passed:
+        heappush(few, entry)
+    return found
+
+
+def _kept(
+    held: Mapping[str, list[int]], quota: Mapping[str, int], copies: Mapping[str, Mapping[int, int]]
+) -> dict[str, list[int]]:
+    """What members keep of what they hold. One gives away first what somebody with room has the state of, then what any
+    other has.
+    """
+    having = Counter(p for partitions in copies.values() for p in partitions)
+    wanted = {p for member, partitions in copies.items() if len(held[member]) < quota[member] for p in partitions}
+
+    def fate(member: str, p: int) -> tuple[bool, bool, int]:
+        return p in wanted, having[p] > (p in copies[member]), p
+
+    return {m: sorted(ps, key=lambda p: fate(m, p))[: quota[m]] for m, ps in held.items()}
 
 
 def _claimed(topic: str, count: int, members: Mapping[str, Claim]) -> dict[int, str]:

@@ -7,7 +7,16 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.workers.assign import Claim, Partitions, assign, dump_standbys, load_standbys, place_standbys
+from streamflow.workers.assign import (
+    UNKNOWN,
+    Claim,
+    Partitions,
+    Standbys,
+    assign,
+    dump_standbys,
+    load_standbys,
+    place_standbys,
+)
 
 TOPICS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 17), min_size=1)
 NAMES = st.lists(st.sampled_from([f"m{i}" for i in range(9)]), min_size=1, unique=True)
@@ -87,6 +96,20 @@ def test_a_task_goes_back_to_the_disk_that_its_state_is_on() -> None:
     assert assign({"t": 2}, {"a": Claim(copies={"t": (1,)}), "b": Claim()}) == {"a": {"t": [1]}, "b": {"t": [0]}}
 
 
+def test_one_more_than_the_share_goes_to_who_has_the_state_of_what_is_free() -> None:
+    held = {m: Claim(generation=1, partitions={"t": (p,)}) for p, m in enumerate("abc")}
+    many = replace(held["a"], copies={"t": (1, 2)})  # states, but none that is asked for
+    heir = replace(held["c"], behind={"t": {3: 7}})
+    assert assign({"t": 4}, {**held, "a": many, "c": heir})["c"] == {"t": [2, 3]}
+
+
+def test_a_member_gives_away_what_the_one_that_comes_has_the_state_of() -> None:
+    first = Claim(generation=1, partitions={"t": (0, 1, 2)}, copies={"t": (0, 1, 2, 3, 4, 5)})
+    second = Claim(generation=1, partitions={"t": (3, 4, 5)}, copies={"t": (0, 1, 2, 3, 4, 5)})
+    back = Claim(copies={"t": (2, 4)})  # of everything there is another copy; of these two it is here
+    assert assign({"t": 6}, {"a": first, "b": second, "c": back})["c"] == {"t": [2, 4]}
+
+
 def test_of_two_claims_the_later_generation_holds() -> None:
     stale = Claim(generation=3, partitions={"t": (0, 1)})
     fresh = Claim(generation=4, partitions={"t": (0, 1)})
@@ -132,6 +155,42 @@ def test_standbys_are_others_as_many_as_wanted_and_spread(
             assert not any(p in owned[m].get(topic, ()) and p in placed[m].get(topic, {}) for m in new)
     for note in (placed[m] for m in new):
         assert load_standbys(dump_standbys(note)) == note
+
+
+def placed_one_by_one(
+    topics: dict[str, int], given: dict[str, Partitions], members: dict[str, Claim], count: int
+) -> dict[str, Standbys]:
+    """What `place_standbys` says, by looking at every member for every standby."""
+    placed: dict[str, Standbys] = {member: {} for member in members}
+    total = dict.fromkeys(members, 0)
+    for topic in sorted(topics):
+        share = -(-topics[topic] * min(count, len(members) - 1) // len(members))
+        here = dict.fromkeys(members, 0)
+        for number in range(count):
+            for p in range(topics[topic]):
+                free = [m for m in members if p not in given[m].get(topic, ()) and p not in placed[m].get(topic, {})]
+                ranks = {
+                    m: (here[m] >= share, members[m].has_state(topic).get(p, UNKNOWN + 1), here[m], total[m], m)
+                    for m in free
+                }
+                if ranks:
+                    best = min(ranks, key=lambda m: ranks[m])
+                    placed[best].setdefault(topic, {})[p] = number
+                    here[best] += 1
+                    total[best] += 1
+    return placed
+
+
+@given(TOPICS, NAMES, NAMES, st.integers(0, 3), st.data())
+def test_standbys_are_those_of_a_look_at_every_member(
+    topics: dict[str, int], old: list[str], new: list[str], count: int, data: st.DataObject
+) -> None:
+    lags = st.dictionaries(st.integers(0, 20), st.integers(0, 3), max_size=8).map(lambda behind: {"a": behind})
+    some = st.lists(st.integers(0, 20), max_size=8).map(lambda partitions: {"b": tuple(partitions)})
+    members = claims(assign(topics, dict.fromkeys(old, Claim())), 1, new)
+    members = {m: replace(c, behind=data.draw(lags), copies=data.draw(some)) for m, c in members.items()}
+    owned = assign(topics, members)
+    assert place_standbys(topics, owned, members, count) == placed_one_by_one(topics, owned, members, count)
 
 
 @given(st.integers(1, 40), NAMES, st.integers(1, 3))
