@@ -10,6 +10,7 @@ import typer.core
 
 from streamflow import __version__
 from streamflow.cli.audit import audit
+from streamflow.cli.bench import bench
 from streamflow.cli.check import check
 from streamflow.cli.dlq import dlq
 from streamflow.cli.doctor import doctor
@@ -56,7 +57,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(check)
 app.command("test")(run_cases)
-for command in (plan, run, worker, send, signal, serve, tail, topics, state, lag, audit, reset, nodes, doctor):
+for command in (plan, run, worker, bench, send, signal, serve, tail, topics, state, lag, audit, reset, nodes, doctor):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 app.add_typer(executions, name="executions")

@@ -163,7 +163,7 @@ async def _run(
                 topology, address, file, until_end, duration, workers or 1, limits, show, state_dir
             )
         else:
-            report = await _run_here(document, topology, address, until_end, duration, limits, show, state_dir)
+            report = await run_here(document, topology, address, until_end, duration, limits, show, state_dir)
     except StreamflowError as error:  # such as a file that is not there, or a broker that does not answer
         fail(error.message, error=error.code, mend=error.mend)
     finally:
@@ -172,7 +172,7 @@ async def _run(
     return report
 
 
-async def _run_here(
+async def run_here(
     document: WorkflowDocument,
     topology: Topology,
     address: str,
@@ -389,6 +389,8 @@ def facts(progress: Progress, report: RunReport | None) -> dict[str, object]:
         "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used), 3),
         "memory_peak_bytes": _memory_peak_bytes(),
         "stages": progress.stages,
+        "steps": progress.steps,
+        "spent_seconds": progress.spent_s,
         "scheduler": progress.scheduler,
     }
 

@@ -36,6 +36,7 @@ from streamflow.runtime.loops import BACK_PORT, Seen, in_order, leaving, outside
 from streamflow.runtime.node_times import NO_TIMES, lowered, pieces, step_times, times_of
 from streamflow.runtime.passing import Passing
 from streamflow.runtime.portions import joined, portions, worth_it
+from streamflow.runtime.spent import Spent
 from streamflow.runtime.tombstones import entering
 from streamflow.sdk.errors import StreamflowError
 from streamflow.sdk.operator import (
@@ -135,6 +136,7 @@ class Graph:
         see there. `kept`: by node, the columns `@nodes.…` that its items may have, as far as they begin in this stage.
         """
         self.careful = careful
+        self.spent = Spent()
         self._stage, self._operators, self._contexts = stage, operators, contexts
         self._holders = {node: operator for node, operator in operators.items() if isinstance(operator, Timed)}
         self._behind, self._kept = behind or {}, kept or {}
@@ -288,14 +290,15 @@ class Graph:
         operator, ctx = self._waits[plan.id], self._contexts[plan.id]
         due_ms = operator.due_ms(ctx)
         if due_ms is not None and due_ms <= ctx.now_ms:
-            result = operator.wake(ctx)
+            result = self.spent.on(plan.id, lambda: operator.wake(ctx))
             self._from_state(plan, result, step)
             self._end_held(plan, result, step)
 
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
         operator = self._operators[plan.id]
         assert isinstance(operator, Timed)
-        self._from_state(plan, operator.advance(times, self._contexts[plan.id]), step)
+        result = self.spent.on(plan.id, lambda: operator.advance(times, self._contexts[plan.id]))
+        self._from_state(plan, result, step)
 
     def _ending(self) -> Endings | None:
         """What says which executions end; None: none does."""
@@ -492,7 +495,7 @@ class Graph:
                 lambda: out_of_state.append(self._given_so_far(plan, operator, ctx, times)),
             )  # fmt: skip
         else:
-            result = operator.process(inputs, ctx)
+            result = self.spent.on(plan.id, lambda: operator.process(inputs, ctx))
         rows_in = sum(len(b) for b in inputs.values())
         failed = 0 if result.failed is None else len(result.failed)
         self._account(plan, rows_in, result, failed)

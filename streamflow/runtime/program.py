@@ -33,6 +33,7 @@ from streamflow.runtime.pieces import Piece, pieces_of
 from streamflow.runtime.races import decided
 from streamflow.runtime.races import writes as orders_of_races
 from streamflow.runtime.seed import Seeder, Segment
+from streamflow.runtime.spent import DECODE, ENCODE
 from streamflow.runtime.stepped import FailedRows, Places, Stepped, Stop, Taken, ids_of
 from streamflow.runtime.task_clock import make_clock
 from streamflow.sdk.log import RecordBatch, TopicInfo
@@ -277,7 +278,8 @@ class TaskProgram:
     def arrived(self, at: TopicPartition, batches: Sequence[RecordBatch], *, first: int, now_ms: int) -> Arrived:
         """What an input brings from offset `first` on, decoded, with keys and times."""
         plan = self.inputs[at]
-        decoded = self._decoders[plan.node].decode(batches, first_offset=first)
+        decoder = self._decoders[plan.node]
+        decoded = self.graph.spent.on(DECODE, lambda: decoder.decode(batches, first_offset=first))
         frame = decoded.frame
         if plan.by_clock and TS in frame.columns:
             read_at = now_ms if self.time is None else self.time.read_at(at, now_ms)
@@ -450,7 +452,7 @@ class TaskProgram:
 
         if out.stop_row is not None:
             stop(out.stop_row, out.stop_text)
-        emitted = self.emitter.emit(out.records)
+        emitted = self.graph.spent.on(ENCODE, lambda: self.emitter.emit(out.records))
         self._written(emitted, done)
         for rows in emitted.dead:
             if self.history:

@@ -33,6 +33,7 @@ from streamflow.runtime.journal import JournalRecord, JournalStep
 from streamflow.runtime.program import TaskProgram
 from streamflow.runtime.record_at import record_at
 from streamflow.runtime.records import commit_records, dead_letters, handled_errors, stop_letter
+from streamflow.runtime.spent import COMMIT
 from streamflow.runtime.stepped import Stepped
 from streamflow.runtime.table_reader import TableReader
 from streamflow.runtime.transaction import Transaction
@@ -78,6 +79,8 @@ class TaskMetrics:
     recoveries: int = 0
     restoring: int = 0  # offsets of changelogs left to read before it can begin
     restored: int = 0  # those that it has read
+    steps: dict[str, int] = field(default_factory=dict)  # by rows that they took: "1", "2", "4", … and less than twice
+    spent_s: dict[str, float] = field(default_factory=dict)  # see `spent`
     span: Span | None = None  # from the first record taken to the end of the last commit
 
 
@@ -137,7 +140,7 @@ class Task:
         self.group = self.stage.group(topology.workflow)
         self.transactional_id = f"{self.group}.{self.partition}"
         self.positions: dict[TopicPartition, int] = {}
-        self.metrics = TaskMetrics()
+        self.metrics = TaskMetrics(spent_s=program.graph.spent.seconds)
         self.halted: Stopped | None = None
         self._producer: Producer | None = None
         self._pending = _Pending()
@@ -708,7 +711,7 @@ class Task:
         Raises Fenced, LogFull (nothing was committed), CommitUnknown.
         """
         await self._at_once.give(wait=True)
-        pending, program = self._pending, self._program
+        begun_s, pending, program = time.perf_counter(), self._pending, self._program
         assert self._producer is not None, "start() comes first"
         for hook, ctx in program.graph.hooks():
             await self._in_thread(hook.prepare, ctx)
@@ -747,11 +750,15 @@ class Task:
         if self.metrics.span is not None:
             self.metrics.span.go_on()
         self.metrics.rows_in += sum(d.rows_in for d in pending.done)
+        for rows in (d.rows_in for d in pending.done if d.rows_in):
+            size = str(1 << rows.bit_length() - 1)
+            self.metrics.steps[size] = self.metrics.steps.get(size, 0) + 1
         self.metrics.rows_out += sum(c.rows for d in pending.done for c in d.sinks.values())
         self.metrics.dead += dead.count
         self._pending = _Pending()
         self._allowance.committed()
         await self._in_thread(self._after_commit)
+        program.graph.spent.add(COMMIT, time.perf_counter() - begun_s)
 
     async def drain(self) -> None:
         """Commit what is pending and let outside effects finish; nothing new is fetched."""

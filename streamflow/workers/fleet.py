@@ -321,6 +321,8 @@ def _totals(task: AnyTask) -> Progress:
         commits=metrics.commits,
         restored=0 if source else metrics.restored,
         stages={task.stage.id: metrics.rows_in},
+        steps=dict(metrics.steps),
+        spent_s=dict(metrics.spent_s),
     )
 
 

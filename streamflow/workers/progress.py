@@ -28,6 +28,8 @@ class Progress:
     last_s: float = 0.0  # and the last commit ended
     cpu_s: float = 0.0  # CPU time between them
     idle: bool = False  # all inputs of the topology are read to their end, and that is committed
+    steps: dict[str, int] = field(default_factory=dict)  # by rows that they took: "1", "2", "4", … and less than twice
+    spent_s: dict[str, float] = field(default_factory=dict)  # by node, and by what tasks do beside: see `runtime.spent`
     scheduler: dict[str, float] = field(default_factory=dict)  # see `Scheduler.figures`; of several processes the sum
 
     def add(self, other: Progress) -> None:
@@ -48,6 +50,10 @@ class Progress:
         self.cpu_s += other.cpu_s
         for name, figure in other.scheduler.items():
             self.scheduler[name] = round(self.scheduler.get(name, 0) + figure, 4)
+        for size, steps in other.steps.items():
+            self.steps[size] = self.steps.get(size, 0) + steps
+        for what, seconds in other.spent_s.items():
+            self.spent_s[what] = round(self.spent_s.get(what, 0) + seconds, 4)
         for stage, rows in other.stages.items():
             self.stages[stage] = self.stages.get(stage, 0) + rows
 

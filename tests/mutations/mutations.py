@@ -539,9 +539,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "at least once: the positions are committed before the outputs are there",
         "streamflow/runtime/task.py",
         """        await self._at_once.give(wait=True)
-        pending, program = self._pending, self._program
+        begun_s, pending, program = time.perf_counter(), self._pending, self._program
 """,
-        """        pending, program = self._pending, self._program
+        """        begun_s, pending, program = time.perf_counter(), self._pending, self._program
 """,
         ("tests/simulation/test_at_least_once.py::test_outputs_that_wait_are_there_before_their_commit",),
     ),
