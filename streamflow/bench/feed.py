@@ -75,10 +75,8 @@ class Feed:
 
     def batches(self, frame: pl.DataFrame) -> Mapping[TopicPartition, Sequence[NewBatch]]:
         """The same as record batches, by key or, without one, in turn."""
-        if KEY in frame.columns:
-            at = partition_for(frame[KEY], self._partitions)
-        else:
-            at = np.arange(frame.height) % self._partitions
+        in_turn = np.arange(frame.height, dtype=np.int32) % np.int32(self._partitions)
+        at = partition_for(frame[KEY], self._partitions) if KEY in frame.columns else in_turn
         found: dict[TopicPartition, Sequence[NewBatch]] = {}
         for p in range(self._partitions):
             mine = frame.filter(pl.Series(at == p))

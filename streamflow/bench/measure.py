@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from streamflow.bench.feed import Feed
 from streamflow.codecs import CodecSpec, decoder
@@ -76,18 +77,19 @@ async def send_steadily(log: Log, feeds: Sequence[Feed], rate: int, seconds: flo
 class Arrivals:
     """What was seen of the topics that a workflow writes: of each record its time, and when it was there; ms."""
 
-    made: list[np.ndarray] = field(default_factory=list)
-    seen: list[np.ndarray] = field(default_factory=list)
+    made: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    seen: list[npt.NDArray[np.float64]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return sum(map(len, self.made))
 
-    def latencies(self, since_ms: float) -> np.ndarray:
+    def latencies(self, since_ms: float) -> npt.NDArray[np.float64]:
         """ms from a record's time to when it was there, of records made since then."""
         if not self.made:
             return np.empty(0)
         made, seen = np.concatenate(self.made), np.concatenate(self.seen)
-        return (seen - made)[made >= since_ms]
+        late: npt.NDArray[np.float64] = (seen - made)[made >= since_ms]
+        return late
 
 
 async def watch(log: Log, topics: Mapping[str, int], arrivals: Arrivals) -> None:
@@ -107,7 +109,7 @@ async def watch(log: Log, topics: Mapping[str, int], arrivals: Arrivals) -> None
                 positions[at] = batches[-1].last_offset + 1
 
 
-def percentiles(values: np.ndarray) -> dict[str, float]:
+def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
     """p50, p95, p99 and max, in the unit of the values."""
     if not len(values):
         return {}

@@ -56,7 +56,7 @@ class Asked:
 async def measured(asked: Asked, folder: Path) -> dict[str, Any]:
     """The result, as `--json` prints it. Everything that is not on the log asked for is in `folder`."""
     address = asked.address or str(folder / "log")
-    prefix = f"bench-{secrets.token_hex(4)}." if asked.address else ""
+    prefix = f"bench-{secrets.token_hex(4)}-" if asked.address else ""
     found = target(asked.document, prefix)
     if asked.lines is not None and len(found.sources) > 1:
         raise UsageError(
