@@ -13,7 +13,7 @@ import polars as pl
 from streamflow.codecs import Encoder, encode_marker, encoder
 from streamflow.codecs.api import SIZE_BYTES_MAX
 from streamflow.codecs.registry import SchemaRegistry
-from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, Batch
+from streamflow.model.batch import ERROR_CODE, ERROR_MESSAGE, ERROR_NODE, GONE, KEY, Batch, rows_where
 from streamflow.model.positions import TopicPartition
 from streamflow.model.types import polars_dtype
 from streamflow.operators.partition import partition_for
@@ -143,7 +143,7 @@ class Emitter:
         done: Emitted,
     ) -> None:
         for p in np.unique(target).tolist():
-            self._encode(sink, encode, frame.filter(pl.Series(target == p)), batch, p, done)
+            self._encode(sink, encode, rows_where(frame, pl.Series(target == p)), batch, p, done)
 
     def _encode(
         self, sink: SinkPlan, encode: Encoder, frame: pl.DataFrame, batch: Batch, partition: int, done: Emitted

@@ -138,9 +138,8 @@ class Graph:
         self.careful = careful
         self.spent = Spent()
         self._stage, self._operators, self._contexts = stage, operators, contexts
-        self._holders = {node: operator for node, operator in operators.items() if isinstance(operator, Timed)}
         self._behind, self._kept = behind or {}, kept or {}
-        self._timed = frozenset(i for i, o in operators.items() if isinstance(o, Timed))
+        self._timed: dict[str, Timed] = {i: o for i, o in operators.items() if isinstance(o, Timed)}
         self._waits: dict[str, Waits] = {i: o for i, o in operators.items() if isinstance(o, Waits)}
         lasting = {n.id for n in stage.nodes if n.lasting}
         self._holds = {i: o for i, o in operators.items() if isinstance(o, Holds) and i not in lasting}
@@ -240,7 +239,7 @@ class Graph:
 
     def behind_ms(self, node: str) -> int:
         """How far event times of the rows of `node` may lie behind the task's watermark."""
-        timed = self._holders.get(node)
+        timed = self._timed.get(node)
         return self._behind.get(node, 0) + (timed.holds_ms if timed is not None else 0)
 
     def _push(
@@ -295,8 +294,7 @@ class Graph:
             self._end_held(plan, result, step)
 
     def _advance(self, plan: NodePlan, times: StepTimes, step: _Step) -> None:
-        operator = self._operators[plan.id]
-        assert isinstance(operator, Timed)
+        operator = self._timed[plan.id]
         result = self.spent.on(plan.id, lambda: operator.advance(times, self._contexts[plan.id]))
         self._from_state(plan, result, step)
 
