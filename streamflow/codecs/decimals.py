@@ -63,15 +63,13 @@ def _aligned(data: Bytes, lengths: npt.NDArray[np.int64]) -> Bytes:
 def _shortened(data: Bytes, lengths: npt.NDArray[np.int64]) -> tuple[Bytes, npt.NDArray[np.int64]]:
     """Numbers of more than WIDTH bytes, cut to WIDTH. Raises ValueError unless what is cut is sign only."""
     ends = np.cumsum(lengths)
-    extra = np.maximum(lengths - WIDTH, 0)
-    place = np.arange(len(data)) - np.repeat(ends - lengths, lengths)
-    cut = place < np.repeat(extra, lengths)
-    long = lengths > WIDTH
-    sign = np.zeros(len(lengths), np.uint8)
-    sign[long] = np.where(data[(ends - WIDTH)[long]] >= 0x80, 0xFF, 0)
-    if not np.array_equal(data[cut], np.repeat(sign, extra)):
-        raise ValueError("a decimal of more than 128 bits")
-    return data[~cut], lengths - extra
+    keep = np.ones(len(data), np.bool_)
+    for i in np.flatnonzero(lengths > WIDTH).tolist():  # few, if any; one may be huge
+        first, last = int(ends[i] - lengths[i]), int(ends[i]) - WIDTH
+        if not (data[first:last] == (0xFF if data[last] >= 0x80 else 0)).all():
+            raise ValueError("a decimal of more than 128 bits")
+        keep[first:last] = False
+    return data[keep], np.minimum(lengths, WIDTH)
 
 
 def decimal_to_table(numbers: pl.Series) -> tuple[Bytes, npt.NDArray[np.int64]]:
