@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from streamflow.model.types import Field, Schema, Type, branch_names, polars_dtype
@@ -35,8 +36,7 @@ class Maker:
         values = self._values(field.name, field.type.required(), count)
         if not field.type.nullable or field.type.kind == "null":
             return values
-        there = pl.Series(self._random.random(count) >= _NULLS)
-        return values.zip_with(there, pl.Series([None], dtype=values.dtype).new_from_index(0, count))
+        return _only(values, self._random.random(count) >= _NULLS)
 
     def _values(self, name: str, of: Type, count: int) -> pl.Series:
         dtype = polars_dtype(of)
@@ -62,8 +62,7 @@ class Maker:
         columns = {}
         for i, (branch, kind) in enumerate(zip(branch_names(of), of.branches, strict=True)):
             values = self._values(name, kind.required(), count)
-            nothing = pl.Series([None], dtype=values.dtype).new_from_index(0, count)
-            columns[branch] = values.zip_with(pl.Series(chosen == i), nothing)
+            columns[branch] = _only(values, chosen == i)
         return self._struct(columns, polars_dtype(of), count)
 
     def _list(self, name: str, of: Type, count: int) -> pl.Series:
@@ -106,12 +105,19 @@ class Maker:
     def _json(self, name: str, of: Type, count: int) -> list[bytes]:
         return [b'{"%s": %d}' % (name.encode(), n) for n in self._whole(count, _TEXTS).tolist()]
 
+    def _reals(self, name: str, of: Type, count: int) -> Any:
+        return np.round(self._random.random(count) * 1_000, 2)
+
     _plain: Final[dict[str, Callable[[Maker, str, Type, int], Any]]] = {
         "bool": lambda self, name, of, count: self._random.random(count) < 0.5,
         "int": lambda self, name, of, count: self._whole(count, 1_000),
         "long": lambda self, name, of, count: self._whole(count, 1_000_000),
-        "float": lambda self, name, of, count: np.round(self._random.random(count) * 1_000, 2),
-        "double": lambda self, name, of, count: np.round(self._random.random(count) * 1_000, 2),
+        "float": _reals, "double": _reals,
         "string": _texts, "enum": _symbols, "bytes": _octets, "fixed": _octets, "uuid": _uuids, "decimal": _decimals,
         "date": _days, "time": _clock, "timestamp": _moments, "local": _moments, "any": _json,
     }  # fmt: skip
+
+
+def _only(values: pl.Series, there: npt.NDArray[np.bool_]) -> pl.Series:
+    """The values that are `there`; null in place of the others."""
+    return values.zip_with(pl.Series(there), pl.Series([None], dtype=values.dtype).new_from_index(0, len(values)))

@@ -13,7 +13,7 @@ from streamflow.topology.plan import TopicPlan, Topology
 from streamflow.workflow.model import NodeEntry, WorkflowDocument
 
 # Kinds whose effect is outside of the log: a measurement would send, or write, for real.
-OUTSIDE: Final = ("notification", "write-file", "write_file")
+OUTSIDE: Final = ("notification", "write-file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,16 +65,8 @@ async def measured(asked: Asked, folder: Path) -> dict[str, Any]:
         )
     async with writable_log(address) as log, _topics(log, found, asked, delete=bool(asked.address)) as widths:
         registry = FileRegistry(folder / "schemas")
-        feeds = [
-            Feed(
-                topic,
-                asked.partitions,
-                asked.recipe,
-                registry,
-                None if asked.lines is None else items_of(asked.lines, topic),
-            )
-            for topic in found.sources
-        ]
+        items = None if asked.lines is None else items_of(asked.lines, found.sources[0])
+        feeds = [Feed(source, asked.partitions, asked.recipe, registry, items) for source in found.sources]
         note(f"sending {asked.records:,} records")
         size = await fill(log, feeds, asked.records)
         process = _Process(asked, folder, address, prefix)
@@ -137,12 +129,16 @@ async def _latency(
 ) -> dict[str, Any]:
     arrivals = Arrivals()
     watching = asyncio.create_task(watch(log, sinks, arrivals))
-    async with process.running():
-        since_ms = (time.time() + WARM_S) * 1_000
-        behind_ms = await send_steadily(log, feeds, asked.rate, WARM_S + asked.seconds)
-        await settled(arrivals)
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    try:
+        async with process.running():
+            since_ms = (time.time() + WARM_S) * 1_000
+            behind_ms = await send_steadily(log, feeds, asked.rate, WARM_S + asked.seconds)
+            await settled(arrivals)
+        if watching.done():
+            watching.result()  # it ends by an error only
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
     values: np.ndarray = arrivals.latencies(since_ms)
     return {"rate": asked.rate, "records": len(values), "sender_behind_ms": round(behind_ms, 1), **percentiles(values)}
 
@@ -197,5 +193,5 @@ class _Process:
         said = self._said.read_text(errors="replace").strip().splitlines()
         fail(
             "the workflow did not run: " + " ".join(said[-3:]),
-            mend="`streamflow run` shows the same, with your topics.",
+            mend="`streamflow check` it, or run it on a log of its own: `streamflow run FILE --log FOLDER`.",
         )

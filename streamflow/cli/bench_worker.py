@@ -30,10 +30,8 @@ def main(text: str) -> None:
     run = replace(found.topology.run, guarantee=asked["guarantee"])
     topology = replace(found.topology, registry=asked["registry"], run=run)
     show = Figures(Path(asked["metrics"]))
-    limits, state_dir = (
-        Limits(threads=asked["threads"]),
-        Path(asked["state_dir"]) if topology.run.state == "rocksdb" else None,
-    )
+    limits = Limits(threads=asked["threads"])
+    state_dir = Path(asked["state_dir"]) if run.state == "rocksdb" else None
     report = run_async(
         run_here(found.document, topology, asked["address"], asked["until_end"], None, limits, show, state_dir)
     )

@@ -180,30 +180,25 @@ def raise_frame(node: Node, raw: pl.DataFrame) -> pl.DataFrame:
     """Payload columns of record `node` from raw columns named by `column_name`; columns that start with `@` are
     kept.
     """
-    kept = [c for c in raw.columns if c.startswith("@")]
-    changed, as_they_are = _to_raise(node)
-    if any(n.is_empty for _, n in node.fields):
-        return raw.select_seq(*changed.values(), *(pl.col(c).alias(n) for n, c in as_they_are.items()), *kept).select(
-            *(name for name, _ in node.fields), *kept
-        )
-    new = raw.select_seq(changed.values()) if changed else raw
-    fields = [raw[as_they_are[n]].alias(n) if n in as_they_are else new[n] for n, _ in node.fields]
-    return pl.DataFrame([*fields, *(raw[c] for c in kept)])
+    to_raise = _to_raise(node)
+    new = raw.select_seq(to_raise.values()) if to_raise else raw
+    fields: list[pl.Series] = []
+    for i, (name, n) in enumerate(node.fields):
+        if n.is_empty:
+            fields.append(_empty_value(n).new_from_index(0, raw.height).alias(name))
+        else:
+            fields.append(new[name] if name in to_raise else raw[column_name(i)].alias(name))
+    return pl.DataFrame([*fields, *(raw[c] for c in raw.columns if c.startswith("@"))])
 
 
 @lru_cache(maxsize=256)
-def _to_raise(node: Node) -> tuple[dict[str, pl.Expr], dict[str, str]]:
-    """How the columns of a record's fields are made that are not what was read, and which columns the others are."""
-    changed: dict[str, pl.Expr] = {}
-    as_they_are: dict[str, str] = {}
-    for i, (name, n) in enumerate(node.fields):
-        if n.is_empty:
-            changed[name] = pl.lit(_empty_value(n)).first().alias(name)
-        elif needs_raising(n):
-            changed[name] = raised(n, pl.col(column_name(i))).cast(polars_dtype(n.type)).alias(name)
-        else:
-            as_they_are[name] = column_name(i)
-    return changed, as_they_are
+def _to_raise(node: Node) -> dict[str, pl.Expr]:
+    """The fields of a record whose raw columns are not what is wanted, and how they become that."""
+    return {
+        name: raised(n, pl.col(column_name(i))).cast(polars_dtype(n.type)).alias(name)
+        for i, (name, n) in enumerate(node.fields)
+        if not n.is_empty and needs_raising(n)
+    }
 
 
 def _empty_value(node: Node) -> pl.Series:

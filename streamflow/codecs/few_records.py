@@ -22,7 +22,7 @@ from streamflow.codecs.varints import varint
 from streamflow.model.batch import KEY, POSITION, TS
 from streamflow.sdk.log import NewBatch, RecordBatch
 
-FEW: Final = 32  # records; at some hundred the columnar ways are as fast
+FEW: Final = 32  # records: of so many a step still takes less CPU than in columns (docs/decisions/0045)
 _PLAIN: Final = ("string", "bytes", "int", "long", "boolean", "enum", "float", "double")
 _TIME_MAX: Final = 1 << 62  # beyond any time
 _FLOATS: Final = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}

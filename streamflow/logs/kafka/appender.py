@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from streamflow.logs.kafka.cluster import Cluster
 from streamflow.logs.kafka.producer import INLINE_BYTES_MAX, stored
@@ -26,7 +27,7 @@ class KafkaAppender:
 
     async def append(self, writes: Mapping[TopicPartition, Sequence[NewBatch]]) -> None:
         for at in writes:
-            await self._cluster.repeat(f"find {at}", lambda at=at: self._cluster.leader_of(at))  # type: ignore[misc]
+            await self._cluster.repeat(f"find {at}", partial(self._cluster.leader_of, at))  # raises UnknownTopic
         size = sum(len(batch.body) for batches in writes.values() for batch in batches)
         queues = self._encoded(writes) if size <= INLINE_BYTES_MAX else await asyncio.to_thread(self._encoded, writes)
         await send(self._cluster, self._session, queues, lambda *_: None)
