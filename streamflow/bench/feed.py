@@ -38,9 +38,12 @@ class Feed:
     """The records of one topic, in order."""
 
     def __init__(
-        self, topic: TopicPlan, partitions: int, recipe: Recipe, registry: SchemaRegistry, items: pl.DataFrame | None
-    ) -> None:
-        """`items`: to be drawn from, instead of what the schema makes. Raises UsageError."""
+        self, topic: TopicPlan, partitions: int, recipe: Recipe, registry: SchemaRegistry, items: pl.DataFrame | None,
+        *, time: str = "",
+    ) -> None:  # fmt: skip
+        """`items`: to be drawn from, instead of what the schema makes. `time`: what says their event time; "" is the
+        record's timestamp. Raises UsageError.
+        """
         self.topic, self._partitions, self._recipe = topic.name, partitions, recipe
         self._encoder: Encoder = encoder(topic.codec, registry=registry)
         schema = topic.codec.schema
@@ -55,13 +58,19 @@ class Feed:
                 f"--key {recipe.key!r} is no field of topic {topic.name!r}.",
                 mend=f"There are {', '.join(c for c in self._pool.columns if not c.startswith('@'))}.",
             )
-        self._moments = [f for f in schema.fields if f.type.kind in ("timestamp", "local")]
+        self._moments = [
+            f
+            for f in schema.fields
+            if f.type.kind in ("timestamp", "local") or (f.type.kind == "long" and f.name == time)
+        ]
+        # Whether the times that records are given are the workflow's event times.
+        self.gives_time = not time or any(f.name == time for f in self._moments)
         self._random = np.random.default_rng(recipe.seed + 1)
         weights = 1 / np.arange(1, self._pool.height + 1) ** recipe.skew
         self._weights = weights / weights.sum() if recipe.skew else None
 
     def frame(self, times_ms: np.ndarray) -> pl.DataFrame:
-        """Items with these times, which are those of all fields that hold one; with `@key` and `@ts`."""
+        """Items with these times: of the records (`@ts`), of all their timestamps, and of their events; with `@key`."""
         drawn = self._random.choice(self._pool.height, len(times_ms), p=self._weights)
         times = pl.Series(times_ms.astype(np.int64))
         moments = [

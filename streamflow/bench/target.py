@@ -25,6 +25,10 @@ class Target:
     sources: tuple[TopicPlan, ...]
     sinks: tuple[TopicPlan, ...]
 
+    def time_of(self, topic: str) -> str:
+        """The expression by which records of a source have their event time; "" is the record's own."""
+        return next((i.time for stage in self.topology.stages for i in stage.inputs if i.topic == topic), "")
+
 
 def target(document: WorkflowDocument, prefix: str = "") -> Target:
     """The workflow with `prefix` before its name and those of all topics that it names. Raises UsageError where it

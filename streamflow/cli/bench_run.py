@@ -66,14 +66,19 @@ async def measured(asked: Asked, folder: Path) -> dict[str, Any]:
     async with writable_log(address) as log, _topics(log, found, asked, delete=bool(asked.address)) as widths:
         registry = FileRegistry(folder / "schemas")
         items = None if asked.lines is None else items_of(asked.lines, found.sources[0])
-        feeds = [Feed(source, asked.partitions, asked.recipe, registry, items) for source in found.sources]
+        feeds = [
+            Feed(source, asked.partitions, asked.recipe, registry, items, time=found.time_of(source.name))
+            for source in found.sources
+        ]
         note(f"sending {asked.records:,} records")
         size = await fill(log, feeds, asked.records)
         process = _Process(asked, folder, address, prefix)
         note("running them to their end")
         facts = await process.run()
         late: dict[str, Any] = {}
-        if asked.seconds and found.sinks:
+        if asked.seconds and not all(feed.gives_time for feed in feeds):
+            note("latency is not measured: the event time of a trigger is no field that is a timestamp or a long")
+        elif asked.seconds and found.sinks:
             note(f"{asked.rate:,} records a second for {asked.seconds + WARM_S:g} s")
             late = await _latency(log, feeds, {t.name: widths[t.name] for t in found.sinks}, asked, process)
     active_s = max(facts["active_seconds"], 1e-9)

@@ -79,6 +79,18 @@ def test_the_same_seed_makes_the_same_records(tmp_path: Path) -> None:
     assert made(seed=1, skew=1.2, key="id") != made(seed=1, key="id")
 
 
+def test_event_time_is_that_of_the_records(cli: Any, file: Path) -> None:
+    """Of a trigger whose time is a number of milliseconds as well; of one whose time is computed nothing is told."""
+    schema = {"type": "record", "name": "E", "fields": [{"name": "ms", "type": "long"}, {"name": "n", "type": "long"}]}
+    Path("order.avsc").write_text(json.dumps(schema))
+    text = WORKFLOW.replace("amount > 500", "n >= 0").replace("schema: order.avsc}", "schema: order.avsc, time: ms}", 1)
+    Path("timed.yaml").write_text(text)
+    late = cli.json("bench", "timed.yaml", "--records", 1_000, "--seconds", 1)["latency"]
+    assert 0 < late["p50"] < 60_000
+    Path("timed.yaml").write_text(text.replace("time: ms", "time: ms + 5"))
+    assert cli.json("bench", "timed.yaml", "--records", 1_000, "--seconds", 1)["latency"] == {}
+
+
 @pytest.mark.parametrize(("options", "code", "said"), [
     (("--key", "ident"), 2, "--key 'ident' is no field of topic 'orders'"),
     (("--guarantee", "twice"), 2, "neither exactly_once nor at_least_once"),
